@@ -1,0 +1,248 @@
+"""What a Transformer is made of, as data.
+
+A model is described by one frozen `ModelConfig`, composed of small parts. Where there is a choice, the part is a sum
+type (`Mlp | SwiGlu`, `Rope | Alibi | ...`), so that a mixture which makes no sense cannot be written, and the code
+that builds it is one `match`. Every field is checked when the config is made, and `to_json` / `from_json` are exact
+inverses. Nothing here imports torch.
+
+Left out: anything about training (see `transformer_lib.training`) and about devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
+NormOrder = Literal["pre", "post"]
+
+
+def require(holds: bool, field: str, rule: str, value: object) -> None:
+    """Raise `ValueError` naming the field, the rule and the value received, unless the rule holds."""
+    if not holds:
+        raise ValueError(f"{field} {rule}, got {value!r}")
+
+
+def require_positive(**fields: int) -> None:
+    """Each named field must be a whole number of at least 1."""
+    for name, value in fields.items():
+        require(type(value) is int and value >= 1, name, "must be a whole number of at least 1", value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Norm:
+    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang and Sennrich 2019)."""
+
+    kind: Literal["layer", "rms"] = "layer"
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("layer", "rms"), "kind", "must be 'layer' or 'rms'", self.kind)
+        require(self.eps > 0, "eps", "must be positive", self.eps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionConfig:
+    """Multi-head attention; fewer key/value heads than query heads gives grouped-query or multi-query attention.
+
+    `num_kv_heads=None` means as many as query heads, `head_dim=None` means `d_model / num_heads`. `window=w` lets a
+    position look at itself and the `w - 1` before it. `qk_norm` normalises each query and key (Henry et al. 2020).
+    """
+
+    num_heads: int
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    bias: bool = False
+    qk_norm: bool = False
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(num_heads=self.num_heads, num_kv_heads=self.kv_heads)
+        divides = self.num_heads % self.kv_heads == 0
+        require(divides, "num_kv_heads", f"must divide num_heads={self.num_heads}", self.kv_heads)
+        if self.head_dim is not None:
+            require_positive(head_dim=self.head_dim)
+        if self.window is not None:
+            require_positive(window=self.window)
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key/value heads."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mlp:
+    """The feed-forward network of Vaswani et al. (2017): widen to `d_ff`, activate, return to `d_model`."""
+
+    d_ff: int
+    activation: Activation = "gelu"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        require_positive(d_ff=self.d_ff)
+        known = get_args(Activation)
+        require(self.activation in known, "activation", f"must be one of {known}", self.activation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SwiGlu:
+    """The gated feed-forward network of Shazeer (2020); equal parameters to an `Mlp` at two thirds of its `d_ff`."""
+
+    d_ff: int
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        require_positive(d_ff=self.d_ff)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoPositions:
+    """No positional information; only a causal mask, if any, tells positions apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sinusoidal:
+    """Fixed sines and cosines added to the embeddings (Vaswani et al. 2017)."""
+
+    base: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        require(self.base > 1, "base", "must be greater than 1", self.base)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """A trained vector for each of `max_length` positions, added to the embeddings (GPT-2, BERT)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rope:
+    """Queries and keys rotated by an angle proportional to their position (Su et al. 2021)."""
+
+    theta: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        require(self.theta > 1, "theta", "must be greater than 1", self.theta)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alibi:
+    """A penalty on each score that grows with distance, one slope per head (Press et al. 2021)."""
+
+
+Positions = NoPositions | Sinusoidal | Learned | Rope | Alibi
+FeedForwardConfig = Mlp | SwiGlu
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """One stack of Transformer blocks with its embedding.
+
+    `scale_embeddings` multiplies them by sqrt(d_model) (Vaswani et al. 2017); `embedding_norm` normalises their sum
+    and `segments` adds a trained vector per segment id (both BERT's). `max_length` bounds a `Learned` position table
+    and is the length the model is meant for otherwise.
+    """
+
+    vocab_size: int
+    d_model: int
+    num_layers: int
+    max_length: int
+    attention: AttentionConfig
+    feedforward: FeedForwardConfig
+    positions: Positions
+    norm: Norm = Norm()
+    norm_order: NormOrder = "pre"
+    dropout: float = 0.0
+    tie_embeddings: bool = True
+    scale_embeddings: bool = False
+    embedding_norm: bool = False
+    segments: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(
+            vocab_size=self.vocab_size, d_model=self.d_model, num_layers=self.num_layers, max_length=self.max_length
+        )
+        for name in ("attention", "feedforward", "positions", "norm"):
+            allowed = _FIELD_TYPES[name]
+            names = " or ".join(kind.__name__ for kind in allowed)
+            require(isinstance(getattr(self, name), allowed), name, f"must be a {names}", getattr(self, name))
+        require(self.norm_order in get_args(NormOrder), "norm_order", "must be 'pre' or 'post'", self.norm_order)
+        require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1", self.dropout)
+        require(self.segments >= 0, "segments", "must not be negative", self.segments)
+        if self.attention.head_dim is None:
+            heads = self.attention.num_heads
+            require(self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model)
+        if isinstance(self.positions, Rope):
+            require(self.head_dim % 2 == 0, "head_dim", "must be even for Rope", self.head_dim)
+        if isinstance(self.positions, Sinusoidal):
+            require(self.d_model % 2 == 0, "d_model", "must be even for Sinusoidal", self.d_model)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head, d_k."""
+        return self.attention.head_dim or self.d_model // self.attention.num_heads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seq2SeqConfig:
+    """An encoder and a decoder of equal width; `share_embeddings` gives both one table (and one vocabulary)."""
+
+    encoder: ModelConfig
+    decoder: ModelConfig
+    share_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.encoder, ModelConfig), "encoder", "must be a ModelConfig", self.encoder)
+        require(isinstance(self.decoder, ModelConfig), "decoder", "must be a ModelConfig", self.decoder)
+        same = self.encoder.d_model == self.decoder.d_model
+        require(same, "decoder.d_model", f"must equal encoder.d_model={self.encoder.d_model}", self.decoder.d_model)
+        if self.share_embeddings:
+            same = self.encoder.vocab_size == self.decoder.vocab_size
+            rule = f"must equal encoder.vocab_size={self.encoder.vocab_size} to share embeddings"
+            require(same, "decoder.vocab_size", rule, self.decoder.vocab_size)
+
+
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "attention": (AttentionConfig,),
+    "feedforward": (Mlp, SwiGlu),
+    "positions": (NoPositions, Sinusoidal, Learned, Rope, Alibi),
+    "norm": (Norm,),
+}
+_TYPES = {kind.__name__: kind for kinds in _FIELD_TYPES.values() for kind in kinds}
+_TYPES |= {kind.__name__: kind for kind in (ModelConfig, Seq2SeqConfig)}
+
+
+def to_json(config: Any) -> str:
+    """The config as JSON text; each part carries its type's name, so that `from_json` can rebuild it exactly."""
+    return json.dumps(_to_tagged(config), indent=2)
+
+
+def from_json(text: str) -> Any:
+    """Rebuild what `to_json` wrote. Unknown types, unknown fields and missing fields are `ValueError`s."""
+    try:
+        tagged = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"config must be JSON text: {error}") from error
+    return _from_tagged(tagged)
+
+
+def _to_tagged(value: Any) -> Any:
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _to_tagged(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {"type": type(value).__name__} | fields
+
+
+def _from_tagged(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    name = value.get("type")
+    require(name in _TYPES, "type", f"must be one of {sorted(_TYPES)}", name)
+    kind = _TYPES[str(name)]
+    fields = {key: _from_tagged(part) for key, part in value.items() if key != "type"}
+    known = {field.name for field in dataclasses.fields(kind)}
+    require(fields.keys() == known, f"fields of {name}", f"must be exactly {sorted(known)}", sorted(fields))
+    return kind(**fields)

@@ -1,0 +1,10 @@
+"""Whole models, each made of the parts in `transformer_lib.nn`."""
+
+from transformer_lib.models.decoder import DecoderLM as DecoderLM
+from transformer_lib.models.encoder import Encoder as Encoder
+from transformer_lib.models.heads import MaskedLMHead as MaskedLMHead
+from transformer_lib.models.heads import SequenceHead as SequenceHead
+from transformer_lib.models.heads import SpanHead as SpanHead
+from transformer_lib.models.heads import TokenHead as TokenHead
+from transformer_lib.models.seq2seq import Memory as Memory
+from transformer_lib.models.seq2seq import Seq2Seq as Seq2Seq

@@ -1,0 +1,78 @@
+"""A decoder-only language model: GPT-2, Llama and Qwen are this file with different configs.
+
+Each position predicts the next token from itself and what came before. Left out: dropout of whole layers, mixtures of
+experts, and any knowledge of devices, precision or compilation, which are applied from outside.
+"""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from transformer_lib.config import ModelConfig
+from transformer_lib.nn.block import Block
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
+from transformer_lib.nn.init import init_weights
+from transformer_lib.nn.norm import build_norm
+from transformer_lib.nn.relations import causal_relations, place
+
+
+class DecoderLM(nn.Module):
+    """logits = head(norm(block_L(... block_1(embed(tokens))))) with causal self-attention (Radford et al. 2019)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = build_norm(config.norm, config.d_model) if config.norm_order == "pre" else nn.Identity()
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        init_weights(self, config)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.tokens.weight
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        positions: Int[Tensor, "#batch time"] | None = None,
+        valid: Bool[Tensor, "batch time"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch time vocab"]:
+        """The logits of the token after each position.
+
+        `valid` marks real tokens in a padded batch; `positions` are counted from it unless given. With a cache, the
+        tokens are the continuation of what it holds, and it is extended in place.
+        """
+        return self.logits(self.hidden(tokens, positions=positions, valid=valid, cache=cache))
+
+    def hidden(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        positions: Int[Tensor, "#batch time"] | None = None,
+        valid: Bool[Tensor, "batch time"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch time d_model"]:
+        """The residual stream after the final norm: what the head reads."""
+        check_tokens(tokens, self.config.vocab_size)
+        check_valid(valid, tokens)
+        plain = positions is None and valid is None
+        if positions is None:
+            positions = place(tokens, valid, cache)
+        check_positions(positions, tokens)
+        x = self.embedding(tokens, positions)
+        if cache is not None:
+            cache.extend(positions, valid, batch=tokens.shape[0], plain=plain)
+        relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype)
+        for index, block in enumerate(self.blocks):
+            x = block(x, relations=relations, cache=None if cache is None else cache.layer(index))
+        return self.final_norm(x)
+
+    def logits(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
+        """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016)."""
+        return self.head(x)
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        """An empty cache that fits this model, on its device and in its precision."""
+        weight = self.head.weight
+        return KVCache(self.config, batch, max_length, dtype=weight.dtype, device=weight.device)

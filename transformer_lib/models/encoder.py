@@ -1,0 +1,46 @@
+"""An encoder: every token sees every other, and comes out as a vector that knows its context (BERT and its kin).
+
+Left out: the pooler and the training heads, which are in `transformer_lib.models.heads`.
+"""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from transformer_lib.config import ModelConfig, require
+from transformer_lib.nn.block import Block
+from transformer_lib.nn.embedding import Embedding, check_tokens, check_valid
+from transformer_lib.nn.init import init_weights
+from transformer_lib.nn.norm import build_norm
+from transformer_lib.nn.relations import full_relations, place
+
+
+class Encoder(nn.Module):
+    """norm(block_L(... block_1(embed(tokens)))) with attention in both directions (Devlin et al. 2018)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = build_norm(config.norm, config.d_model) if config.norm_order == "pre" else nn.Identity()
+        init_weights(self, config)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        valid: Bool[Tensor, "batch time"] | None = None,
+        segments: Int[Tensor, "batch time"] | None = None,
+    ) -> Float[Tensor, "batch time d_model"]:
+        """One vector per position; `valid` marks the real tokens, `segments` tells BERT's sentence A from B."""
+        check_tokens(tokens, self.config.vocab_size)
+        check_valid(valid, tokens)
+        if segments is not None:
+            require(self.config.segments > 0, "segments", "needs a config with segments", self.config.segments)
+            check_tokens(segments, self.config.segments, "segments")
+        positions = place(tokens, valid, None)
+        x = self.embedding(tokens, positions, segments)
+        relations = full_relations(self.config, positions, valid, dtype=x.dtype)
+        for block in self.blocks:
+            x = block(x, relations=relations)
+        return self.final_norm(x)

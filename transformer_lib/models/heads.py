@@ -1,0 +1,72 @@
+"""Heads: small maps from an encoder's vectors to what a task asks for."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from transformer_lib.config import ModelConfig
+from transformer_lib.nn.norm import build_norm
+
+
+class MaskedLMHead(nn.Module):
+    """BERT's head: dense, GELU, norm, then the (tied) embedding matrix plus a bias (Devlin et al. 2018)."""
+
+    def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.norm = build_norm(config.norm, config.d_model)
+        self.to_vocab = nn.Linear(config.d_model, config.vocab_size)
+        self.to_vocab.weight = embedding.weight
+
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
+        """Logits of the token at each (masked) position."""
+        return self.to_vocab(self.norm(F.gelu(self.dense(x))))
+
+
+class TokenHead(nn.Linear):
+    """One label per token: logits = x W + b."""
+
+    def __init__(self, d_model: int, labels: int) -> None:
+        super().__init__(d_model, labels)
+
+
+class SequenceHead(nn.Module):
+    """One label per text: the mean over its real tokens, then logits = x W + b."""
+
+    def __init__(self, d_model: int, labels: int) -> None:
+        super().__init__()
+        self.to_label = nn.Linear(d_model, labels)
+
+    def forward(
+        self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch labels"]:
+        """`valid` marks the real tokens; a row without any is read as zeros."""
+        weight = torch.ones_like(x[..., :1]) if valid is None else valid[..., None].to(x.dtype)
+        return self.to_label((x * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
+
+
+class SpanScores(NamedTuple):
+    """How likely each token is to begin and to end the span, as logits; padding has -inf."""
+
+    start: Float[Tensor, "batch time"]
+    end: Float[Tensor, "batch time"]
+
+
+class SpanHead(nn.Module):
+    """Where a span starts and ends (BERT's question answering head)."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.to_scores = nn.Linear(d_model, 2)
+
+    def forward(
+        self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
+    ) -> SpanScores:
+        """Scores over the real tokens."""
+        scores = self.to_scores(x)
+        if valid is not None:
+            scores = scores.masked_fill(~valid[..., None], -torch.inf)
+        return SpanScores(scores[..., 0], scores[..., 1])

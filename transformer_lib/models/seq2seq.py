@@ -1,0 +1,94 @@
+"""The encoder-decoder of Vaswani et al. (2017): read a source, then write a target while looking back at it.
+
+Left out: search over targets (`transformer_lib.generation`).
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from transformer_lib.config import Seq2SeqConfig, require
+from transformer_lib.models.encoder import Encoder
+from transformer_lib.nn.attention import KeyValues
+from transformer_lib.nn.block import Block
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.embedding import Embedding, check_tokens, check_valid
+from transformer_lib.nn.init import init_weights
+from transformer_lib.nn.masks import padding_mask
+from transformer_lib.nn.norm import build_norm
+from transformer_lib.nn.relations import causal_relations, place
+
+
+class Memory(NamedTuple):
+    """What the decoder looks at: the source's keys and values, projected once for each decoder layer."""
+
+    layers: list[KeyValues]
+    valid: Bool[Tensor, "batch source"] | None
+
+
+class Seq2Seq(nn.Module):
+    """Encoder, and a decoder whose blocks also attend to the encoder's output."""
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        self.config = config
+        decoder = config.decoder
+        self.encoder = Encoder(config.encoder)
+        self.embedding = Embedding(decoder)
+        self.blocks = nn.ModuleList(Block(decoder, cross_attention=True) for _ in range(decoder.num_layers))
+        self.final_norm = build_norm(decoder.norm, decoder.d_model) if decoder.norm_order == "pre" else nn.Identity()
+        self.head = nn.Linear(decoder.d_model, decoder.vocab_size, bias=False)
+        for part in (self.embedding, self.blocks, self.head):
+            init_weights(part, decoder)
+        if config.share_embeddings:
+            self.embedding.tokens = self.encoder.embedding.tokens
+        if decoder.tie_embeddings:
+            self.head.weight = self.embedding.tokens.weight
+
+    def forward(
+        self,
+        source: Int[Tensor, "batch source"],
+        target: Int[Tensor, "batch target"],
+        *,
+        source_valid: Bool[Tensor, "batch source"] | None = None,
+        target_valid: Bool[Tensor, "batch target"] | None = None,
+    ) -> Float[Tensor, "batch target vocab"]:
+        """The logits of the token after each target position, with the true target so far as input."""
+        return self.decode(target, self.encode(source, source_valid), valid=target_valid)
+
+    def encode(self, source: Int[Tensor, "batch source"], valid: Bool[Tensor, "batch source"] | None = None) -> Memory:
+        """Read the source once; every decoding step then reuses the result."""
+        states = self.encoder(source, valid=valid)
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return Memory([block.project_memory(states) for block in blocks], valid)
+
+    def decode(
+        self,
+        target: Int[Tensor, "batch target"],
+        memory: Memory,
+        *,
+        valid: Bool[Tensor, "batch target"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch target vocab"]:
+        """The logits of the token after each target position; with a cache, `target` continues what it holds."""
+        config = self.config.decoder
+        check_tokens(target, config.vocab_size, "target")
+        check_valid(valid, target, "target_valid")
+        rows = memory.layers[0].k.shape[0]
+        require(rows == target.shape[0], "target", f"must have as many rows as the source, {rows}", target.shape[0])
+        positions = place(target, valid, cache)
+        x = self.embedding(target, positions)
+        if cache is not None:
+            cache.extend(positions, valid, batch=rows, plain=valid is None)
+        relations = causal_relations(config, positions, valid, cache, plain=valid is None, dtype=x.dtype)
+        source_mask = None if memory.valid is None else padding_mask(memory.valid)
+        for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):
+            layer = None if cache is None else cache.layer(index)
+            x = block(x, relations=relations, cache=layer, memory=seen, memory_mask=source_mask)
+        return self.head(self.final_norm(x))
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        """An empty cache for the decoder's self-attention, on the model's device and in its precision."""
+        weight = self.head.weight
+        return KVCache(self.config.decoder, batch, max_length, dtype=weight.dtype, device=weight.device)

@@ -1,0 +1,109 @@
+"""Attention itself: the explicit textbook path, and the fused path that computes the same numbers.
+
+`attention_weights` is for reading, plotting and small examples: it builds the whole matrix of weights, so its memory
+grows with query * key. `attend` hands the same work to PyTorch's fused kernels, whose memory grows linearly.
+Both accept fewer key/value heads than query heads (grouped-query attention), and both give zeros, not NaN, for a
+query that may look at nothing.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from transformer_lib.config import require
+from transformer_lib.nn.masks import Mask, check_mask
+
+
+def attention_weights(
+    q: Float[Tensor, "batch heads query head_dim"],
+    k: Float[Tensor, "batch kv_heads key head_dim"],
+    *,
+    mask: Mask = None,
+    bias: Float[Tensor, "#batch #heads #query key"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "batch heads query key"]:
+    """softmax(scale * q k^T + bias) over the allowed keys; scale is 1 / sqrt(head_dim) unless given.
+
+    Vaswani et al. (2017), equation 1. Each row sums to 1, or is all zeros if the mask allows it no key.
+    """
+    _check_shapes(q, k, k)
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if bias is not None:
+        scores = scores + bias
+    allowed = _allowed(mask, q, k)
+    if allowed is None:
+        return scores.softmax(dim=-1)
+    weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+    return weights.masked_fill(~allowed.any(dim=-1, keepdim=True), 0.0)  # softmax of nothing is NaN
+
+
+def attend_explicit(
+    q: Float[Tensor, "batch heads query head_dim"],
+    k: Float[Tensor, "batch kv_heads key head_dim"],
+    v: Float[Tensor, "batch kv_heads key head_dim"],
+    *,
+    mask: Mask = None,
+    bias: Float[Tensor, "#batch #heads #query key"] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query head_dim"]:
+    """The explicit path: weights times values. Same arguments and same numbers as `attend`."""
+    weights = F.dropout(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
+    return weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+
+
+def attend(
+    q: Float[Tensor, "batch heads query head_dim"],
+    k: Float[Tensor, "batch kv_heads key head_dim"],
+    v: Float[Tensor, "batch kv_heads key head_dim"],
+    *,
+    mask: Mask = None,
+    bias: Float[Tensor, "#batch #heads #query key"] | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query head_dim"]:
+    """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022)."""
+    _check_shapes(q, k, v)
+    fused_mask: Tensor | None = None
+    if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf
+        allowed = _allowed(mask, q, k)
+        fused_mask = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
+    elif isinstance(mask, Tensor):
+        fused_mask = _allowed(mask, q, k)
+    causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=fused_mask, is_causal=causal, scale=scale, dropout_p=dropout, enable_gqa=grouped
+    )
+
+
+def _allowed(mask: Mask, q: Tensor, k: Tensor) -> Bool[Tensor, "..."] | None:
+    if mask is None:
+        return None
+    if isinstance(mask, str):
+        _allowed_is_square(mask, q, k)
+        return torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None, None]
+    check_mask(mask, (q.shape[0], q.shape[1], q.shape[2], k.shape[2]))
+    return mask
+
+
+def _allowed_is_square(mask: str, q: Tensor, k: Tensor) -> bool:
+    require(mask == "causal", "mask", "must be a boolean tensor, None or 'causal'", mask)
+    square = q.shape[2] == k.shape[2]
+    # The kernels align a causal mask at the top left: behind a cache that would hide the recent keys.
+    require(square, "mask", f"'causal' needs as many queries as keys ({k.shape[2]})", q.shape[2])
+    return True
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        require(tensor.ndim == 4, name, "must have the axes batch, heads, time, head_dim", tuple(tensor.shape))
+    require(k.shape[0] == q.shape[0], "k", f"must have the batch size of q, {q.shape[0]}", k.shape[0])
+    require(k.shape[-1] == q.shape[-1], "k", f"must have the head_dim of q, {q.shape[-1]}", k.shape[-1])
+    kv_shape = tuple(k.shape[:3])
+    require(kv_shape == v.shape[:3], "v", f"must match k in batch, heads and time, {kv_shape}", tuple(v.shape))
+    require(q.shape[1] % k.shape[1] == 0, "k", f"must have a number of heads that divides q's {q.shape[1]}", k.shape[1])

@@ -1,0 +1,85 @@
+"""Multi-head attention as a module: project, split into heads, attend, merge, project back.
+
+One class serves multi-head, grouped-query and multi-query attention (by the number of key/value heads), and self- and
+cross-attention (by what it is given as context). It knows nothing of positions: mask, bias and rotation come as
+arguments. Left out: latent attention (DeepSeek-V2).
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transformer_lib.config import AttentionConfig, require
+from transformer_lib.nn.attend import attend
+from transformer_lib.nn.cache import LayerCache
+from transformer_lib.nn.masks import Mask
+from transformer_lib.nn.norm import RMSNorm
+from transformer_lib.nn.positions import Rotation, apply_rope
+
+
+class KeyValues(NamedTuple):
+    """Keys and values already projected and split into heads; what cross-attention reuses at every step."""
+
+    k: Float[Tensor, "batch kv_heads key head_dim"]
+    v: Float[Tensor, "batch kv_heads key head_dim"]
+
+
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(head_dim)) v in every head, then `to_out`.
+
+    Vaswani et al. (2017), section 3.2; fewer key/value heads: Shazeer (2019), Ainslie et al. (2023).
+    W_Q, W_K and W_V stand one below the other in `to_qkv`, so that self-attention projects with one product.
+    """
+
+    attend = staticmethod(attend)  # replaced on an instance by `viz.record_attention`
+
+    def __init__(self, d_model: int, config: AttentionConfig, *, dropout: float = 0.0, norm_eps: float = 1e-6) -> None:
+        super().__init__()
+        if config.head_dim is None:
+            heads = config.num_heads
+            require(d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", d_model)
+        self.head_dim = config.head_dim or d_model // config.num_heads
+        self.widths = tuple(n * self.head_dim for n in (config.num_heads, config.kv_heads, config.kv_heads))
+        self.to_qkv = nn.Linear(d_model, sum(self.widths), bias=config.bias)
+        self.to_out = nn.Linear(self.widths[0], d_model, bias=config.bias)
+        self.q_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else nn.Identity()
+        self.dropout = dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch query d_model"],
+        *,
+        context: Float[Tensor, "batch key d_model"] | KeyValues | None = None,
+        mask: Mask = None,
+        bias: Float[Tensor, "#batch #heads #query key"] | None = None,
+        rotation: Rotation | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "batch query d_model"]:
+        """Each position of x looks at `context`, or at x itself (and, with a cache, at what was seen before)."""
+        if context is None:
+            q, k, v = (self._split(part) for part in self.to_qkv(x).split(self.widths, dim=-1))
+            q, k = self.q_norm(q), self.k_norm(k)
+        else:
+            q = self.q_norm(self._split(self._project(x, 0, self.widths[0])))
+            k, v = context if isinstance(context, KeyValues) else self.keys_values(context)
+        if rotation is not None:
+            q, k = apply_rope(q, rotation), apply_rope(k, rotation)
+        if cache is not None:
+            k, v = cache.write(k, v)
+        out = self.attend(q, k, v, mask=mask, bias=bias, dropout=self.dropout if self.training else 0.0)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def keys_values(self, context: Float[Tensor, "batch key d_model"]) -> KeyValues:
+        """Project a context once, to be looked at many times."""
+        k, v = self._project(context, self.widths[0], sum(self.widths)).chunk(2, dim=-1)
+        return KeyValues(self.k_norm(self._split(k)), self._split(v))
+
+    def _project(self, x: Tensor, start: int, end: int) -> Tensor:
+        bias = self.to_qkv.bias
+        return F.linear(x, self.to_qkv.weight[start:end], None if bias is None else bias[start:end])
+
+    def _split(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time head_dim"]:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)

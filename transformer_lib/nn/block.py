@@ -1,0 +1,71 @@
+"""The Transformer block: attention, then (in a decoder with a source) cross-attention, then the feed-forward network.
+
+Each part reads the residual stream and adds to it. In pre-norm order a part reads a normalised copy and the stream
+itself is never touched (Xiong et al. 2020); in post-norm order the sum is normalised (Vaswani et al. 2017).
+"""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transformer_lib.config import ModelConfig, require
+from transformer_lib.nn.attention import Attention, KeyValues
+from transformer_lib.nn.cache import LayerCache
+from transformer_lib.nn.feedforward import build_feedforward
+from transformer_lib.nn.masks import Mask
+from transformer_lib.nn.norm import build_norm
+from transformer_lib.nn.relations import UNRESTRICTED, Relations
+
+
+class Block(nn.Module):
+    """One layer of an encoder or a decoder; with `cross_attention` it also looks at the encoder's output."""
+
+    def __init__(self, config: ModelConfig, *, cross_attention: bool = False) -> None:
+        super().__init__()
+        self.norm_order = config.norm_order
+        self.attention_norm = build_norm(config.norm, config.d_model)
+        self.attention = _attention(config)
+        self.cross_norm = build_norm(config.norm, config.d_model) if cross_attention else None
+        self.cross_attention = _attention(config) if cross_attention else None
+        self.feedforward_norm = build_norm(config.norm, config.d_model)
+        self.feedforward = build_feedforward(config.d_model, config.feedforward)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time d_model"],
+        *,
+        relations: Relations = UNRESTRICTED,
+        cache: LayerCache | None = None,
+        memory: Float[Tensor, "batch source d_model"] | KeyValues | None = None,
+        memory_mask: Mask = None,
+    ) -> Float[Tensor, "batch time d_model"]:
+        """x is the residual stream; `memory` is what a decoder with cross-attention looks at."""
+        mask, bias, rotation = relations
+        x = self._add(
+            x,
+            self.attention_norm,
+            lambda h: self.attention(h, mask=mask, bias=bias, rotation=rotation, cache=cache),
+        )
+        if self.cross_attention is not None and self.cross_norm is not None:
+            look = self.cross_attention
+            x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
+        return self._add(x, self.feedforward_norm, self.feedforward)
+
+    def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValues:
+        """The keys and values that this block's cross-attention will look at, to be made once for many steps."""
+        require(self.cross_attention is not None, "cross_attention", "must be part of the block", None)
+        assert self.cross_attention is not None
+        return self.cross_attention.keys_values(states)
+
+    def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
+        match self.norm_order:
+            case "pre":
+                return x + self.dropout(part(norm(x)))
+            case "post":
+                return norm(x + self.dropout(part(x)))
+
+
+def _attention(config: ModelConfig) -> Attention:
+    return Attention(config.d_model, config.attention, dropout=config.dropout, norm_eps=config.norm.eps)

@@ -1,0 +1,57 @@
+"""The feed-forward network: what each position does with what attention brought it, alone.
+
+Left out: mixtures of experts.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu
+
+
+class FeedForward(nn.Module):
+    """activation(x W_1) W_2, widening to d_ff in between (Vaswani et al. 2017; GELU: Hendrycks and Gimpel 2016)."""
+
+    def __init__(self, d_model: int, config: Mlp) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
+        self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return self.to_out(_activate(self.to_hidden(x), self.activation))
+
+
+class GatedFeedForward(nn.Module):
+    """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020)."""
+
+    def __init__(self, d_model: int, config: SwiGlu) -> None:
+        super().__init__()
+        self.to_gate = nn.Linear(d_model, config.d_ff, bias=config.bias)
+        self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
+        self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return self.to_out(F.silu(self.to_gate(x)) * self.to_hidden(x))
+
+
+def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | GatedFeedForward:
+    """The module that a `Mlp` or a `SwiGlu` describes."""
+    match config:
+        case Mlp():
+            return FeedForward(d_model, config)
+        case SwiGlu():
+            return GatedFeedForward(d_model, config)
+
+
+def _activate(x: Tensor, activation: Activation) -> Tensor:
+    match activation:
+        case "relu":
+            return F.relu(x)
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "silu":
+            return F.silu(x)

@@ -1,0 +1,41 @@
+"""Who may look at whom: boolean masks, True = may look, everywhere in this library.
+
+Masks are built from positions, never from tensor shapes, so the same function serves a whole sequence, a piece of it
+behind a cache, and rows of unequal length. The string "causal" stands for the most common mask where it can be left
+to a faster kernel: queries and keys are the same positions 0..T-1 and each looks at itself and what came before.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from transformer_lib.config import require
+
+Mask = Bool[Tensor, "#batch #heads query key"] | Bool[Tensor, "#batch #heads #query key"] | Literal["causal"] | None
+
+
+def causal_mask(
+    query_positions: Int[Tensor, "batch query"], key_positions: Int[Tensor, "#batch key"], *, window: int | None = None
+) -> Bool[Tensor, "batch 1 query key"]:
+    """True where the key is not after the query and, with a window, less than `window` positions before it."""
+    distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]
+    mask = distance >= 0
+    if window is None:
+        return mask
+    require(window >= 1, "window", "must be at least 1", window)
+    return mask & (distance < window)
+
+
+def padding_mask(valid: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
+    """True where the key is a real token; every query of a row sees the same keys."""
+    require(valid.dtype == torch.bool, "valid", "must be a boolean tensor, True for a real token", valid.dtype)
+    return valid[:, None, None, :]
+
+
+def check_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> None:
+    """`ValueError` unless the mask is boolean and broadcasts to (batch, heads, query, key)."""
+    require(mask.dtype == torch.bool, "mask", "must be boolean, True = may look", mask.dtype)
+    fits = mask.ndim == 4 and all(have in (1, want) for have, want in zip(mask.shape, shape, strict=True))
+    require(fits, "mask", f"must broadcast to (batch, heads, query, key) = {shape}", tuple(mask.shape))

@@ -1,0 +1,61 @@
+"""Normalisation: give every position's vector a standard size before it is used.
+
+The two functions are the equations; the two modules compute the same numbers through PyTorch's fused kernels.
+Left out: batch normalisation (it mixes sentences) and the bias-free LayerNorm of some GPT variants.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transformer_lib.config import Norm
+
+
+def layer_norm(
+    x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], bias: Float[Tensor, " width"], eps: float = 1e-5
+) -> Float[Tensor, "*batch width"]:
+    """y = gain * (x - mean) / sqrt(variance + eps) + bias, over the last axis (Ba et al. 2016)."""
+    centred = x - x.mean(-1, keepdim=True)
+    return gain * centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps) + bias
+
+
+def rms_norm(
+    x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], eps: float = 1e-6
+) -> Float[Tensor, "*batch width"]:
+    """y = gain * x / sqrt(mean(x^2) + eps), over the last axis (Zhang and Sennrich 2019)."""
+    return gain * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+
+class LayerNorm(nn.Module):
+    """`layer_norm` with a trained gain and bias."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with a trained gain."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def build_norm(config: Norm, width: int) -> LayerNorm | RMSNorm:
+    """The module that a `Norm` describes."""
+    match config.kind:
+        case "layer":
+            return LayerNorm(width, config.eps)
+        case "rms":
+            return RMSNorm(width, config.eps)

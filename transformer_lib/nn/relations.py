@@ -1,0 +1,90 @@
+"""How the positions of a forward pass enter attention: mask, bias and rotation, made once and shared by all layers."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from transformer_lib.config import Alibi, ModelConfig, Rope
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.masks import Mask, causal_mask, padding_mask
+from transformer_lib.nn.positions import Rotation, alibi_bias, rope_rotation
+
+
+class Relations(NamedTuple):
+    """What every layer's attention needs besides the vectors."""
+
+    mask: Mask = None
+    bias: Float[Tensor, "batch heads query key"] | None = None
+    rotation: Rotation | None = None
+
+
+UNRESTRICTED = Relations()
+
+
+def place(
+    tokens: Int[Tensor, "batch time"], valid: Bool[Tensor, "batch time"] | None, cache: KVCache | None
+) -> Int[Tensor, "#batch time"]:
+    """The position of each token: the number of real tokens of its row before it, those in the cache included."""
+    if valid is None and (cache is None or cache.plain):
+        start = 0 if cache is None else cache.length
+        return torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
+    real = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+    before = 0 if cache is None else cache.valid.sum(dim=1, keepdim=True)
+    return (before + real.cumsum(dim=1) - 1).clamp(min=0)  # padding on the left gets position 0; nobody looks at it
+
+
+def causal_relations(
+    config: ModelConfig,
+    positions: Int[Tensor, "#batch time"],
+    valid: Bool[Tensor, "batch time"] | None,
+    cache: KVCache | None,
+    *,
+    plain: bool,
+    dtype: torch.dtype,
+) -> Relations:
+    """Relations of a decoder: each token sees the real tokens at its own and earlier positions, in the cache or new.
+
+    `plain` says that the new tokens are all real and stand at consecutive positions; then the mask of a first piece is
+    simply "causal", and a single newest token needs none.
+    """
+    seen = None if cache is None or cache.length == positions.shape[1] else cache.positions
+    plain = plain and (cache is None or cache.plain)
+    key_positions = positions if seen is None else seen
+    mask: Mask
+    if plain and config.attention.window is None and (seen is None or positions.shape[1] == 1):
+        mask = "causal" if seen is None else None
+    else:
+        mask = causal_mask(positions, key_positions, window=config.attention.window)
+        key_valid = valid if cache is None else cache.valid
+        if key_valid is not None:
+            mask = mask & padding_mask(key_valid)
+    return Relations(mask, *_bias_and_rotation(config, positions, key_positions, dtype))
+
+
+def full_relations(
+    config: ModelConfig,
+    positions: Int[Tensor, "#batch time"],
+    valid: Bool[Tensor, "batch time"] | None,
+    *,
+    dtype: torch.dtype,
+) -> Relations:
+    """Relations of an encoder: each token sees every real token (at most `window - 1` positions away, if set)."""
+    mask: Mask = None if valid is None else padding_mask(valid)
+    if (window := config.attention.window) is not None:
+        near = (positions[:, None, :, None] - positions[:, None, None, :]).abs() < window
+        mask = near if valid is None else near & padding_mask(valid)
+    return Relations(mask, *_bias_and_rotation(config, positions, positions, dtype))
+
+
+def _bias_and_rotation(
+    config: ModelConfig, query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype
+) -> tuple[Tensor | None, Rotation | None]:
+    match config.positions:
+        case Rope(theta=theta):
+            return None, rope_rotation(query_positions, config.head_dim, theta=theta, dtype=dtype)
+        case Alibi():
+            return alibi_bias(query_positions, key_positions, config.attention.num_heads).to(dtype), None
+        case _:
+            return None, None
