@@ -2,6 +2,7 @@
 
 from transformer_lib.config import ModelConfig as ModelConfig
 from transformer_lib.config import Seq2SeqConfig as Seq2SeqConfig
+from transformer_lib.generation import generate as generate
 from transformer_lib.models import DecoderLM as DecoderLM
 from transformer_lib.models import Encoder as Encoder
 from transformer_lib.models import Seq2Seq as Seq2Seq

@@ -1,0 +1,113 @@
+"""Cached generation against the plain definition: run the whole text again for every new token."""
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from transformer_lib.config import Alibi, AttentionConfig, Learned, ModelConfig, NoPositions, Rope, Sinusoidal, SwiGlu
+from transformer_lib.generation import generate, pad_left, sample
+from transformer_lib.models import DecoderLM
+
+CONFIG = ModelConfig(
+    vocab_size=17,
+    d_model=16,
+    num_layers=2,
+    max_length=64,
+    attention=AttentionConfig(num_heads=4, num_kv_heads=2),
+    feedforward=SwiGlu(d_ff=24),
+    positions=Rope(),
+)
+
+
+def make_model(config: ModelConfig = CONFIG) -> DecoderLM:
+    torch.manual_seed(0)
+    model = DecoderLM(config).double().eval()
+    with torch.no_grad():  # larger weights, so that the choices differ from step to step
+        for weight in model.parameters():
+            weight.mul_(8 if weight.ndim > 1 else 1)
+    return model
+
+
+def uncached(model: DecoderLM, prompt: list[int], new: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(new):
+        tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+MODEL = make_model()
+prompts = st.lists(st.lists(st.integers(0, 16), min_size=1, max_size=9), min_size=1, max_size=4)
+
+
+@given(prompts)
+def test_a_batch_gives_what_each_prompt_gives_alone_without_a_cache(rows: list[list[int]]) -> None:
+    tokens, valid = pad_left(rows)
+    found = generate(MODEL, tokens, valid=valid, max_new_tokens=7).rows()
+    assert found == [uncached(MODEL, row, 7) for row in rows]
+
+
+@pytest.mark.parametrize("positions", [NoPositions(), Sinusoidal(), Learned(), Rope(), Alibi()], ids=repr)
+@pytest.mark.parametrize("window", [None, 3])
+def test_every_kind_of_position_and_window(positions: object, window: int | None) -> None:
+    attention = dataclasses.replace(CONFIG.attention, window=window)
+    model = make_model(dataclasses.replace(CONFIG, positions=positions, attention=attention))
+    rows = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
+    tokens, valid = pad_left(rows)
+    assert generate(model, tokens, valid=valid, max_new_tokens=9).rows() == [uncached(model, row, 9) for row in rows]
+
+
+def test_log_probs_are_the_models_own() -> None:
+    prompt = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    pick = partial(sample, temperature=0.3, top_k=3, generator=torch.Generator().manual_seed(0))
+    found = generate(MODEL, prompt, max_new_tokens=5, pick=pick)
+    full = MODEL(torch.cat([prompt, found.tokens], dim=1)).log_softmax(-1)[:, 2:-1]
+    expected = full.gather(-1, found.tokens[..., None]).squeeze(-1)
+    torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=0)
+
+
+def test_stop_ids_end_a_row_and_leave_the_others_alone() -> None:
+    rows = [[1, 2, 3], [4, 5, 6], [7, 8]]
+    tokens, valid = pad_left(rows)
+    free = generate(MODEL, tokens, valid=valid, max_new_tokens=12).rows()
+    stop = free[0][3]
+    found = generate(MODEL, tokens, valid=valid, max_new_tokens=12, stop_ids=[stop])
+    for row, whole in zip(found.rows(), free, strict=True):
+        assert row == (whole[: whole.index(stop) + 1] if stop in whole else whole)
+    for log_probs, length in zip(found.log_probs, found.lengths, strict=True):
+        assert (log_probs[length:] == 0).all()
+
+
+def test_generation_ends_when_every_row_has_stopped() -> None:
+    calls: list[int] = []
+
+    def pick(logits: Tensor) -> Tensor:
+        calls.append(1)
+        return torch.full((len(logits),), 16 if len(calls) == 3 else 2)
+
+    found = generate(MODEL, torch.tensor([[1, 2]]), max_new_tokens=50, pick=pick, stop_ids={16})
+    assert len(calls) == 3
+    assert found.rows() == [[2, 2, 16]]
+
+
+def test_bad_input() -> None:
+    tokens = torch.tensor([[1, 2]])
+    with pytest.raises(ValueError, match="max_new_tokens must be a whole number of at least 1, got 0"):
+        generate(MODEL, tokens, max_new_tokens=0)
+    with pytest.raises(ValueError, match="prompts must be a non-empty"):
+        generate(MODEL, torch.empty(1, 0, dtype=torch.int64), max_new_tokens=1)
+    with pytest.raises(ValueError, match="valid must end in a real token in every row"):
+        generate(MODEL, tokens, max_new_tokens=1, valid=torch.tensor([[True, False]]))
+    with pytest.raises(ValueError, match="model must be in eval mode"):
+        generate(make_model().train(), tokens, max_new_tokens=1)
+    with pytest.raises(ValueError, match="prompts must not be empty"):
+        pad_left([[1], []])
+    with pytest.raises(ValueError, match="tokens must be below vocab_size=17, got 17"):
+        generate(MODEL, torch.tensor([[17]]), max_new_tokens=1)
+    with pytest.raises(ValueError, match="position table"):
+        short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=3))
+        generate(short, tokens, max_new_tokens=3)

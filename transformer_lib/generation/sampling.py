@@ -1,0 +1,69 @@
+"""Picking the next token from logits: the most likely one, or a draw from a reshaped and truncated distribution.
+
+Every picker takes logits of shape (batch, vocab) and gives one id per row. Left out: repetition penalties.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from transformer_lib.config import require
+
+
+def greedy(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
+    """The most likely token; of equal ones the first."""
+    return logits.argmax(dim=-1)
+
+
+def sample(
+    logits: Float[Tensor, "batch vocab"],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, " batch"]:
+    """Draw a token from softmax(logits / temperature), restricted to those that every given limit keeps.
+
+    Temperature 0 is `greedy`. For what the limits keep see `truncate`.
+    """
+    require(temperature >= 0, "temperature", "must not be negative", temperature)
+    if temperature == 0:
+        return greedy(logits)
+    scaled = truncate(logits.float() / temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+
+
+def truncate(
+    logits: Float[Tensor, "batch vocab"],
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Float[Tensor, "batch vocab"]:
+    """Set to -inf what the limits leave out; each looks at the distribution that the logits describe as given.
+
+    `top_k` keeps the k most likely tokens (Fan et al. 2018), `top_p` the smallest set of most likely tokens with at
+    least that much probability (Holtzman et al. 2019), `min_p` those at least that fraction as likely as the first
+    (Nguyen et al. 2024). The most likely token always stays.
+    """
+    keep = torch.ones_like(logits, dtype=torch.bool)
+    if top_k is not None:
+        require(top_k >= 1, "top_k", "must be at least 1", top_k)
+        ranked = logits.argsort(dim=-1, descending=True, stable=True)
+        keep &= _in_order_of(ranked, torch.arange(logits.shape[-1], device=logits.device).expand_as(ranked) < top_k)
+    if top_p is not None:
+        require(0 < top_p <= 1, "top_p", "must be above 0 and at most 1", top_p)
+        ranked = logits.argsort(dim=-1, descending=True, stable=True)
+        probs = logits.softmax(dim=-1).gather(-1, ranked)
+        keep &= _in_order_of(ranked, probs.cumsum(dim=-1) - probs < top_p)  # what the likelier ones left missing
+    if min_p is not None:
+        require(0 < min_p <= 1, "min_p", "must be above 0 and at most 1", min_p)
+        probs = logits.softmax(dim=-1)
+        keep &= probs >= min_p * probs.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(~keep, -torch.inf)
+
+
+def _in_order_of(ranked: Tensor, keep: Tensor) -> Tensor:
+    return torch.zeros_like(keep).scatter(-1, ranked, keep)
