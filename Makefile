@@ -1,0 +1,59 @@
+# The two commands are `make book` and `make test`; `make` alone lists all of them.
+# Everything runs in .venv, which is made on first use and again when the pinned requirements change.
+
+PYTHON ?= python3.11
+NB ?= chapters/*.ipynb
+PORT ?= 8000
+ARGS ?=
+PY := .venv/bin/python
+STAMP := .venv/installed-$(shell { pwd; cat requirements.txt pyproject.toml; } | cksum | cut -d " " -f 1)
+TRANSFORMER_DEVICE ?= cpu
+
+# A GPU rounds differently: every cell must still run and hold its asserts, but its output is not compared.
+TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test notebooks check serve clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+# The stamp names what was installed and where, so a changed pin and a moved folder are seen, and it is written
+# last, so an interrupted installation is too. While it stands, nothing is looked up on the network.
+setup: $(STAMP)  ## make .venv and install the pinned requirements, if that is not done yet
+
+$(STAMP):
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found; take 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	ls .venv/installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	rm -f .venv/installed-*
+	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
+	touch $@
+
+book: setup  ## build the HTML, warnings are errors
+	$(PY) .venv/bin/jupyter-book build . -W -n --keep-going --all
+	@echo "The book: file://$(CURDIR)/_build/html/index.html   (or: make serve)"
+
+test: setup  ## unit tests, page tests, and every cell of every chapter re-run and compared
+ifeq ($(TRANSFORMER_DEVICE),cpu)
+	$(PY) -m pytest $(ARGS)
+else
+	$(PY) -m pytest tests $(ARGS)
+	$(PY) -m pytest chapters -o addopts="" $(TOLERANT) $(ARGS)
+endif
+
+notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
+	$(PY) tools/notebooks.py $(NB)
+
+check: setup  ## lint, format, types and the floors of the library; under a minute
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/test_floors.py
+
+serve:  ## serve the built book on http://127.0.0.1:8000
+	@test -f _build/html/index.html || $(MAKE) book
+	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+clean:  ## remove what was built; .venv stays (delete it by hand to install afresh)
+	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find chapters tests tools transformer_lib bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,162 @@
+"""The library is a house of floors: a module imports from lower floors only, and inside a folder in the order listed.
+
+The order is that in which the book could be read. A new module must be given its place here.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "transformer_lib"
+FLOORS: dict[str, int] = {
+    "config": 0,
+    **dict.fromkeys(["nn", "text", "scratch"], 1),
+    **dict.fromkeys(["models", "data", "training"], 2),
+    **dict.fromkeys(["generation", "interop"], 3),
+    **dict.fromkeys(["tasks", "viz", "book"], 4),
+    **dict.fromkeys(["__main__", "__init__"], 5),
+}
+ORDER: dict[str, tuple[str, ...]] = {
+    "nn": (
+        *("norm", "positions", "masks", "cache", "relations", "attend"),
+        *("attention", "feedforward", "block", "embedding", "init"),
+    ),
+    "text": ("bpe", "tokenizer"),
+    "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
+    "data": ("corpora", "packing", "batching", "ngram"),
+    "training": ("loss", "schedule", "optim", "config", "log", "files", "state", "checkpoint", "loop"),
+    "generation": ("sampling", "generate"),
+    "viz": ("record", "plot"),
+}
+MOST_LINES, MOST_FUNCTION_LINES = 300, 60
+NOT_AT_IMPORT = set(
+    [
+        "IPython",
+        "keras",
+        "matplotlib",
+        "onnx",
+        "sacrebleu",
+        "safetensors",
+        "tensorflow",
+        "tokenizers",
+        "tqdm",
+        "transformers",
+    ]
+)
+
+
+def imports(file: Path, root: Path) -> Iterator[tuple[str, ...]]:
+    """Every library module that a file imports, anywhere in it, as a path of names below the package."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            package = file.relative_to(root.parent).parts[: -node.level] if node.level else ()
+            module = (*package, *(node.module.split(".") if node.module else ()))
+            # `from package import name` names a module where there is one, else a thing in the package's __init__.
+            candidates = [(*module, alias.name) for alias in node.names]
+            found = [path if _is_module(root, path) else module for path in candidates]
+        elif isinstance(node, ast.Import):
+            found = [tuple(alias.name.split(".")) for alias in node.names]
+        else:
+            continue
+        yield from (path[1:] or ("__init__",) for path in found if path[0] == root.name)
+
+
+def _is_module(root: Path, path: tuple[str, ...]) -> bool:
+    target = root.parent.joinpath(*path)
+    return target.with_suffix(".py").is_file() or (target / "__init__.py").is_file()
+
+
+def violations(root: Path) -> list[str]:
+    """What breaks the floors, the order inside a folder, or the bounds on length: one line each."""
+    found = []
+    for file in sorted(root.rglob("*.py")):
+        here = file.relative_to(root).with_suffix("").parts
+        name = "/".join(here)
+        if here[0] not in FLOORS:
+            found.append(f"{name} has no floor")
+            continue
+        if len(here) > 1 and here[1] not in [*ORDER.get(here[0], []), "__init__"]:
+            found.append(f"{name} has no place in the order of its folder")
+            continue
+        found += [
+            f"{name} may not import {'/'.join(there)}" for there in imports(file, root) if not _lower(there, here)
+        ]
+        text = file.read_text()
+        if len(text.splitlines()) > MOST_LINES:
+            found.append(f"{name} is longer than {MOST_LINES} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MOST_FUNCTION_LINES:
+                    found.append(f"{name}: {node.name} is longer than {MOST_FUNCTION_LINES} lines")
+    return found
+
+
+def _lower(there: tuple[str, ...], here: tuple[str, ...]) -> bool:
+    if there[0] != here[0] or len(here) == 1:
+        return FLOORS.get(there[0], 99) < FLOORS[here[0]]
+    places = [*ORDER[here[0]], "__init__"]
+    target = there[1] if len(there) > 1 else "__init__"
+    return target in places and places.index(target) < places.index(here[1])
+
+
+def test_every_module_keeps_to_its_floor() -> None:
+    assert violations(ROOT) == []
+
+
+def test_importing_the_library_imports_nothing_heavy() -> None:
+    # torch itself imports tqdm where it is installed, so what counts is what the library adds.
+    probe = "import sys, torch; before = set(sys.modules); import transformer_lib; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
+    assert "transformer_lib" in loaded
+    assert sorted(set(loaded) & NOT_AT_IMPORT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        ("nn/norm.py", "from transformer_lib.models import heads", "nn/norm may not import models/heads"),
+        ("nn/norm.py", "from transformer_lib.nn.block import Block", "nn/norm may not import nn/block"),
+        ("nn/norm.py", "from .block import Block", "nn/norm may not import nn/block"),
+        ("nn/norm.py", "from . import block", "nn/norm may not import nn/block"),
+        ("nn/norm.py", "from transformer_lib.nn import Block", "nn/norm may not import nn"),
+        ("nn/norm.py", "from transformer_lib import Attention", "nn/norm may not import __init__"),
+        (
+            "data/packing.py",
+            "def f():\n    import transformer_lib.training.loss",
+            "data/packing may not import training/loss",
+        ),
+        ("nn/other.py", "", "nn/other has no place in the order of its folder"),
+        ("other/norm.py", "", "other/norm has no floor"),
+        ("nn/norm.py", "\n" * 301, "nn/norm is longer than 300 lines"),
+        ("nn/norm.py", "def f():\n" + "    pass\n" * 60, "nn/norm: f is longer than 60 lines"),
+    ],
+)
+def test_a_violation_is_found(tmp_path: Path, file: str, text: str, complaint: str) -> None:
+    root = tmp_path / "transformer_lib"
+    for path in ["__init__.py", "nn/__init__.py", "nn/block.py", "models/__init__.py", "models/heads.py", file]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("")
+    assert violations(root) == ([complaint] if text == "" else [])
+    (root / file).write_text(text)
+    assert violations(root) == [complaint]
+
+
+def test_what_is_allowed_is_not_reported(tmp_path: Path) -> None:
+    root = tmp_path / "transformer_lib"
+    texts = {
+        "__init__.py": "from transformer_lib.models.heads import head as head",
+        "config.py": "import torch",
+        "nn/__init__.py": "from .block import Block as Block",
+        "nn/norm.py": "from transformer_lib.config import Norm",
+        "nn/block.py": "from transformer_lib.nn.norm import build_norm",
+        "models/heads.py": "from transformer_lib.nn import Block\nfrom transformer_lib.nn.block import Block as B",
+    }
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    assert violations(root) == []

@@ -1,0 +1,113 @@
+"""What notebooks need and nothing else does: show the code that runs, print numbers that agree between machines.
+
+The only module that reads the environment. Left out on purpose: anything a program would import.
+"""
+
+import ast
+import inspect
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from transformer_lib.config import require
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A cell's result in two forms: Markdown for the page, plain text for the terminal and the notebook tests."""
+
+    markdown: str
+    plain: str
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    def __repr__(self) -> str:
+        return self.plain
+
+
+def show(*objects: object, docstring: bool = True) -> Rendered:
+    """The source of functions, classes or modules as it runs, so that a chapter never holds a copy of it.
+
+    `docstring=False` leaves docstrings out, where the text beside the code already says what they say.
+    Raises what `inspect.getsource` raises for an object that has no source.
+    """
+    parts, names = [], []
+    for thing in objects:
+        module = inspect.getmodule(thing)
+        source = textwrap.dedent(inspect.getsource(thing)).rstrip()  # type: ignore[arg-type]
+        if not docstring:
+            source = _without_docstrings(source)
+        # Four backticks, because a docstring may hold a fence of three.
+        parts.append(f"From `{module.__name__ if module else '?'}`:\n\n````python\n{source}\n````")
+        names.append(getattr(thing, "__qualname__", getattr(thing, "__name__", str(thing))))
+    return Rendered(markdown="\n\n".join(parts), plain=f"source of {', '.join(names)}")
+
+
+def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> Rendered:
+    """Rows under headers; numbers go through `fmt` and stand on the right, text may hold Markdown and $maths$.
+
+    Raises `ValueError` if a row and the headers differ in length.
+    """
+    for index, row in enumerate(rows):
+        require(len(row) == len(headers), f"rows[{index}]", f"must have {len(headers)} cells", list(row))
+    cells = [[fmt(value) for value in row] for row in rows]
+    right = [bool(rows) and all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
+    return Rendered(markdown=_markdown(cells, headers, right), plain=_plain(cells, headers, right))
+
+
+def fmt(value: object, digits: int = 4) -> str:
+    """A number with 4 significant digits and no negative zero; integers in full, anything else as `str` gives it.
+
+    Fewer digits than a machine computes, so that two machines print the same.
+    """
+    if isinstance(value, torch.Tensor):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    short = float(f"{value:.{digits}g}") + 0.0  # adding 0.0 turns -0.0 into 0.0
+    return f"{short:,.0f}" if 10 ** (digits - 1) <= abs(short) < 1e15 else f"{short:.{digits}g}"
+
+
+def device() -> torch.device:
+    """The device the notebooks run on: `TRANSFORMER_DEVICE`, or the CPU; never guessed, so that outputs agree.
+
+    Raises `ValueError` if this machine has no such device.
+    """
+    name = os.environ.get("TRANSFORMER_DEVICE", "cpu")
+    cuda = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    present = ["cpu", *(cuda[1:] and cuda), *(["mps"] if torch.backends.mps.is_available() else [])]
+    require(name in present, "TRANSFORMER_DEVICE", f"must be one of {present} on this machine", name)
+    return torch.device(name)
+
+
+def _without_docstrings(source: str) -> str:
+    lines: list[str | None] = list(source.splitlines())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) and node.body[1:]:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            blank_after = last < len(lines) and not (lines[last] or "").strip()
+            for i in range(first - 1, last + blank_after):
+                lines[i] = None
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _markdown(cells: list[list[str]], headers: Sequence[str], right: list[bool]) -> str:
+    rule = ["--:" if r else ":--" for r in right]
+    lines = [[cell.replace("|", r"\|") for cell in row] for row in (list(headers), *cells)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (lines[0], rule, *lines[1:]))
+
+
+def _plain(cells: list[list[str]], headers: Sequence[str], right: list[bool]) -> str:
+    lines = [list(headers), *cells]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(headers))]
+    padded = (
+        [cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)]
+        for row in lines
+    )
+    return "\n".join("  ".join(row).rstrip() for row in padded)
