@@ -17,7 +17,7 @@ Mask = Bool[Tensor, "#batch #heads query key"] | Bool[Tensor, "#batch #heads #qu
 
 
 def causal_mask(
-    query_positions: Int[Tensor, "batch query"], key_positions: Int[Tensor, "#batch key"], *, window: int | None = None
+    query_positions: Int[Tensor, "#batch query"], key_positions: Int[Tensor, "#batch key"], *, window: int | None = None
 ) -> Bool[Tensor, "batch 1 query key"]:
     """True where the key is not after the query and, with a window, less than `window` positions before it."""
     distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]

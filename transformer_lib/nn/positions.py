@@ -80,7 +80,7 @@ def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
 
 
 def alibi_bias(
-    query_positions: Int[Tensor, "batch query"], key_positions: Int[Tensor, "#batch key"], heads: int
+    query_positions: Int[Tensor, "#batch query"], key_positions: Int[Tensor, "#batch key"], heads: int
 ) -> Float[Tensor, "batch heads query key"]:
     """-slope_h * |query position - key position|, to be added to the scores; float64, the caller casts."""
     distance = (query_positions[:, None, :, None] - key_positions[:, None, None, :]).abs()

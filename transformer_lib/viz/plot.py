@@ -1,0 +1,147 @@
+"""Figures that read the same everywhere: in print, on a phone, in a dark theme, and without colour vision.
+
+Each function returns a Matplotlib `Figure` on a white ground, whatever the reader's own settings, and narrow enough
+that its letters stay legible when a phone shrinks it. Colours: Okabe and Ito (2008) for lines; for weights a scale
+whose lightness alone carries the value. Matplotlib is imported by the first figure, not by this module.
+Left out: interaction, animation, and fonts for scripts that Matplotlib's own font lacks (Chinese, for one).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from transformer_lib.config import require
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+Number = int | float
+
+STYLE = {"figure.dpi": 110, "font.size": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titlesize": 10}
+WIDTH = 5.2  # inches
+LABEL_HEIGHT = 0.15  # inches that a tick label needs
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("--", ":", "-.")
+
+
+def plot_attention(
+    weights: Float[Tensor, "heads query key"],
+    query_labels: Sequence[str],
+    key_labels: Sequence[str],
+    *,
+    heads: Sequence[int] | None = None,
+) -> "matplotlib.figure.Figure":
+    """A panel per head of one example, all or the chosen ones, on one scale from 0 to the largest weight shown.
+
+    Rows are queries, columns keys. A weight of exactly zero, as behind a mask, is left blank. In long sequences only
+    every n-th label is written. `ValueError` if a label is missing, a head does not exist, or a weight is no weight.
+    """
+    count, queries, keys = weights.shape
+    require(len(query_labels) == queries, "query_labels", f"must be {queries} in number", len(query_labels))
+    require(len(key_labels) == keys, "key_labels", f"must be {keys} in number", len(key_labels))
+    heads = range(count) if heads is None else heads
+    require(len(heads) > 0, "heads", "must not be empty", heads)
+    for head in heads:
+        require(0 <= head < count, "heads", f"must be from 0 to {count - 1}", head)
+    shown = weights.detach()[list(heads)].double().cpu()
+    require(bool((shown >= 0).all()), "weights", "must not be negative or NaN", shown.min().item())
+    top = shown.max().item()
+    with _panels([(queries, keys)] * len(heads), columns=2, spare=1.2) as (figure, panels):
+        for panel, head, matrix in zip(panels, heads, shown, strict=True):
+            blank = matrix.masked_fill(matrix == 0, math.nan).numpy()
+            image = panel.imshow(blank, cmap="magma_r", vmin=0, vmax=top or 1)
+            panel.set_title(f"head {head}")
+            _label(panel, query_labels, key_labels)
+        figure.colorbar(image, ax=panels, location="bottom", label="attention weight", aspect=40)
+    return figure
+
+
+def plot_mask(*masks: Bool[Tensor, "_query _key"], titles: Sequence[str] = ()) -> "matplotlib.figure.Figure":
+    """Masks side by side, numbered by position: a filled square where the query (row) may look at the key (column)."""
+    require(len(masks) > 0, "masks", "must not be empty", masks)
+    require(len(titles) in (0, len(masks)), "titles", f"must be {len(masks)} in number, or none", len(titles))
+    with _panels([(mask.shape[0], mask.shape[1]) for mask in masks], columns=3, spare=0.5) as (figure, panels):
+        for panel, mask, title in zip(panels, masks, titles or [""] * len(masks), strict=True):
+            rows, columns = (range(size) for size in mask.shape)
+            squares = mask.int().cpu().numpy()
+            panel.pcolormesh(columns, rows, squares, cmap="Blues", vmin=0, vmax=1.3, edgecolor="#999999", linewidth=0.5)
+            panel.set_aspect("equal")
+            panel.invert_yaxis()
+            panel.set_title(title)
+            _label(panel, [str(row) for row in rows], [str(column) for column in columns])
+    return figure
+
+
+def plot_curves(
+    curves: Mapping[str, tuple[Sequence[Number], Sequence[Number]]],
+    *,
+    baselines: Mapping[str, Number] | None = None,
+    x_label: str = "step",
+    y_label: str = "loss",
+    x_scale: Literal["linear", "log"] = "linear",
+) -> "matplotlib.figure.Figure":
+    """Named curves of (x, y), such as training and held-out loss, with a broken line across for each baseline."""
+    baselines = baselines or {}
+    require(0 < len(curves) <= len(LINES), "curves", f"must be 1 to {len(LINES)} in number", len(curves))
+    require(len(baselines) <= len(DASHES), "baselines", f"must be at most {len(DASHES)} in number", len(baselines))
+    for name, (x, y) in curves.items():
+        require(len(x) == len(y) > 0, f"curves[{name!r}]", "must hold as many x as y, at least one", (len(x), len(y)))
+        require(x_scale == "linear" or min(x) > 0, f"curves[{name!r}]", "must have x above 0 on a log scale", min(x))
+    with _figure(3.4) as figure:
+        axes = figure.subplots()
+        for (name, (x, y)), colour in zip(curves.items(), LINES, strict=False):
+            axes.plot(x, y, color=colour, label=name, linewidth=1.8, marker="o" if len(x) == 1 else None)
+        for (name, value), dashes in zip(baselines.items(), DASHES, strict=False):
+            axes.axhline(value, color="#555555", linestyle=dashes, label=name)
+        axes.set_xscale(x_scale)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+@contextmanager
+def _figure(height: float) -> Iterator["matplotlib.figure.Figure"]:
+    """A figure of our style; the style holds while the block draws on it."""
+    import matplotlib.pyplot as plt  # also tells a notebook how to show what a cell returns
+
+    with plt.style.context(["default", STYLE]):
+        figure = plt.figure(figsize=(WIDTH, height), layout="constrained")
+        plt.close(figure)  # a notebook shows figures left open, and the result of a cell: that would be twice
+        yield figure
+
+
+@contextmanager
+def _panels(
+    shapes: Sequence[tuple[int, int]], *, columns: int, spare: float
+) -> Iterator[tuple["matplotlib.figure.Figure", list["matplotlib.axes.Axes"]]]:
+    """A panel for each matrix of (rows, columns), in rows of at most `columns` panels, and `spare` inches of height."""
+    columns = min(columns, len(shapes))
+    rows = math.ceil(len(shapes) / columns)
+    tallest = max(height / width for height, width in shapes)
+    with _figure(spare + rows * (0.5 + tallest * 0.75 * WIDTH / columns)) as figure:
+        yield figure, [figure.add_subplot(rows, columns, i + 1) for i in range(len(shapes))]
+
+
+def _label(panel: "matplotlib.axes.Axes", query_labels: Sequence[str], key_labels: Sequence[str]) -> None:
+    """Write the labels, as many as there is room for."""
+    panel.set_xlabel("key")
+    panel.set_ylabel("query")
+    side = WIDTH * panel.get_position().width
+    every = math.ceil(max(len(key_labels), len(query_labels)) * LABEL_HEIGHT / side)
+    keys, queries = range(0, len(key_labels), every), range(0, len(query_labels), every)
+    rotation = 90 if max(map(len, key_labels)) > 2 else 0
+    panel.set_xticks(keys, [_visible(key_labels[i]) for i in keys], rotation=rotation, parse_math=False)
+    panel.set_yticks(queries, [_visible(query_labels[i]) for i in queries], parse_math=False)
+
+
+def _visible(label: str) -> str:
+    """Signs for the white space that a token may hold."""
+    return label.replace(" ", "·").replace("\n", "↵").replace("\t", "→")
