@@ -6,14 +6,16 @@ NB ?= chapters/*.ipynb
 PORT ?= 8000
 ARGS ?=
 PY := .venv/bin/python
-STAMP := .venv/installed-$(shell { pwd; cat requirements.txt pyproject.toml; } | cksum | cut -d " " -f 1)
+# What pip reads: the pins, and pyproject.toml down to the settings of the other tools.
+PINS := $(shell { pwd; cat requirements.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
+STAMP := .venv/installed-$(PINS)
 TRANSFORMER_DEVICE ?= cpu
 
 # A GPU rounds differently: every cell must still run and hold its asserts, but its output is not compared.
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test notebooks check serve clean
+.PHONY: help setup book test notebooks bench check serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -43,6 +45,9 @@ endif
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
+
+bench: setup  ## speed and memory beside other implementations; ARGS="--help" for the choices
+	$(PY) -m bench $(ARGS)
 
 check: setup  ## lint, format, types and the floors of the library; under a minute
 	$(PY) -m ruff check .

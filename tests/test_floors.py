@@ -27,26 +27,16 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "text": ("bpe", "tokenizer"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
-    "data": ("corpora", "packing", "batching", "ngram"),
+    "data": ("corpora", "toy", "packing", "batching", "ngram"),
     "training": ("loss", "schedule", "optim", "config", "log", "files", "state", "checkpoint", "loop"),
     "generation": ("sampling", "generate"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
-NOT_AT_IMPORT = set(
-    [
-        "IPython",
-        "keras",
-        "matplotlib",
-        "onnx",
-        "sacrebleu",
-        "safetensors",
-        "tensorflow",
-        "tokenizers",
-        "tqdm",
-        "transformers",
-    ]
-)
+NOT_AT_IMPORT = {
+    *("IPython", "keras", "matplotlib", "onnx", "sacrebleu"),
+    *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
+}
 
 
 def imports(file: Path, root: Path) -> Iterator[tuple[str, ...]]:

@@ -64,8 +64,8 @@ def fmt(value: object, digits: int = 4) -> str:
 
     Fewer digits than a machine computes, so that two machines print the same.
     """
-    if isinstance(value, torch.Tensor):
-        value = value.item()
+    if callable(item := getattr(value, "item", None)):  # a tensor or an array of one number
+        value = item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -80,8 +80,8 @@ def device() -> torch.device:
     Raises `ValueError` if this machine has no such device.
     """
     name = os.environ.get("TRANSFORMER_DEVICE", "cpu")
-    cuda = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    present = ["cpu", *(cuda[1:] and cuda), *(["mps"] if torch.backends.mps.is_available() else [])]
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    present = ["cpu", *(["cuda", *gpus] if gpus else []), *(["mps"] if torch.backends.mps.is_available() else [])]
     require(name in present, "TRANSFORMER_DEVICE", f"must be one of {present} on this machine", name)
     return torch.device(name)
 

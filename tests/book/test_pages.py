@@ -1,0 +1,175 @@
+"""The built book, opened in a browser: nothing is fetched from elsewhere, nothing is broken, nothing is too wide.
+
+Needs Chromium (Debian: apt-get install chromium); without it only the build itself is tested.
+"""
+
+import functools
+import http.server
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playwright.sync_api import BrowserContext, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+
+# What is folded is opened first, so that solutions count too.
+OPEN = """() => {
+    document.querySelectorAll("details").forEach(e => e.open = true);
+    document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
+    return window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => null) : null;
+}"""
+LOOK = """() => {
+    const article = document.querySelector(".bd-article") || document.body;
+    const all = selector => [...article.querySelectorAll(selector)];
+    return {
+        width: document.documentElement.scrollWidth,
+        plain: all(".math").filter(e => !e.querySelector("mjx-container")).map(e => e.textContent),
+        errors: all("mjx-merror, [data-mjx-error]").map(e => e.textContent),
+        silent: all("img").filter(e => !(e.getAttribute("alt") || "").trim()).map(e => e.getAttribute("src")),
+    };
+}"""
+
+
+def toc_pages() -> list[str]:
+    """The pages of the book, as paths without suffix, in reading order."""
+
+    def files(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (node[key] for key in ("root", "file") if key in node)
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from files(child)
+
+    return list(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh build, with the options of `make book`."""
+    out = tmp_path_factory.mktemp("book")
+    build = str(Path(sys.executable).parent / "jupyter-book")
+    options = ["-W", "-n", "--keep-going", "--all", "--path-output", str(out)]
+    run = subprocess.run([sys.executable, build, "build", str(ROOT), *options], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return out / "_build" / "html"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder over http on this machine, while the block runs."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    with sync_playwright() as playwright:
+        profile = tmp_path_factory.mktemp("profile")
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, headless=True, args=FLAGS, color_scheme="light"
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def site(html: Path) -> Iterator[str]:
+    with served(html) as address:
+        yield address
+
+
+def faults(browser: BrowserContext, address: str, path: str, width: int) -> list[str]:
+    """What a reader of this page would miss at this width, one line each."""
+    found: list[str] = []
+    page = browser.new_page()
+
+    def local_only(route: Any) -> None:
+        if route.request.url.startswith((address, "data:", "blob:")):
+            route.continue_()
+        else:
+            found.append(f"leaves the machine: {route.request.url}")
+            route.abort()
+
+    page.route("**/*", local_only)
+    page.on("console", lambda message: found.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(f"script: {error}"))
+    page.on("response", lambda r: found.append(f"status {r.status}: {r.url}") if r.status >= 400 else None)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}/{path}", wait_until="networkidle")
+    page.evaluate(OPEN)
+    seen = page.evaluate(LOOK)
+    page.close()
+    found += [f"formula not rendered: {text[:60]}" for text in seen["plain"]]
+    found += [f"formula with an error: {text[:60]}" for text in seen["errors"]]
+    found += [f"image without alt text: {source}" for source in seen["silent"]]
+    if seen["width"] > width:
+        found.append(f"{seen['width']} pixels wide on a screen of {width}")
+    return found
+
+
+def test_the_book_builds_without_a_warning(html: Path) -> None:
+    missing = [page for page in toc_pages() if not (html / f"{page}.html").is_file()]
+    assert missing == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", [*toc_pages(), "search"])
+def test_a_page_is_whole(browser: BrowserContext, site: str, path: str, width: int) -> None:
+    assert faults(browser, site, f"{path}.html", width) == []
+
+
+@needs_chromium
+def test_formulas_are_there_to_be_checked(browser: BrowserContext, site: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{site}/chapters/notation.html", wait_until="networkidle")
+    page.evaluate(OPEN)
+    assert page.locator(".bd-article .math mjx-container").count() > 10
+    page.close()
+
+
+BROKEN = {
+    "<p>fine</p>": None,
+    '<img src="http://example.invalid/x.png" alt="x">': "leaves the machine: http://example.invalid/x.png",
+    "<script>console.error('oh no')</script>": "console: oh no",
+    "<script>undefinedFunction()</script>": "script: ",
+    '<img src="missing.png" alt="x">': "status 404",
+    r'<span class="math">\(x\)</span>': r"formula not rendered: \(x\)",
+    '<span class="math"><mjx-container><mjx-merror>x</mjx-merror></mjx-container></span>': "formula with an error: x",
+    '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">': "image without alt text",
+    '<details><div style="width: 500px">wide</div></details>': "pixels wide on a screen of 390",
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_broken_page_is_found(browser: BrowserContext, tmp_path: Path, body: str) -> None:
+    head = '<!doctype html><title>x</title><link rel="icon" href="data:,">'
+    (tmp_path / "page.html").write_text(f'{head}<article class="bd-article">{body}</article>')
+    with served(tmp_path) as address:
+        found = faults(browser, address, "page.html", 390)
+    complaint = BROKEN[body]
+    assert any(complaint in fault for fault in found) if complaint else found == [], found

@@ -1,0 +1,126 @@
+"""What notebooks print: sources as they run, numbers that agree between machines, and a device that exists."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_lib import book, config
+from transformer_lib.book import device, fmt, show, table
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.1235"),
+        (-0.0, "0"),
+        (torch.tensor(-0.0), "0"),
+        (0.5, "0.5"),
+        (1e-5, "1e-05"),
+        (3.14159e-7, "3.142e-07"),
+        (999.96, "1,000"),
+        (1048.3, "1,048"),
+        (123456.0, "123,500"),
+        (-98765.4, "-98,770"),
+        (1.23456e20, "1.235e+20"),
+        (124439808, "124,439,808"),
+        (torch.tensor(7), "7"),
+        (np.float32(0.123456), "0.1235"),
+        (True, "True"),
+        ("pre-norm", "pre-norm"),
+        (None, "None"),
+    ],
+)
+def test_fmt(value: object, text: str) -> None:
+    assert fmt(value) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 8))
+def test_fmt_keeps_the_digits_it_promises(value: float, digits: int) -> None:
+    text = fmt(value, digits)
+    assert math.isclose(float(text.replace(",", "")), value, rel_tol=0.5 * 10 ** (1 - digits) * (1 + 1e-9))
+    assert text != "-0"
+
+
+def test_table_aligns_numbers_and_says_the_same_twice() -> None:
+    rendered = table([["pre|post", 1234, 0.5], ["a", torch.tensor(7), -0.0]], ["order", "count", "$d_k$"])
+    assert repr(rendered) == "order     count  $d_k$\npre|post  1,234    0.5\na             7      0"
+    assert rendered._repr_markdown_().splitlines() == [
+        "| order | count | $d_k$ |",
+        "| :-- | --: | --: |",
+        r"| pre\|post | 1,234 | 0.5 |",
+        "| a | 7 | 0 |",
+    ]
+
+
+def test_an_empty_table_has_its_headers() -> None:
+    assert repr(table([], ["a", "b"])) == "a  b"
+
+
+def test_table_refuses_a_row_of_another_length() -> None:
+    with pytest.raises(ValueError, match=r"rows\[1\] must have 2 cells, got \[3\]"):
+        table([[1, 2], [3]], ["a", "b"])
+
+
+def test_show_prints_the_source_that_runs() -> None:
+    text = show(config.require)._repr_markdown_()
+    assert "From `transformer_lib.config`:" in text
+    assert inspect.getsource(config.require).rstrip() in text
+    assert repr(show(config.require, book.fmt)) == "source of require, fmt"
+    assert inspect.getsource(book).rstrip() in show(book)._repr_markdown_()
+
+
+def test_show_dedents_a_method() -> None:
+    assert "\ndef _repr_markdown_(self)" in show(book.Rendered._repr_markdown_)._repr_markdown_()
+
+
+class Documented:
+    """The class."""
+
+    def method(self) -> int:
+        """The method,
+        in two lines."""
+
+        return 1
+
+    def only(self) -> None:
+        """Nothing else."""
+
+
+def test_show_can_leave_docstrings_out_and_the_rest_still_runs() -> None:
+    text = show(Documented, docstring=False).markdown
+    source = text.split("````")[1].removeprefix("python\n")
+    assert "The class" not in source and "in two lines" not in source
+    assert "Nothing else" in source  # a body may not become empty
+    names: dict[str, type[Documented]] = {}
+    exec(source, names)
+    assert names["Documented"]().method() == 1
+
+
+def test_show_refuses_what_has_no_source() -> None:
+    with pytest.raises(TypeError):
+        show(3)
+
+
+def test_device_is_the_cpu_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFORMER_DEVICE", raising=False)
+    assert device() == torch.device("cpu")
+
+
+def test_device_takes_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cuda", "cuda:1"):
+        monkeypatch.setenv("TRANSFORMER_DEVICE", name)
+        assert device() == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:2", "gpu", "", "cpu:x"])
+def test_device_refuses_what_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 if name == "cuda:2" else 0)
+    monkeypatch.setenv("TRANSFORMER_DEVICE", name)
+    with pytest.raises(ValueError, match=f"TRANSFORMER_DEVICE must be one of .*, got '{name}'"):
+        device()
