@@ -46,8 +46,8 @@ endif
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
 
-bench: setup  ## speed and memory beside other implementations; ARGS="--help" for the choices
-	$(PY) -m bench $(ARGS)
+bench: setup  ## speed and memory beside other implementations; NANOGPT=/path/to/nanoGPT, ARGS=--help for the choices
+	$(PY) -m bench $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(ARGS)
 
 check: setup  ## lint, format, types and the floors of the library; under a minute
 	$(PY) -m ruff check .

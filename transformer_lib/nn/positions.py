@@ -12,6 +12,7 @@ Left out: the scaling schemes that extend a trained context (linear, NTK, YaRN).
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class LearnedPositions(nn.Module):
         if positions.device.type == "cpu" and not torch.compiler.is_compiling():
             last, rows = int(positions.max()), len(self.weight)
             require(last < rows, "positions", f"must be below max_length={rows}, the size of the position table", last)
-        return self.weight[positions]
+        return F.embedding(positions, self.weight)
 
 
 class Rotation(NamedTuple):

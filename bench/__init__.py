@@ -1,0 +1,1 @@
+"""Benchmarks of the library side by side with its peers: `python -m bench --help`."""
