@@ -1,0 +1,74 @@
+"""What a training run is, as data: the numbers that decide its weights, and a few that only decide what is watched."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from transformer_lib.config import require, require_positive
+
+Precision = Literal["float32", "bfloat16"]
+Schedule = Callable[[int], float]
+
+WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """A run of `steps` updates by AdamW, each from the mean over all tokens of `micro_batches` batches.
+
+    `learning_rate` maps the number of the update, from 1, to its rate: a named function, or a `functools.partial` of
+    one with keywords (see `schedule.py`). `clip` bounds the norm of the whole gradient, `None` leaves it. `precision`
+    "float32" computes in the weights' own type; "bfloat16" runs the model under autocast, with weights, optimiser and
+    loss as they were. `seed` decides the dropout. Every `eval_every` and `checkpoint_every` steps, and after the last,
+    the run is evaluated and saved (`None`: after the last only); the newest `keep` checkpoints stay. `progress` shows a
+    bar (`None`: only on a terminal).
+    """
+
+    steps: int
+    learning_rate: Schedule
+    micro_batches: int = 1
+    clip: float | None = 1.0
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    precision: Precision = "float32"
+    seed: int = 0
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    keep: int = 2
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(steps=self.steps, micro_batches=self.micro_batches, keep=self.keep)
+        for name in ("eval_every", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                require_positive(**{name: getattr(self, name)})
+        require(self.clip is None or self.clip > 0, "clip", "must be positive or None", self.clip)
+        require(self.weight_decay >= 0, "weight_decay", "must not be negative", self.weight_decay)
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be at least 0 and below 1", self.betas)
+        require(
+            self.precision in get_args(Precision), "precision", f"must be one of {get_args(Precision)}", self.precision
+        )
+        describe_schedule(self.learning_rate)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that decide the weights, as JSON values: a checkpoint is resumed only by a run that shares them.
+
+        `steps` is not among them: a longer run begins as the shorter one, if their schedules agree.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        deciding = {name: value for name, value in fields.items() if name not in WATCHING}
+        return deciding | {"learning_rate": describe_schedule(self.learning_rate), "betas": list(self.betas)}
+
+
+def describe_schedule(schedule: Schedule) -> dict[str, Any]:
+    """The schedule's function by name and its keywords, so that a checkpoint can tell one schedule from another."""
+    function = schedule.func if isinstance(schedule, functools.partial) else schedule
+    keywords = dict(schedule.keywords) if isinstance(schedule, functools.partial) else {}
+    name = getattr(function, "__qualname__", "<unnamed>")
+    plain = "<" not in name and not getattr(schedule, "args", ())
+    require(plain, "learning_rate", "must be a named function, or a partial of one with keywords only", schedule)
+    numbers = all(isinstance(value, int | float) for value in keywords.values())
+    require(numbers, "learning_rate", "must have only numbers as keywords", keywords)
+    return {"function": name} | keywords

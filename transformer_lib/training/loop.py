@@ -1,0 +1,186 @@
+"""The training loop: the gradient of a mean over many batches, an update, a record, now and then a checkpoint.
+
+The model and the loss are the caller's; compilation (`model.compile()`) and the move to a device are done before.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from transformer_lib.config import require, to_json
+from transformer_lib.training.checkpoint import latest, load_state, save_latest
+from transformer_lib.training.config import Precision, TrainConfig
+from transformer_lib.training.log import Record, StepLog
+from transformer_lib.training.loss import LossSum
+from transformer_lib.training.optim import adamw
+from transformer_lib.training.state import Batches, TrainState
+
+LossFunction = Callable[[nn.Module, Any], LossSum]
+LOG = "log.jsonl"
+
+
+def train(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batches: Batches,
+    config: TrainConfig,
+    *,
+    held_out: Iterable[Any] | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[Record], None] | None = None,
+) -> TrainState:
+    """Train `model` in place for `config.steps` updates and return the state it ends in.
+
+    `loss_fn(model, batch)` moves a batch to the model's device if need be. `held_out`, a list of batches, is gone
+    through whole at each evaluation. `folder` receives `log.jsonl` and the checkpoints; with `resume=True` the run
+    goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. `on_step` is
+    called with each `Record`. Torch's global random generators are seeded by `config.seed`.
+
+    Raises `FloatingPointError`, before the weights are touched, if a loss or a gradient is not finite; `ValueError` if
+    `batches` runs out, the checkpoint is of another run, or `folder` holds an earlier run and `resume` is False.
+    """
+    state = new_state(model, batches, config)
+    if folder is not None:
+        _take_up(Path(folder), state, resume)
+    require(state.step <= config.steps, "steps", f"must not be below the checkpoint's {state.step}", config.steps)
+    stream = _endless(batches)
+    with _open_log(folder, state) as log, _progress_bar(config, state) as bar:
+        while state.step < config.steps:
+            record = train_step(state, loss_fn, islice(stream, config.micro_batches), config)
+            if held_out is not None and _is_due(state.step, config.eval_every, config):
+                nats = evaluate(model, loss_fn, held_out, precision=config.precision)
+                record = dataclasses.replace(record, held_out=nats)
+            if log is not None:
+                log.write(record)
+                if _is_due(state.step, config.checkpoint_every, config):
+                    log.flush_to_disk()
+                    save_latest(log.path.parent, state, keep=config.keep)
+            bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+            bar.update()
+            if on_step is not None:
+                on_step(record)
+    return state
+
+
+def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any], config: TrainConfig) -> Record:
+    """One update from the mean loss over all tokens of all the batches."""
+    model, optimizer, step = state.model, state.optimizer, state.step + 1
+    model.train()
+    optimizer.zero_grad()
+    loss = accumulate(model, loss_fn, batches, precision=config.precision)
+    mean, tokens = float(loss.mean()), int(loss.count)
+    _require_finite(mean, f"loss over {tokens} tokens", step)
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf))
+    _require_finite(norm, "norm of the gradient", step)
+    rate = config.learning_rate(step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    state.step = step
+    return Record(step=step, loss=mean, tokens=tokens, learning_rate=rate, gradient_norm=norm)
+
+
+def accumulate(
+    model: nn.Module, loss_fn: LossFunction, batches: Iterable[Any], *, precision: Precision = "float32"
+) -> LossSum:
+    """Leave in `.grad` the gradient of the mean over all tokens, `(sum_b dL_b) / (sum_b n_b)`, and return both sums.
+
+    The batches may hold unequal numbers of tokens: one division at the end weighs every token the same.
+    """
+    losses = []
+    for batch in batches:
+        with _autocast(model, precision):
+            loss = loss_fn(model, batch)
+        loss.total.backward()
+        losses.append(loss.detach())
+    whole = functools.reduce(operator.add, losses)
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.div_(whole.count)
+    return whole
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, loss_fn: LossFunction, batches: Iterable[Any], *, precision: Precision = "float32"
+) -> float:
+    """The mean loss over all tokens of the batches, in nats per token, with dropout off."""
+    was_training = model.training
+    model.eval()
+    with _autocast(model, precision):
+        losses = [loss_fn(model, batch) for batch in batches]
+    model.train(was_training)
+    require(bool(losses), "batches", "must not be empty", losses)
+    return float(functools.reduce(operator.add, losses).mean())
+
+
+def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainState:
+    """The state before the first step, with the random generators seeded."""
+    torch.manual_seed(config.seed)
+    shape = getattr(model, "config", None)
+    settings = {
+        "model": json.loads(to_json(shape)) if dataclasses.is_dataclass(shape) else None,
+        "training": config.settings(),
+        "device": _device(model),
+    }
+    optimizer = adamw(model, weight_decay=config.weight_decay, betas=config.betas)
+    return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)
+
+
+def _take_up(folder: Path, state: TrainState, resume: bool) -> None:
+    """Take up the newest checkpoint, or see to it that no earlier run is written over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = latest(folder)
+    used = newest is not None or (folder / LOG).exists()
+    require(resume or not used, "folder", "must not hold an earlier run unless resume=True", str(folder))
+    if newest is not None:
+        load_state(newest, state)
+
+
+def _open_log(folder: str | Path | None, state: TrainState) -> StepLog | nullcontext[None]:
+    return nullcontext() if folder is None else StepLog(Path(folder) / LOG, step=state.step)
+
+
+def _progress_bar(config: TrainConfig, state: TrainState) -> "tqdm[Any]":
+    hidden = None if config.progress is None else not config.progress  # tqdm's None: hidden unless on a terminal
+    return tqdm(total=config.steps, initial=state.step, unit="step", disable=hidden)
+
+
+def _is_due(step: int, every: int | None, config: TrainConfig) -> bool:
+    return step == config.steps or (every is not None and step % every == 0)
+
+
+def _endless(batches: Batches) -> Iterator[Any]:
+    """Pass after pass, until one is empty: a position restored at the very end of a pass gives one such, not two."""
+    empty_passes = 0
+    while empty_passes < 2:
+        empty_passes += 1
+        for batch in batches:
+            empty_passes = 0
+            yield batch
+    raise ValueError(f"batches must not run out before the last step, got {batches.state_dict()!r}")
+
+
+def _autocast(model: nn.Module, precision: Precision) -> torch.autocast:
+    return torch.autocast(_device(model), torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _device(model: nn.Module) -> str:
+    return next(model.parameters()).device.type
+
+
+def _require_finite(value: float, what: str, step: int) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} must be finite, got {value} at step {step}")

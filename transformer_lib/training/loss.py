@@ -1,0 +1,78 @@
+"""Cross entropy of next tokens, as a sum and a count.
+
+A mean is not additive: the mean over two batches is not the mean of their means when one holds more tokens. So a loss
+is returned as `LossSum(total, count)`, is added up over micro-batches (and ranks), and is divided once.
+
+Left out: a chunked loss, which never holds all logits at once.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from transformer_lib.config import require
+
+
+@dataclass(frozen=True, slots=True)
+class LossSum:
+    """A loss in nats summed over `count` tokens; both stay tensors, so that adding never waits for a GPU."""
+
+    total: Float[Tensor, ""]
+    count: Int[Tensor, ""]
+
+    def __add__(self, other: "LossSum") -> "LossSum":
+        return LossSum(self.total + other.total, self.count + other.count)
+
+    def mean(self) -> Float[Tensor, ""]:
+        """Nats per token; the mean over no token is NaN."""
+        return self.total / self.count
+
+    def detach(self) -> "LossSum":
+        """The same numbers without their graph, so that keeping them keeps no activations."""
+        return LossSum(self.total.detach(), self.count)
+
+
+def token_loss(
+    logits: Float[Tensor, "batch time vocab"],
+    targets: Int[Tensor, "batch time"],
+    *,
+    ignore: int = -100,
+    smoothing: float = 0.0,
+) -> LossSum:
+    """Sum over the counted tokens of `-sum_v q(v) log softmax(logits)_v`, in float32 (float64 if the logits are).
+
+    `q` is the one-hot target mixed with the uniform distribution, `(1 - smoothing) * one_hot + smoothing / vocab`
+    (label smoothing, Szegedy et al. 2016). A target equal to `ignore` is neither summed nor counted, and its logits
+    get a zero gradient. `targets[:, t]` is what `logits[:, t]` predicts: shifting them is the caller's business.
+
+    Raises `ValueError` for wrong shapes or types, a smoothing outside [0, 1), or a target outside the vocabulary. The
+    last is looked at on the CPU in eager mode only: elsewhere reading values would stall the device or break the graph.
+    """
+    _check(logits, targets, ignore, smoothing)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    total = F.cross_entropy(
+        wide.flatten(0, 1),
+        targets.flatten().long(),
+        ignore_index=ignore,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    return LossSum(total, (targets != ignore).sum())
+
+
+def _check(logits: Tensor, targets: Tensor, ignore: int, smoothing: float) -> None:
+    require(logits.dim() == 3, "logits", "must have the axes batch, time, vocab", tuple(logits.shape))
+    require(logits.is_floating_point(), "logits", "must be floating point", logits.dtype)
+    integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+    require(integer, "targets", "must be whole numbers", targets.dtype)
+    shape = tuple(logits.shape[:2])
+    require(tuple(targets.shape) == shape, "targets", f"must have the logits' shape {shape}", tuple(targets.shape))
+    require(0 <= smoothing < 1, "smoothing", "must be at least 0 and below 1", smoothing)
+    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+        vocab = logits.shape[2]
+        wrong = targets[(targets != ignore) & ((targets < 0) | (targets >= vocab))]
+        if wrong.numel():
+            raise ValueError(f"targets must be {ignore} or from 0 to {vocab - 1}, got {int(wrong[0])}")

@@ -1,0 +1,146 @@
+"""The state of a run between two steps, and all of it as named tensors.
+
+What a run draws at random must come from torch's global generators, which are part of the state here, or be part of the
+batches' own state.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from transformer_lib.config import require
+
+Named = dict[str, Tensor]
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Training data that can be left and taken up again.
+
+    Iterating goes on from the position, endlessly or to the end of a pass; the next iteration then begins another.
+    `state_dict()` is made of JSON values and says what has been handed out so far, the latest batch included.
+    `load_state_dict` raises `ValueError`, and changes nothing, for a state that is not of these batches.
+    """
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+@dataclass
+class TrainState:
+    """Everything that decides how a run goes on. `settings` are JSON values that must agree to resume it."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    batches: Batches
+    settings: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+
+# The model ------------------------------------------------------------------------------------------------------------
+
+
+def model_tensors(model: nn.Module) -> Named:
+    """Every tensor of the state dict under its first name: a tied weight is one object with several names."""
+    first = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    return {name: tensor.detach().contiguous() for name, tensor in first.values()}
+
+
+def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
+    """Raise `ValueError` unless the tensors are the model's: the same names, shapes and types."""
+    own = model_tensors(model)
+    missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    require(not missing, source, "must hold every weight of the model; missing are some", missing)
+    require(not unknown, source, "must hold no weight that the model lacks", unknown)
+    for name, tensor in own.items():
+        _require_like(tensors[name], tensor, f"{source}: {name}")
+
+
+def set_model_tensors(tensors: Named, model: nn.Module) -> None:
+    """Copy checked tensors into the model's own."""
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+# The optimiser and the random generators ------------------------------------------------------------------------------
+
+
+def training_tensors(state: TrainState) -> Named:
+    """`optimizer/<parameter>/<slot>` for each of the optimiser's, `generator/<device>` for each random generator's."""
+    tensors = {
+        f"optimizer/{name}/{slot}": tensor.contiguous()
+        for name, parameter in state.model.named_parameters()
+        for slot, tensor in state.optimizer.state.get(parameter, {}).items()
+    }
+    return tensors | {name: _get_generator(device) for name, device in _generators(state.model).items()}
+
+
+def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
+    """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
+    parameters = dict(state.model.named_parameters())
+    slots: dict[str, set[str]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("generator/"):
+            continue
+        name, slot = _split(key)
+        require(name in parameters, f"{source}: {key}", "must belong to a parameter of the model", name)
+        if tensor.dim():  # AdamW's count of steps has no axes
+            _require_like(tensor, parameters[name], f"{source}: {key}")
+        slots.setdefault(name, set()).add(slot)
+    kinds = sorted({tuple(sorted(names)) for names in slots.values()})
+    require(len(kinds) <= 1, f"{source}: optimizer", "must hold the same slots for every parameter", kinds)
+    for name, device in _generators(state.model).items():
+        require(name in tensors, f"{source}: {name}", "must be there, among", sorted(tensors)[:3])
+        _require_like(tensors[name], _get_generator(device), f"{source}: {name}")
+
+
+def set_training_tensors(tensors: Named, state: TrainState) -> None:
+    """Hand checked tensors to the optimiser (it numbers parameters in the order of its groups) and the generators."""
+    generators = _generators(state.model)
+    moments: dict[str, Named] = {}
+    for key in tensors.keys() - generators.keys():
+        name, slot = _split(key)
+        moments.setdefault(name, {})[slot] = tensors[key].clone()
+    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    order = [names[id(parameter)] for group in state.optimizer.param_groups for parameter in group["params"]]
+    numbered = {index: moments[name] for index, name in enumerate(order) if name in moments}
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+    for name, device in generators.items():
+        _set_generator(device, tensors[name])
+
+
+def _split(key: str) -> tuple[str, str]:
+    name, _, slot = key.removeprefix("optimizer/").rpartition("/")
+    return name, slot
+
+
+def _generators(model: nn.Module) -> dict[str, torch.device]:
+    """The devices whose random generator the run draws from: always the CPU, and the model's own."""
+    devices = {parameter.device for parameter in model.parameters()} | {torch.device("cpu")}
+    return {f"generator/{device.type}": device for device in devices}
+
+
+def _get_generator(device: torch.device) -> Tensor:
+    return torch.get_rng_state() if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+
+
+def _set_generator(device: torch.device, state: Tensor) -> None:
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.get_device_module(device).set_rng_state(state, device)
+
+
+def _require_like(tensor: Tensor, own: Tensor, name: str) -> None:
+    require(tensor.shape == own.shape, name, f"must have the shape {tuple(own.shape)}", tuple(tensor.shape))
+    require(tensor.dtype == own.dtype, name, f"must have the type {own.dtype}", tensor.dtype)
