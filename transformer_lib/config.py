@@ -31,6 +31,18 @@ def require_positive(**fields: int) -> None:
         require(type(value) is int and value >= 1, name, "must be a whole number of at least 1", value)
 
 
+def require_numbers(**fields: float) -> None:
+    """Each named field must be a number."""
+    for name, value in fields.items():
+        require(type(value) in (int, float), name, "must be a number", value)
+
+
+def require_flags(**fields: bool) -> None:
+    """Each named field must be True or False."""
+    for name, value in fields.items():
+        require(type(value) is bool, name, "must be True or False", value)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
     """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang and Sennrich 2019)."""
@@ -40,6 +52,7 @@ class Norm:
 
     def __post_init__(self) -> None:
         require(self.kind in ("layer", "rms"), "kind", "must be 'layer' or 'rms'", self.kind)
+        require_numbers(eps=self.eps)
         require(self.eps > 0, "eps", "must be positive", self.eps)
 
 
@@ -60,6 +73,7 @@ class AttentionConfig:
 
     def __post_init__(self) -> None:
         require_positive(num_heads=self.num_heads, num_kv_heads=self.kv_heads)
+        require_flags(bias=self.bias, qk_norm=self.qk_norm)
         divides = self.num_heads % self.kv_heads == 0
         require(divides, "num_kv_heads", f"must divide num_heads={self.num_heads}", self.kv_heads)
         if self.head_dim is not None:
@@ -83,6 +97,7 @@ class Mlp:
 
     def __post_init__(self) -> None:
         require_positive(d_ff=self.d_ff)
+        require_flags(bias=self.bias)
         known = get_args(Activation)
         require(self.activation in known, "activation", f"must be one of {known}", self.activation)
 
@@ -96,6 +111,7 @@ class SwiGlu:
 
     def __post_init__(self) -> None:
         require_positive(d_ff=self.d_ff)
+        require_flags(bias=self.bias)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +126,7 @@ class Sinusoidal:
     base: float = 10_000.0
 
     def __post_init__(self) -> None:
+        require_numbers(base=self.base)
         require(self.base > 1, "base", "must be greater than 1", self.base)
 
 
@@ -125,6 +142,7 @@ class Rope:
     theta: float = 10_000.0
 
     def __post_init__(self) -> None:
+        require_numbers(theta=self.theta)
         require(self.theta > 1, "theta", "must be greater than 1", self.theta)
 
 
@@ -170,8 +188,12 @@ class ModelConfig:
             names = " or ".join(kind.__name__ for kind in allowed)
             require(isinstance(getattr(self, name), allowed), name, f"must be a {names}", getattr(self, name))
         require(self.norm_order in get_args(NormOrder), "norm_order", "must be 'pre' or 'post'", self.norm_order)
+        for name in ("tie_embeddings", "scale_embeddings", "embedding_norm"):
+            require_flags(**{name: getattr(self, name)})
+        require_numbers(dropout=self.dropout)
         require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1", self.dropout)
-        require(self.segments >= 0, "segments", "must not be negative", self.segments)
+        whole = type(self.segments) is int and self.segments >= 0
+        require(whole, "segments", "must be a whole number, not negative", self.segments)
         if self.attention.head_dim is None:
             heads = self.attention.num_heads
             require(self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model)
@@ -195,6 +217,7 @@ class Seq2SeqConfig:
     share_embeddings: bool = True
 
     def __post_init__(self) -> None:
+        require_flags(share_embeddings=self.share_embeddings)
         require(isinstance(self.encoder, ModelConfig), "encoder", "must be a ModelConfig", self.encoder)
         require(isinstance(self.decoder, ModelConfig), "decoder", "must be a ModelConfig", self.decoder)
         same = self.encoder.d_model == self.decoder.d_model
@@ -226,6 +249,7 @@ def from_json(text: str) -> Any:
         tagged = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"config must be JSON text: {error}") from error
+    require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
     return _from_tagged(tagged)
 
 
@@ -240,7 +264,7 @@ def _from_tagged(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     name = value.get("type")
-    require(name in _TYPES, "type", f"must be one of {sorted(_TYPES)}", name)
+    require(isinstance(name, str) and name in _TYPES, "type", f"must be one of {sorted(_TYPES)}", name)
     kind = _TYPES[str(name)]
     fields = {key: _from_tagged(part) for key, part in value.items() if key != "type"}
     known = {field.name for field in dataclasses.fields(kind)}

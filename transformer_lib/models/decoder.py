@@ -62,6 +62,7 @@ class DecoderLM(nn.Module):
         check_positions(positions, tokens)
         x = self.embedding(tokens, positions)
         if cache is not None:
+            cache.check_fits(self.config)
             cache.extend(positions, valid, batch=tokens.shape[0], plain=plain)
         relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype)
         for index, block in enumerate(self.blocks):

@@ -38,6 +38,8 @@ class Encoder(nn.Module):
         if segments is not None:
             require(self.config.segments > 0, "segments", "needs a config with segments", self.config.segments)
             check_tokens(segments, self.config.segments, "segments")
+            rule = f"must have the shape of the tokens, {tuple(tokens.shape)}"
+            require(segments.shape == tokens.shape, "segments", rule, tuple(segments.shape))
         positions = place(tokens, valid, None)
         x = self.embedding(tokens, positions, segments)
         relations = full_relations(self.config, positions, valid, dtype=x.dtype)

@@ -59,6 +59,8 @@ class Seq2Seq(nn.Module):
 
     def encode(self, source: Int[Tensor, "batch source"], valid: Bool[Tensor, "batch source"] | None = None) -> Memory:
         """Read the source once; every decoding step then reuses the result."""
+        check_tokens(source, self.config.encoder.vocab_size, "source")
+        check_valid(valid, source, "source_valid")
         states = self.encoder(source, valid=valid)
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return Memory([block.project_memory(states) for block in blocks], valid)
@@ -80,6 +82,7 @@ class Seq2Seq(nn.Module):
         positions = place(target, valid, cache)
         x = self.embedding(target, positions)
         if cache is not None:
+            cache.check_fits(config)
             cache.extend(positions, valid, batch=rows, plain=valid is None)
         relations = causal_relations(config, positions, valid, cache, plain=valid is None, dtype=x.dtype)
         source_mask = None if memory.valid is None else padding_mask(memory.valid)

@@ -29,7 +29,7 @@ def attention_weights(
 
     Vaswani et al. (2017), equation 1. Each row sums to 1, or is all zeros if the mask allows it no key.
     """
-    _check_shapes(q, k, k)
+    _check_shapes(q, k, k, bias)
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if bias is not None:
@@ -52,6 +52,7 @@ def attend_explicit(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query head_dim"]:
     """The explicit path: weights times values. Same arguments and same numbers as `attend`."""
+    _check_shapes(q, k, v)
     weights = F.dropout(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
     return weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
 
@@ -67,14 +68,11 @@ def attend(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query head_dim"]:
     """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022)."""
-    _check_shapes(q, k, v)
-    fused_mask: Tensor | None = None
-    if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf
-        allowed = _allowed(mask, q, k)
-        fused_mask = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
-    elif isinstance(mask, Tensor):
-        fused_mask = _allowed(mask, q, k)
+    _check_shapes(q, k, v, bias)
     causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)
+    fused_mask = None if causal else _allowed(mask, q, k)
+    if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf
+        fused_mask = bias if fused_mask is None else bias.masked_fill(~fused_mask, -torch.inf)
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=fused_mask, is_causal=causal, scale=scale, dropout_p=dropout, enable_gqa=grouped
@@ -99,7 +97,7 @@ def _allowed_is_square(mask: str, q: Tensor, k: Tensor) -> bool:
     return True
 
 
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> None:
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         require(tensor.ndim == 4, name, "must have the axes batch, heads, time, head_dim", tuple(tensor.shape))
     require(k.shape[0] == q.shape[0], "k", f"must have the batch size of q, {q.shape[0]}", k.shape[0])
@@ -107,3 +105,5 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
     kv_shape = tuple(k.shape[:3])
     require(kv_shape == v.shape[:3], "v", f"must match k in batch, heads and time, {kv_shape}", tuple(v.shape))
     require(q.shape[1] % k.shape[1] == 0, "k", f"must have a number of heads that divides q's {q.shape[1]}", k.shape[1])
+    number = bias is None or bias.is_floating_point()
+    require(number, "bias", "must be floating point, to be added to the scores", None if bias is None else bias.dtype)

@@ -59,6 +59,8 @@ class Attention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "batch query d_model"]:
         """Each position of x looks at `context`, or at x itself (and, with a cache, at what was seen before)."""
+        alone = context is None or (rotation is None and cache is None)
+        require(alone, "context", "stands at positions of its own: it takes no rotation and no cache", "both")
         if context is None:
             q, k, v = (self._split(part) for part in self.to_qkv(x).split(self.widths, dim=-1))
             q, k = self.q_norm(q), self.k_norm(k)

@@ -42,6 +42,8 @@ class Block(nn.Module):
         memory_mask: Mask = None,
     ) -> Float[Tensor, "batch time d_model"]:
         """x is the residual stream; `memory` is what a decoder with cross-attention looks at."""
+        matched = (memory is None) == (self.cross_attention is None)
+        require(matched, "memory", "must be given to a block with cross_attention, and to no other", type(memory))
         mask, bias, rotation = relations
         x = self._add(
             x,

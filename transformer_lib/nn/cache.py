@@ -61,6 +61,12 @@ class KVCache:
         """Which filled slots hold real tokens."""
         return self._valid[:, : self.length]
 
+    def check_fits(self, config: ModelConfig) -> None:
+        """`ValueError` unless the cache has the layers, heads and widths of the model that is to use it."""
+        mine = (self.keys.shape[0], self.keys.shape[2], self.keys.shape[4])
+        wanted = (config.num_layers, config.attention.kv_heads, config.head_dim)
+        require(mine == wanted, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
+
     def extend(
         self,
         positions: Int[Tensor, "#batch time"],

@@ -45,8 +45,8 @@ class Embedding(nn.Module):
 
 def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
     """`ValueError` unless `tokens` are whole numbers below vocab_size in a non-empty (batch, time) tensor."""
-    integral = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
-    require(integral, name, "must be token ids of an integer type", tokens.dtype)
+    integral = tokens.dtype in (torch.int64, torch.int32)  # what an embedding can be indexed with
+    require(integral, name, "must be token ids of an integer type, int64 or int32", tokens.dtype)
     require(tokens.ndim == 2, name, "must have the axes batch, time", tuple(tokens.shape))
     require(tokens.numel() > 0, name, "must hold at least one token per row", tuple(tokens.shape))
     # Reading the values would break a compiled graph and stall a GPU, where an index out of range fails anyway.

@@ -18,7 +18,7 @@ Mask = Bool[Tensor, "#batch #heads query key"] | Bool[Tensor, "#batch #heads #qu
 
 def causal_mask(
     query_positions: Int[Tensor, "#batch query"], key_positions: Int[Tensor, "#batch key"], *, window: int | None = None
-) -> Bool[Tensor, "batch 1 query key"]:
+) -> Bool[Tensor, "#batch 1 query key"]:
     """True where the key is not after the query and, with a window, less than `window` positions before it."""
     distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]
     mask = distance >= 0
@@ -36,6 +36,7 @@ def padding_mask(valid: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 ke
 
 def check_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> None:
     """`ValueError` unless the mask is boolean and broadcasts to (batch, heads, query, key)."""
-    require(mask.dtype == torch.bool, "mask", "must be boolean, True = may look", mask.dtype)
+    boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool
+    require(boolean, "mask", "must be a boolean tensor, True = may look", getattr(mask, "dtype", mask))
     fits = mask.ndim == 4 and all(have in (1, want) for have, want in zip(mask.shape, shape, strict=True))
     require(fits, "mask", f"must broadcast to (batch, heads, query, key) = {shape}", tuple(mask.shape))

@@ -38,8 +38,9 @@ class LearnedPositions(nn.Module):
     def forward(self, positions: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch time d_model"]:
         # Reading the values would break a compiled graph and stall a GPU, where an index out of range fails anyway.
         if positions.device.type == "cpu" and not torch.compiler.is_compiling():
-            last, rows = int(positions.max()), len(self.weight)
-            require(last < rows, "positions", f"must be below max_length={rows}, the size of the position table", last)
+            (low, high), rows = (int(bound) for bound in positions.aminmax()), len(self.weight)
+            rule = f"must be at least 0 and below max_length={rows}, the size of the position table"
+            require(low >= 0 and high < rows, "positions", rule, low if low < 0 else high)
         return F.embedding(positions, self.weight)
 
 
@@ -81,11 +82,15 @@ def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
 
 
 def alibi_bias(
-    query_positions: Int[Tensor, "#batch query"], key_positions: Int[Tensor, "#batch key"], heads: int
-) -> Float[Tensor, "batch heads query key"]:
-    """-slope_h * |query position - key position|, to be added to the scores; float64, the caller casts."""
+    query_positions: Int[Tensor, "#batch query"],
+    key_positions: Int[Tensor, "#batch key"],
+    heads: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "#batch heads query key"]:
+    """-slope_h * |query position - key position|, to be added to the scores."""
     distance = (query_positions[:, None, :, None] - key_positions[:, None, None, :]).abs()
-    return -alibi_slopes(heads).to(distance.device)[None, :, None, None] * distance
+    return -alibi_slopes(heads).to(dtype).to(distance.device)[None, :, None, None] * distance
 
 
 def _angles(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:

@@ -26,13 +26,15 @@ UNRESTRICTED = Relations()
 def place(
     tokens: Int[Tensor, "batch time"], valid: Bool[Tensor, "batch time"] | None, cache: KVCache | None
 ) -> Int[Tensor, "#batch time"]:
-    """The position of each token: the number of real tokens of its row before it, those in the cache included."""
+    """The position of each token: one more than that of the real token before it, in the cache or in the row."""
     if valid is None and (cache is None or cache.plain):
         start = 0 if cache is None else cache.length
         return torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
     real = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
-    before = 0 if cache is None else cache.valid.sum(dim=1, keepdim=True)
-    return (before + real.cumsum(dim=1) - 1).clamp(min=0)  # padding on the left gets position 0; nobody looks at it
+    positions = real.cumsum(dim=1) - 1
+    if cache is not None and cache.length > 0:
+        positions += torch.where(cache.valid, cache.positions + 1, 0).amax(dim=1, keepdim=True)
+    return positions.clamp(min=0)  # padding on the left gets position 0; nobody looks at it
 
 
 def causal_relations(
@@ -85,6 +87,6 @@ def _bias_and_rotation(
         case Rope(theta=theta):
             return None, rope_rotation(query_positions, config.head_dim, theta=theta, dtype=dtype)
         case Alibi():
-            return alibi_bias(query_positions, key_positions, config.attention.num_heads).to(dtype), None
+            return alibi_bias(query_positions, key_positions, config.attention.num_heads, dtype=dtype), None
         case _:
             return None, None

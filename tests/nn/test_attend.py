@@ -1,0 +1,189 @@
+"""The explicit and the fused path against a loop in NumPy and against PyTorch's own kernel, in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tests.oracles import bits, close, normal, rejects
+from transformer_lib.nn import attend, attend_explicit, attention_weights
+
+QUERIES = 5
+PATHS = pytest.mark.parametrize("path", [attend, attend_explicit], ids=["fused", "explicit"])
+HEADS = pytest.mark.parametrize("heads, kv_heads", [(1, 1), (4, 4), (6, 2), (4, 1)])
+OPTIONS: dict[str, Callable[[int, int], dict[str, Any]]] = {  # from the numbers of heads and of keys
+    "plain": lambda h, k: {},
+    "scale": lambda h, k: {"scale": 0.7},
+    "mask": lambda h, k: {"mask": bits(2, 1, QUERIES, k, seed=1)},
+    "mask per head": lambda h, k: {"mask": bits(1, h, QUERIES, k, seed=2)},
+    "padding": lambda h, k: {"mask": bits(2, 1, 1, k, seed=3)},
+    "bias": lambda h, k: {"bias": normal(2, h, QUERIES, k, seed=4)},
+    "shared bias": lambda h, k: {"bias": normal(1, 1, 1, k, seed=5)},
+    "mask and bias": lambda h, k: {"mask": bits(2, 1, QUERIES, k, seed=6, p=0.3), "bias": normal(1, h, QUERIES, k)},
+    "causal": lambda h, k: {"mask": "causal"},
+    "causal and bias": lambda h, k: {"mask": "causal", "bias": normal(1, h, QUERIES, k), "scale": 0.3},
+    "nothing allowed": lambda h, k: {"mask": torch.zeros(1, 1, QUERIES, k, dtype=torch.bool)},
+}
+EVERY_OPTION = pytest.mark.parametrize("option", OPTIONS)
+
+
+def example(option: str, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
+    keys = QUERIES if "causal" in option else 7
+    q = normal(2, heads, QUERIES, 8, seed=10)
+    k, v = normal(2, kv_heads, keys, 8, seed=11), normal(2, kv_heads, keys, 8, seed=12)
+    return q, k, v, OPTIONS[option](heads, keys)
+
+
+def written_out(q: Tensor, k: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The mask and the bias as whole (batch, heads, query, key) tensors, whatever short form the options use."""
+    shape = (*q.shape[:3], k.shape[2])
+    mask = options.get("mask", torch.ones(1, 1, 1, 1, dtype=torch.bool))
+    if isinstance(mask, str):
+        mask = torch.tensor([[[[key <= query for key in range(shape[3])] for query in range(shape[2])]]])
+    return mask.expand(shape), options.get("bias", q.new_zeros(1, 1, 1, 1)).expand(shape)
+
+
+def loop(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Weights and output, one query at a time, over the keys that it may see."""
+    mask, bias = (part.numpy() for part in written_out(q, k, options))
+    group, scale = q.shape[1] // k.shape[1], options.get("scale", q.shape[-1] ** -0.5)
+    queries, keys, values = q.numpy(), k.numpy(), v.numpy()
+    weights, out = np.zeros(mask.shape), np.zeros(q.shape)
+    for b, h, i in np.ndindex(*q.shape[:3]):
+        seen = np.flatnonzero(mask[b, h, i])
+        if len(seen):
+            scores = np.exp(scale * keys[b, h // group, seen] @ queries[b, h, i] + bias[b, h, i, seen])
+            weights[b, h, i, seen] = scores / scores.sum()
+            out[b, h, i] = weights[b, h, i] @ values[b, h // group]
+    return torch.from_numpy(weights), torch.from_numpy(out)
+
+
+def torch_kernel(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    mask, bias = written_out(q, k, options)
+    k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for part in (k, v))
+    with sdpa_kernel(SDPBackend.MATH):
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.masked_fill(~mask, -torch.inf), scale=options.get("scale")
+        )
+
+
+@EVERY_OPTION
+@HEADS
+def test_the_numbers_are_those_of_a_loop(option: str, heads: int, kv_heads: int) -> None:
+    q, k, v, options = example(option, heads, kv_heads)
+    weights, out = loop(q, k, v, options)
+    close(attention_weights(q, k, **options), weights)
+    close(attend_explicit(q, k, v, **options), out)
+    close(attend(q, k, v, **options), out)
+
+
+@PATHS
+@EVERY_OPTION
+@HEADS
+def test_output_and_gradients_are_those_of_torch(
+    path: Callable[..., Tensor], option: str, heads: int, kv_heads: int
+) -> None:
+    *inputs, options = example(option, heads, kv_heads)
+    inputs = [x.requires_grad_() for x in inputs]
+    mine, theirs = path(*inputs, **options), torch_kernel(*inputs, options)
+    close(mine, theirs)
+    weighing = normal(*mine.shape, seed=9)
+    pairs = zip(torch.autograd.grad(mine, inputs, weighing), torch.autograd.grad(theirs, inputs, weighing), strict=True)
+    for name, (found, expected) in zip("qkv", pairs, strict=True):
+        assert found.isfinite().all()
+        close(found, expected, f"gradient of {name}")
+
+
+@PATHS
+@given(seed=st.integers(0, 2**32), biased=st.booleans())
+def test_a_masked_key_has_no_influence_and_no_gradient(path: Callable[..., Tensor], seed: int, biased: bool) -> None:
+    q, k, v = (normal(2, 2, 6, 4, seed=seed + i) for i in range(3))
+    mask = bits(2, 1, 6, 6, seed=seed)
+    mask[:, :, :, 3] = False
+    bias = normal(1, 2, 6, 6, seed=seed) if biased else None
+    before = path(q, k, v, mask=mask, bias=bias)
+    other_k, other_v = k.clone(), v.clone()
+    other_k[:, :, 3], other_v[:, :, 3] = 1e3, -1e3
+    other_k.requires_grad_(), other_v.requires_grad_()
+    after = path(q, other_k, other_v, mask=mask, bias=bias)
+    assert torch.equal(before, after)
+    for gradient in torch.autograd.grad(after.square().sum(), (other_k, other_v)):
+        assert gradient[:, :, 3].count_nonzero() == 0
+        assert gradient.isfinite().all()
+
+
+@PATHS
+@given(seed=st.integers(0, 2**32))
+def test_a_row_that_may_look_at_nothing_gives_zeros_and_leaves_the_others(
+    path: Callable[..., Tensor], seed: int
+) -> None:
+    q, k, v = (normal(1, 2, 4, 4, seed=seed + i).requires_grad_() for i in range(3))
+    mask = bits(1, 1, 4, 4, seed=seed)
+    mask[:, :, 1] = False
+    out = path(q, k, v, mask=mask)
+    assert out[:, :, 1].count_nonzero() == 0
+    gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert gradients[0][:, :, 1].count_nonzero() == 0
+
+
+@given(seed=st.integers(0, 2**32), order=st.permutations(range(6)))
+def test_weights_sum_to_one_and_the_order_of_the_keys_is_irrelevant(seed: int, order: list[int]) -> None:
+    q, k, v = (normal(1, 2, 6, 4, seed=seed + i) for i in range(3))
+    mask = bits(1, 1, 6, 6, seed=seed)
+    close(attention_weights(q, k, mask=mask).sum(-1), mask.any(-1).expand(1, 2, 6).double())
+    close(attend(q, k[:, :, order], v[:, :, order], mask=mask[..., order]), attend(q, k, v, mask=mask))
+
+
+def test_dropout_drops_weights_and_keeps_the_mean() -> None:
+    q, k, v = (normal(1, 1, 200, 4, seed=i) for i in range(3))
+    torch.manual_seed(0)
+    for path in (attend, attend_explicit):
+        dropped = torch.stack([path(q, k, v, dropout=0.5) for _ in range(200)])
+        assert not torch.equal(dropped[0], dropped[1])
+        assert (dropped.mean(0) - path(q, k, v)).abs().max() < 6 * dropped.std(0).max() / 200**0.5
+
+
+@PATHS
+@pytest.mark.parametrize(
+    "mask, words",
+    [
+        ("full", ("mask", "'causal'", "'full'")),
+        ("causal", ("mask", "as many queries as keys (7)", "5")),
+        (torch.ones(2, 4, 5, 7), ("mask", "boolean", "float32")),
+        (torch.ones(2, 4, 5, 7, dtype=torch.int64), ("mask", "boolean", "int64")),
+        (np.ones((2, 4, 5, 7), dtype=bool), ("mask", "boolean tensor")),
+        (bits(5, 7), ("mask", "broadcast", "(2, 4, 5, 7)", "(5, 7)")),
+        (bits(2, 1, 5, 6), ("mask", "broadcast", "(2, 1, 5, 6)")),
+        (bits(3, 1, 5, 7), ("mask", "broadcast", "(3, 1, 5, 7)")),
+    ],
+    ids=["unknown", "causal", "float", "int", "numpy", "axes", "keys", "batch"],
+)
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_wrong_mask_is_refused(path: Callable[..., Tensor], mask: Any, words: tuple[str, ...], biased: bool) -> None:
+    q, k, v, _ = example("plain", 4, 2)
+    with rejects(*words):
+        path(q, k, v, mask=mask, bias=normal(1, 1, 5, 7) if biased else None)
+
+
+@PATHS
+@pytest.mark.parametrize(
+    "q, k, v, words",
+    [
+        ((4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8), ("q", "axes", "(4, 5, 8)")),
+        ((2, 4, 5, 8), (3, 2, 7, 8), (3, 2, 7, 8), ("k", "batch size of q, 2", "3")),
+        ((2, 4, 5, 8), (2, 2, 7, 6), (2, 2, 7, 6), ("k", "head_dim of q, 8", "6")),
+        ((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 6, 8), ("v", "match k", "(2, 2, 6")),
+        ((2, 4, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8), ("k", "divides q's 4", "3")),
+    ],
+)
+def test_wrong_shapes_are_refused(path: Callable[..., Tensor], q: Any, k: Any, v: Any, words: tuple[str, ...]) -> None:
+    with rejects(*words):
+        path(normal(*q), normal(*k), normal(*v))

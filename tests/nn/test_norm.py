@@ -1,0 +1,43 @@
+"""The equations against NumPy, the modules against the equations and PyTorch, gradients included."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.oracles import close, normal, randomise
+from transformer_lib.config import Norm
+from transformer_lib.nn import LayerNorm, RMSNorm, layer_norm, rms_norm
+from transformer_lib.nn.norm import build_norm
+
+X, GAIN, BIAS = normal(2, 3, 8), normal(8, seed=1), normal(8, seed=2)
+
+
+def test_the_equations() -> None:
+    x = X.numpy()
+    centred = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 0.1)
+    close(layer_norm(X, GAIN, BIAS, 0.1), GAIN * torch.from_numpy(centred) + BIAS)
+    scaled = x / np.sqrt((x**2).mean(-1, keepdims=True) + 0.1)
+    close(rms_norm(X, GAIN, 0.1), GAIN * torch.from_numpy(scaled))
+
+
+@pytest.mark.parametrize(
+    "mine, theirs", [(LayerNorm(8, 0.1), nn.LayerNorm(8, 0.1)), (RMSNorm(8, 0.1), nn.RMSNorm(8, 0.1))]
+)
+def test_the_modules_are_torchs_and_the_equations(mine: nn.Module, theirs: nn.Module) -> None:
+    randomise(mine)
+    theirs.double().load_state_dict(mine.state_dict())
+    inputs = [X.clone().requires_grad_() for _ in range(3)]
+    gain, *bias = [weight.detach() for weight in mine.parameters()]
+    equation = layer_norm(inputs[2], gain, bias[0], 0.1) if bias else rms_norm(inputs[2], gain, 0.1)
+    outputs = [mine(inputs[0]), theirs(inputs[1]), equation]
+    gradients = [torch.autograd.grad(out, x, GAIN.expand_as(X))[0] for out, x in zip(outputs, inputs, strict=True)]
+    for out, gradient in zip(outputs, gradients, strict=True):
+        close(out, outputs[0])
+        close(gradient, gradients[0])
+
+
+def test_a_config_builds_its_norm() -> None:
+    layer, rms = build_norm(Norm(eps=0.5), 8), build_norm(Norm(kind="rms", eps=0.25), 8)
+    assert isinstance(layer, LayerNorm) and layer.eps == 0.5
+    assert isinstance(rms, RMSNorm) and rms.eps == 0.25

@@ -1,0 +1,202 @@
+"""Configs refuse what makes no sense, and survive the way through JSON unchanged."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.oracles import CONFIG, rejects
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    Mlp,
+    ModelConfig,
+    NoPositions,
+    Norm,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+    SwiGlu,
+    from_json,
+    to_json,
+)
+from transformer_lib.models import presets
+
+sizes = st.integers(1, 64)
+bases = st.floats(1.5, 1e6)
+norms = st.builds(Norm, kind=st.sampled_from(["layer", "rms"]), eps=st.floats(1e-12, 1e-2))
+feedforwards = st.one_of(
+    st.builds(Mlp, d_ff=sizes, activation=st.sampled_from(["relu", "gelu", "gelu_tanh", "silu"]), bias=st.booleans()),
+    st.builds(SwiGlu, d_ff=sizes, bias=st.booleans()),
+)
+positions = st.one_of(
+    st.builds(NoPositions),
+    st.builds(Sinusoidal, base=bases),
+    st.builds(Learned),
+    st.builds(Rope, theta=bases),
+    st.builds(Alibi),
+)
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> AttentionConfig:
+    kv_heads, group = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    return AttentionConfig(
+        num_heads=kv_heads * group,
+        num_kv_heads=kv_heads,
+        head_dim=2 * draw(sizes),
+        bias=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        window=draw(st.none() | sizes),
+    )
+
+
+models = st.builds(
+    ModelConfig,
+    vocab_size=sizes,
+    d_model=sizes.map(lambda half: 2 * half),
+    num_layers=sizes,
+    max_length=sizes,
+    attention=attentions(),
+    feedforward=feedforwards,
+    positions=positions,
+    norm=norms,
+    norm_order=st.sampled_from(["pre", "post"]),
+    dropout=st.floats(0, 0.9),
+    tie_embeddings=st.booleans(),
+    scale_embeddings=st.booleans(),
+    embedding_norm=st.booleans(),
+    segments=st.integers(0, 3),
+)
+PRESETS = [
+    presets.tiny,
+    presets.gpt2,
+    presets.llama3_8b,
+    presets.qwen3_0_6b,
+    presets.bert_base,
+    presets.transformer_base,
+]
+
+
+@given(models)
+def test_json_is_lossless(config: ModelConfig) -> None:
+    pair = Seq2SeqConfig(encoder=config, decoder=config)
+    for whole in (config, pair, config.attention, config.norm):
+        assert from_json(to_json(whole)) == whole
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.__name__)
+def test_presets_survive_json(preset: Any) -> None:
+    assert from_json(to_json(preset())) == preset()
+
+
+BAD_FIELDS = [
+    (ModelConfig, {"vocab_size": 0}, ("vocab_size", "at least 1", "0")),
+    (ModelConfig, {"d_model": 16.0}, ("d_model", "whole number", "16.0")),
+    (ModelConfig, {"num_layers": True}, ("num_layers", "whole number", "True")),
+    (ModelConfig, {"max_length": "9"}, ("max_length", "whole number", "'9'")),
+    (ModelConfig, {"d_model": 18}, ("d_model", "divisible by num_heads=4", "18")),
+    (ModelConfig, {"d_model": 12}, ("head_dim", "even for Rope", "3")),
+    (
+        ModelConfig,
+        {"positions": Sinusoidal(), "d_model": 15, "attention": AttentionConfig(num_heads=3)},
+        ("d_model", "even for Sinusoidal", "15"),
+    ),
+    (ModelConfig, {"positions": "rope"}, ("positions", "Rope", "'rope'")),
+    (ModelConfig, {"feedforward": Norm()}, ("feedforward", "Mlp or SwiGlu", "Norm(")),
+    (ModelConfig, {"attention": None}, ("attention", "AttentionConfig", "None")),
+    (ModelConfig, {"norm_order": "middle"}, ("norm_order", "'pre' or 'post'", "'middle'")),
+    (ModelConfig, {"dropout": 1.0}, ("dropout", "below 1", "1.0")),
+    (ModelConfig, {"dropout": -0.1}, ("dropout", "at least 0", "-0.1")),
+    (ModelConfig, {"dropout": "0.1"}, ("dropout", "number", "'0.1'")),
+    (ModelConfig, {"segments": -1}, ("segments", "negative", "-1")),
+    (ModelConfig, {"segments": 1.5}, ("segments", "whole number", "1.5")),
+    (ModelConfig, {"tie_embeddings": "no"}, ("tie_embeddings", "True or False", "'no'")),
+    (AttentionConfig, {"num_heads": 0}, ("num_heads", "at least 1", "0")),
+    (AttentionConfig, {"num_heads": 6, "num_kv_heads": 4}, ("num_kv_heads", "divide num_heads=6", "4")),
+    (AttentionConfig, {"num_heads": 2, "num_kv_heads": 4}, ("num_kv_heads", "divide num_heads=2", "4")),
+    (AttentionConfig, {"num_heads": 2, "num_kv_heads": 0}, ("num_kv_heads", "at least 1", "0")),
+    (AttentionConfig, {"num_heads": 2, "head_dim": 0}, ("head_dim", "at least 1", "0")),
+    (AttentionConfig, {"num_heads": 2, "window": 0}, ("window", "at least 1", "0")),
+    (AttentionConfig, {"num_heads": 2, "bias": "no"}, ("bias", "True or False", "'no'")),
+    (Mlp, {"d_ff": -1}, ("d_ff", "at least 1", "-1")),
+    (Mlp, {"d_ff": 4, "activation": "swish"}, ("activation", "'silu'", "'swish'")),
+    (SwiGlu, {"d_ff": 0}, ("d_ff", "at least 1", "0")),
+    (Norm, {"kind": "batch"}, ("kind", "'layer' or 'rms'", "'batch'")),
+    (Norm, {"eps": 0.0}, ("eps", "positive", "0.0")),
+    (Norm, {"eps": "tiny"}, ("eps", "number", "'tiny'")),
+    (Rope, {"theta": 1.0}, ("theta", "greater than 1", "1.0")),
+    (Rope, {"theta": "big"}, ("theta", "number", "'big'")),
+    (Sinusoidal, {"base": float("nan")}, ("base", "greater than 1", "nan")),
+    (
+        Seq2SeqConfig,
+        {"decoder": dataclasses.replace(CONFIG, d_model=32)},
+        ("decoder.d_model", "encoder.d_model=16", "32"),
+    ),
+    (
+        Seq2SeqConfig,
+        {"decoder": dataclasses.replace(CONFIG, vocab_size=5)},
+        ("decoder.vocab_size", "encoder.vocab_size=13", "5"),
+    ),
+    (Seq2SeqConfig, {"encoder": CONFIG.attention}, ("encoder", "ModelConfig", "AttentionConfig(")),
+]
+VALID = {ModelConfig: CONFIG, Seq2SeqConfig: Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)}
+
+
+@pytest.mark.parametrize("kind, fields, words", BAD_FIELDS, ids=lambda part: str(part)[:40])
+def test_a_field_that_makes_no_sense_is_refused(kind: Any, fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    with rejects(*words):
+        if kind in VALID:
+            dataclasses.replace(VALID[kind], **fields)
+        else:
+            kind(**fields)
+
+
+def test_sides_of_different_vocabularies_may_keep_their_own_tables() -> None:
+    other = dataclasses.replace(CONFIG, vocab_size=5)
+    assert Seq2SeqConfig(encoder=CONFIG, decoder=other, share_embeddings=False).decoder.vocab_size == 5
+
+
+def edited(**change: Any) -> str:
+    fields = json.loads(to_json(CONFIG)) | change
+    return json.dumps({name: value for name, value in fields.items() if value != "DROP"})
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("not json", ("JSON",)),
+        ("3", ("config", "3")),
+        ("[]", ("config", "[]")),
+        ("{}", ("type", "None")),
+        ('{"type": "os.system"}', ("type", "'os.system'")),
+        ('{"type": ["Norm"]}', ("type", "['Norm']")),
+        (edited(colour=1), ("fields of ModelConfig", "'colour'")),
+        (edited(vocab_size="DROP"), ("fields of ModelConfig", "'vocab_size'")),
+        (edited(vocab_size="many"), ("vocab_size", "'many'")),
+        (edited(norm={"type": "Norm", "kind": "layer"}), ("fields of Norm", "'eps'")),
+        (edited(norm={"type": "Rope", "theta": 10.0}), ("norm", "Rope")),
+        (edited(norm=None), ("norm", "None")),
+    ],
+)
+def test_foreign_json_is_refused(text: str, words: tuple[str, ...]) -> None:
+    with rejects(*words):
+        from_json(text)
+
+
+def test_a_config_cannot_be_changed_and_names_every_field() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONFIG.d_model = 32  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Norm("rms")  # type: ignore[misc]
+
+
+def test_what_is_left_out_is_derived() -> None:
+    assert AttentionConfig(num_heads=6).kv_heads == 6
+    assert CONFIG.head_dim == 4
+    wide = dataclasses.replace(CONFIG, attention=dataclasses.replace(CONFIG.attention, head_dim=10))
+    assert wide.head_dim == 10
