@@ -51,6 +51,11 @@ def test_attention_shows_the_weights(weights: torch.Tensor) -> None:
     assert bar.get_xlabel() == "attention weight"
 
 
+def test_attention_takes_other_titles(weights: torch.Tensor) -> None:
+    *panels, _ = plot_attention(weights, TOKENS, TOKENS, heads=[2, 1], titles=["learned", "permuted"]).axes
+    assert [panel.get_title() for panel in panels] == ["learned", "permuted"]
+
+
 def test_what_is_masked_is_blank(weights: torch.Tensor) -> None:
     weights[:, 5, 0] = 1e-6  # allowed, though almost nothing
     figure = plot_attention(weights[:1], TOKENS, TOKENS)
@@ -141,6 +146,8 @@ def test_bad_values(weights: torch.Tensor) -> None:
         plot_attention(weights, TOKENS, TOKENS, heads=[0, 4])
     with pytest.raises(ValueError, match="heads must not be empty"):
         plot_attention(weights, TOKENS, TOKENS, heads=[])
+    with pytest.raises(ValueError, match="titles must be 4 in number, got 1"):
+        plot_attention(weights, TOKENS, TOKENS, titles=["one"])
     with pytest.raises(ValueError, match="weights must not be negative or NaN, got nan"):
         plot_attention(weights * torch.nan, TOKENS, TOKENS)
     with pytest.raises(ValueError, match="masks must not be empty"):

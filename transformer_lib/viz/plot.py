@@ -35,11 +35,13 @@ def plot_attention(
     key_labels: Sequence[str],
     *,
     heads: Sequence[int] | None = None,
+    titles: Sequence[str] | None = None,
 ) -> "matplotlib.figure.Figure":
     """A panel per head of one example, all or the chosen ones, on one scale from 0 to the largest weight shown.
 
-    Rows are queries, columns keys. A weight of exactly zero, as behind a mask, is left blank. In long sequences only
-    every n-th label is written. `ValueError` if a label is missing, a head does not exist, or a weight is no weight.
+    `titles` stand over the panels instead of "head 0" and so on. Rows are queries, columns keys. A weight of exactly
+    zero, as behind a mask, is left blank. In long sequences only every n-th label is written. `ValueError` if a label
+    is missing, a head does not exist, or a weight is no weight.
     """
     count, queries, keys = weights.shape
     require(len(query_labels) == queries, "query_labels", f"must be {queries} in number", len(query_labels))
@@ -48,14 +50,16 @@ def plot_attention(
     require(len(heads) > 0, "heads", "must not be empty", heads)
     for head in heads:
         require(0 <= head < count, "heads", f"must be from 0 to {count - 1}", head)
+    titles = [f"head {head}" for head in heads] if titles is None else titles
+    require(len(titles) == len(heads), "titles", f"must be {len(heads)} in number", len(titles))
     shown = weights.detach()[list(heads)].double().cpu()
     require(bool((shown >= 0).all()), "weights", "must not be negative or NaN", shown.min().item())
     top = shown.max().item()
     with _panels([(queries, keys)] * len(heads), columns=2, spare=1.2) as (figure, panels):
-        for panel, head, matrix in zip(panels, heads, shown, strict=True):
+        for panel, title, matrix in zip(panels, titles, shown, strict=True):
             blank = matrix.masked_fill(matrix == 0, math.nan).numpy()
             image = panel.imshow(blank, cmap="magma_r", vmin=0, vmax=top or 1)
-            panel.set_title(f"head {head}")
+            panel.set_title(title)
             _label(panel, query_labels, key_labels)
         figure.colorbar(image, ax=panels, location="bottom", label="attention weight", aspect=40)
     return figure
