@@ -11,6 +11,10 @@ PINS := $(shell { pwd; cat requirements.txt; sed '/^\[tool.pytest/,$$d' pyprojec
 STAMP := .venv/installed-$(PINS)
 TRANSFORMER_DEVICE ?= cpu
 
+# The models of the book are so small that more threads only get in each other's way; files of tests run side by side.
+export OMP_NUM_THREADS ?= 1
+WORKERS ?= auto
+
 # A GPU rounds differently: every cell must still run and hold its asserts, but its output is not compared.
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
@@ -37,9 +41,9 @@ book: setup  ## build the HTML, warnings are errors
 
 test: setup  ## unit tests, page tests, and every cell of every chapter re-run and compared
 ifeq ($(TRANSFORMER_DEVICE),cpu)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses=4 $(ARGS)
 else
-	$(PY) -m pytest tests $(ARGS)
+	$(PY) -m pytest tests -n $(WORKERS) --maxprocesses=4 $(ARGS)
 	$(PY) -m pytest chapters -o addopts="" $(TOLERANT) $(ARGS)
 endif
 
