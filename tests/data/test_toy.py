@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transformer_lib.data.toy import programs, render, tokens_of
+from transformer_lib.data.toy import Programs, order_blind_ceiling, programs, render, tokens_of
 
 
 def run(statements: list[str]) -> tuple[list[int], list[bool]]:
@@ -40,6 +40,16 @@ def test_questions_are_common_and_some_concern_a_reassigned_name() -> None:
     asked = batch.targets >= 0
     assert 0.3 < asked.float().mean() < 0.5
     assert 0.2 < (batch.reassigned.sum() / asked.sum()) < 0.6
+
+
+def test_the_order_blind_ceiling_counts_the_most_common_value() -> None:
+    tokens = torch.stack([tokens_of("a=1 a=1 a=2 a? b=1"), tokens_of("b=5 a=3 b=4 b=3 b?")])
+    reassigned = torch.zeros(2, 5, dtype=torch.bool)
+    reassigned[0, 3] = reassigned[1, 4] = True
+    ceiling = order_blind_ceiling(Programs(tokens, torch.full((2, 5), -100), reassigned))
+    assert ceiling == pytest.approx((2 / 3 + 1 / 3) / 2)
+    with pytest.raises(ValueError, match="batch must hold a question about a reassigned name, got 0"):
+        order_blind_ceiling(Programs(tokens, tokens, torch.zeros(2, 5, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize("program", ["a=", "a=6", "z=1", "a3", "ab?", "?", "a=-1", "=3", "a?=3"])

@@ -51,6 +51,21 @@ def programs(batch: int, time: int, *, names: int = 6, values: int = 6, generato
     return Programs(tokens, targets, reassigned)
 
 
+def order_blind_ceiling(batch: Programs, *, names: int = 6, values: int = 6) -> float:
+    """The best accuracy on questions about reassigned names to be expected of a reader who does not know the order.
+
+    Such a reader sees how often each value was assigned to the name, and can do no better than answer the most common.
+    """
+    chances = []
+    for row, asked in batch.reassigned.nonzero().tolist():
+        name = int(batch.tokens[row, asked]) - names * values
+        seen = batch.tokens[row, :asked]
+        counts = torch.bincount(seen[(seen < names * values) & (seen // values == name)])
+        chances.append(float(counts.max() / counts.sum()))
+    require(bool(chances), "batch", "must hold a question about a reassigned name", 0)
+    return sum(chances) / len(chances)
+
+
 def render(tokens: Int[Tensor, " time"], *, names: int = 6, values: int = 6) -> list[str]:
     """The statements of one program as text: `a=3` or `a?`."""
     size = names * (values + 1)
