@@ -6,12 +6,14 @@ is returned as `LossSum(total, count)`, is added up over micro-batches (and rank
 Left out: a chunked loss, which never holds all logits at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require
 
@@ -53,14 +55,36 @@ def token_loss(
     """
     _check(logits, targets, ignore, smoothing)
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    total = F.cross_entropy(
-        wide.flatten(0, 1),
-        targets.flatten().long(),
-        ignore_index=ignore,
-        label_smoothing=smoothing,
-        reduction="sum",
-    )
+    summed = cast("Callable[..., Tensor]", _SummedCrossEntropy.apply)  # torch leaves apply without a type
+    total = summed(wide.flatten(0, 1), targets.flatten().long(), ignore, smoothing)
     return LossSum(total, (targets != ignore).sum())
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """The sum with its gradient p - q: one buffer of the logits' size, where two steps of the chain rule take two."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, ignore: int, smoothing: float) -> Tensor:
+        log_probs = logits.log_softmax(dim=-1)
+        counted = targets != ignore
+        index = targets.where(counted, 0)[:, None]
+        ctx.save_for_backward(log_probs, index, counted)
+        ctx.smoothing = smoothing
+        loss = -(1 - smoothing) * log_probs.gather(-1, index)[:, 0]
+        if smoothing:
+            loss = loss - smoothing * log_probs.mean(dim=-1)
+        return loss.where(counted, 0).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        log_probs, index, counted = ctx.saved_tensors
+        grad = log_probs.exp()
+        if ctx.smoothing:
+            grad -= ctx.smoothing / grad.shape[-1]
+        grad.scatter_add_(-1, index, grad.new_full(index.shape, ctx.smoothing - 1))
+        grad *= (counted * upstream)[:, None]
+        return grad, None, None, None
 
 
 def _check(logits: Tensor, targets: Tensor, ignore: int, smoothing: float) -> None:
