@@ -26,6 +26,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer"),
+    "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": ("corpora", "toy", "packing", "batching", "ngram"),
     "training": ("loss", "schedule", "optim", "config", "log", "files", "state", "checkpoint", "loop"),
