@@ -30,7 +30,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": ("corpora", "toy", "packing", "batching", "ngram"),
     "training": ("loss", "schedule", "optim", "config", "log", "files", "state", "checkpoint", "loop"),
-    "generation": ("sampling", "generate"),
+    "generation": ("sampling", "generate", "conditioned", "beam", "speculative"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

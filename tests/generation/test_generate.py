@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from transformer_lib.config import Alibi, AttentionConfig, Learned, ModelConfig, NoPositions, Rope, Sinusoidal, SwiGlu
-from transformer_lib.generation import generate, pad_left, sample
+from transformer_lib.generation import generate, greedy, pad_left, sample, stop_at, stream
 from transformer_lib.models import DecoderLM
 
 CONFIG = ModelConfig(
@@ -92,6 +92,41 @@ def test_generation_ends_when_every_row_has_stopped() -> None:
     found = generate(MODEL, torch.tensor([[1, 2]]), max_new_tokens=50, pick=pick, stop_ids={16})
     assert len(calls) == 3
     assert found.rows() == [[2, 2, 16]]
+
+
+def test_a_stream_gives_the_same_tokens_as_they_come() -> None:
+    tokens, valid = pad_left([[1, 2, 3], [4]])
+    whole = generate(MODEL, tokens, valid=valid, max_new_tokens=6)
+    asked: list[int] = []
+
+    def pick(logits: Tensor) -> Tensor:
+        asked.append(1)
+        return greedy(logits)
+
+    for index, step in enumerate(stream(MODEL, tokens, valid=valid, max_new_tokens=6, pick=pick)):
+        assert len(asked) == index + 1  # nothing is computed ahead
+        assert torch.equal(step.tokens, whole.tokens[:, index]) and step.written.all()
+        assert torch.equal(step.log_probs, whole.log_probs[:, index])
+        assert not torch.is_inference_mode_enabled()
+    assert len(asked) == 6
+
+
+def test_a_stop_text_ends_a_row_even_across_tokens() -> None:
+    rows = [[1, 2, 3], [4, 5, 6]]
+
+    def decode(ids: list[int]) -> str:
+        return "".join(chr(ord("a") + i) for i in ids)
+
+    free = generate(MODEL, torch.tensor(rows), max_new_tokens=12).rows()
+    text = decode(free[0][2:4])
+    found = generate(MODEL, torch.tensor(rows), max_new_tokens=12, stop_when=stop_at(decode, [text, "no such text"]))
+    for row, whole in zip(found.rows(), free, strict=True):
+        end = decode(whole).find(text)
+        assert decode(row) == (decode(whole)[: end + 2] if end >= 0 else decode(whole))
+    assert found.lengths[0] < 12
+    for texts in ([], [""]):
+        with pytest.raises(ValueError, match="texts must hold at least one text, none of them empty"):
+            stop_at(decode, texts)
 
 
 def test_bad_input() -> None:

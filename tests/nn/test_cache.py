@@ -50,3 +50,29 @@ def test_a_wrong_batch_and_an_overflow_are_refused_and_change_nothing() -> None:
     with rejects("cache", "room for 1", "max_length=4", "2"):
         cache.extend(torch.arange(2)[None], None, batch=2, plain=True)
     assert cache.length == 3
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 1], [1, 1, 1], [0, 0, 1, 1, 2, 2], [2]])
+def test_select_makes_each_row_what_the_chosen_one_was(rows: list[int]) -> None:
+    cache, valid = KVCache(CONFIG, 3, 8), bits(3, 4)
+    positions = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4], [5, 6, 7, 8]])
+    cache.extend(positions, valid, batch=3, plain=False)
+    k, v = normal(3, 2, 4, 4).float(), normal(3, 2, 4, 4, seed=1).float()
+    cache.layer(1).write(k, v)
+    cache.select(torch.tensor(rows))
+    assert cache.batch == len(rows) and cache.length == 4 and cache.max_length == 8
+    assert torch.equal(cache.keys[1, :, :, :4], k[rows]) and torch.equal(cache.values[1, :, :, :4], v[rows])
+    assert torch.equal(cache.positions, positions[rows]) and torch.equal(cache.valid, valid[rows])
+
+
+def test_rewind_forgets_what_came_last() -> None:
+    cache = KVCache(CONFIG, 1, 8)
+    for length in (5, 2):
+        cache.extend(torch.arange(cache.length, cache.length + length)[None], None, batch=1, plain=True)
+    cache.rewind(4)
+    assert cache.length == 4 and cache.positions.tolist() == [[0, 1, 2, 3]]
+    cache.extend(torch.tensor([[4]]), None, batch=1, plain=True)
+    assert cache.positions.tolist() == [[0, 1, 2, 3, 4]]
+    for length in (6, -1):
+        with rejects("length", "at most 5", str(length)):
+            cache.rewind(length)

@@ -1,10 +1,10 @@
 """Generation: read the prompts once, then write one token at a time behind a key/value cache.
 
 Prompts of unequal length go through together, padded on the left, and each gets what it would get alone.
-Left out: beam search and speculation.
+An encoder-decoder writes through `conditioned.Conditioned`, which holds its source.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -17,13 +17,16 @@ from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_valid
 
 Picker = Callable[[Tensor], Tensor]
+Stopper = Callable[[list[int]], bool]
 
 
 @runtime_checkable  # for the tests, which check annotations at run time
 class LanguageModel(Protocol):
     """What `generate` needs of a model."""
 
-    training: bool
+    @property
+    def training(self) -> bool:
+        """Whether dropout is on."""
 
     def __call__(self, tokens: Tensor, *, valid: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Logits (batch, time, vocab), extending the cache."""
@@ -48,6 +51,14 @@ class Generation(NamedTuple):
         return [row[:length].tolist() for row, length in zip(self.tokens, self.lengths, strict=True)]
 
 
+class Step(NamedTuple):
+    """One more token for each row; a row that has stopped repeats its last one, with `written` False and log_prob 0."""
+
+    tokens: Int[Tensor, " batch"]
+    log_probs: Float[Tensor, " batch"]
+    written: Bool[Tensor, " batch"]
+
+
 def pad_left(
     prompts: Sequence[Sequence[int]], pad_id: int = 0
 ) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
@@ -59,6 +70,12 @@ def pad_left(
     return tokens, valid
 
 
+def stop_at(decode: Callable[[list[int]], str], texts: Collection[str]) -> Stopper:
+    """For `stop_when`: a row ends once what it has written, decoded, contains one of the texts."""
+    require(len(texts) > 0 and all(texts), "texts", "must hold at least one text, none of them empty", texts)
+    return lambda written: any(text in decode(written) for text in texts)
+
+
 def generate(
     model: LanguageModel,
     prompts: Int[Tensor, "batch time"],
@@ -66,50 +83,87 @@ def generate(
     max_new_tokens: int,
     pick: Picker = greedy,
     stop_ids: Collection[int] = (),
+    stop_when: Stopper | None = None,
     valid: Bool[Tensor, "batch time"] | None = None,
 ) -> Generation:
     """Continue each prompt by up to `max_new_tokens` tokens, or until it has written one of `stop_ids`.
 
-    `pick` chooses from the logits: `greedy`, or `functools.partial(sample, temperature=..., generator=...)`. `valid`
-    marks the real tokens of prompts padded on the left (`pad_left`). The model must be in eval mode.
+    `pick` chooses from the logits: `greedy`, or `functools.partial(sample, temperature=..., generator=...)`.
+    `stop_when` is asked after each token about the ids that a row has written (see `stop_at`). `valid` marks the real
+    tokens of prompts padded on the left (`pad_left`). The model must be in eval mode.
     """
+    steps = stream(
+        model,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        pick=pick,
+        stop_ids=stop_ids,
+        stop_when=stop_when,
+        valid=valid,
+    )
+    tokens, log_probs, written = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
+    return Generation(tokens, written.sum(dim=1), log_probs)
+
+
+def stream(
+    model: LanguageModel,
+    prompts: Int[Tensor, "batch time"],
+    *,
+    max_new_tokens: int,
+    pick: Picker = greedy,
+    stop_ids: Collection[int] = (),
+    stop_when: Stopper | None = None,
+    valid: Bool[Tensor, "batch time"] | None = None,
+) -> Iterator[Step]:
+    """What `generate` writes, one `Step` at a time, as it comes; same arguments."""
     require_positive(max_new_tokens=max_new_tokens)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
-    _check_prompts(prompts, valid)
-    with torch.inference_mode():
-        written = _generate(model, prompts, max_new_tokens, pick, sorted(stop_ids), valid)
-    return Generation(*(part.clone() for part in written))  # what inference mode makes, autograd would refuse
+    check_prompts(prompts, valid)
+    return _stream(model, prompts, max_new_tokens, pick, sorted(stop_ids), stop_when, valid)
 
 
-def _generate(
-    model: LanguageModel, prompts: Tensor, max_new_tokens: int, pick: Picker, stop_ids: list[int], valid: Tensor | None
-) -> Generation:
-    batch, time = prompts.shape
-    cache = model.new_cache(batch, time + max_new_tokens)
-    tokens = prompts.new_empty(batch, max_new_tokens)
-    log_probs = torch.zeros(batch, max_new_tokens, device=prompts.device)
-    lengths = prompts.new_full((batch,), max_new_tokens)
-    running = torch.ones(batch, dtype=torch.bool, device=prompts.device)
-    stops = torch.tensor(stop_ids, dtype=prompts.dtype, device=prompts.device)
-    step, last = prompts, prompts[:, -1]
+def _stream(
+    model: LanguageModel,
+    prompts: Tensor,
+    max_new_tokens: int,
+    pick: Picker,
+    stop_ids: list[int],
+    stop_when: Stopper | None,
+    valid: Tensor | None,
+) -> Iterator[Step]:
+    cache = model.new_cache(len(prompts), prompts.shape[1] + max_new_tokens)
+    running = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
+    stops = prompts.new_tensor(stop_ids)
+    texts: list[list[int]] = [[] for _ in prompts]
+    fed, last = prompts, prompts[:, -1]
     for index in range(max_new_tokens):
-        logits = model(step, valid=valid if index == 0 else None, cache=cache)[:, -1]
-        last = torch.where(running, pick(logits), last)
-        tokens[:, index] = last
-        chosen = logits.float().log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1)
-        log_probs[:, index] = chosen.where(running, 0.0)
-        if len(stops):
-            stopping = running & torch.isin(last, stops)
-            lengths[stopping] = index + 1
-            running &= ~stopping
-            if not running.any():
-                tokens, log_probs = tokens[:, : index + 1], log_probs[:, : index + 1]
-                break
-        step = last[:, None]
-    return Generation(tokens, lengths, log_probs)
+        with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
+            logits = model(fed, valid=valid if index == 0 else None, cache=cache)[:, -1]
+            last = torch.where(running, pick(logits), last)
+            log_probs = logits.float().log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(running, 0.0)
+            fed = last[:, None]
+            written = running
+            if stop_ids:
+                running = running & ~torch.isin(last, stops)
+            if stop_when is not None:
+                running = _unless(stop_when, texts, last, running)
+        yield Step(last.clone(), log_probs.clone(), written.clone())  # autograd would refuse inference mode's tensors
+        if (stop_ids or stop_when is not None) and not running.any():
+            return
 
 
-def _check_prompts(prompts: Tensor, valid: Tensor | None) -> None:
+def _unless(stop_when: Stopper, texts: list[list[int]], last: Tensor, running: Tensor) -> Tensor:
+    """`running` without the rows that `stop_when` ends, after `last` has been added to their texts."""
+    goes_on = running.tolist()
+    for row, token in enumerate(last.tolist()):
+        if goes_on[row]:
+            texts[row].append(token)
+            goes_on[row] = not stop_when(texts[row])
+    return torch.tensor(goes_on, device=running.device)
+
+
+def check_prompts(prompts: Tensor, valid: Tensor | None) -> None:
+    """`ValueError` unless the prompts are (batch, time) and every row ends in a real token."""
     require(prompts.ndim == 2 and prompts.numel() > 0, "prompts", "must be a non-empty (batch, time)", prompts.shape)
     check_valid(valid, prompts)
     if valid is not None:

@@ -24,15 +24,33 @@ def sample(
     min_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " batch"]:
-    """Draw a token from softmax(logits / temperature), restricted to those that every given limit keeps.
+    """Draw a token from `distribution(logits, ...)`; temperature 0 is `greedy`."""
+    probs = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    return greedy(logits) if temperature == 0 else draw(probs, generator)
 
-    Temperature 0 is `greedy`. For what the limits keep see `truncate`.
+
+def draw(probs: Float[Tensor, "batch vocab"], generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
+    """One token per row, each as often as its probability says."""
+    return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
+
+
+def distribution(
+    logits: Float[Tensor, "batch vocab"],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Float[Tensor, "batch vocab"]:
+    """softmax(logits / temperature), restricted to the tokens that every given limit keeps (see `truncate`).
+
+    At temperature 0, its limit, all probability is on the most likely token.
     """
     require(temperature >= 0, "temperature", "must not be negative", temperature)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     if temperature == 0:
-        return greedy(logits)
-    scaled = truncate(logits.float() / temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+        return torch.zeros_like(logits).scatter(-1, greedy(logits)[:, None], 1.0)
+    return truncate(logits / temperature, top_k=top_k, top_p=top_p, min_p=min_p).softmax(dim=-1)
 
 
 def truncate(
@@ -50,7 +68,8 @@ def truncate(
     """
     keep = torch.ones_like(logits, dtype=torch.bool)
     if top_k is not None:
-        require(top_k >= 1, "top_k", "must be at least 1", top_k)
+        vocab = logits.shape[-1]
+        require(1 <= top_k <= vocab, "top_k", f"must be at least 1 and at most the vocabulary of {vocab}", top_k)
         ranked = logits.argsort(dim=-1, descending=True, stable=True)
         keep &= _in_order_of(ranked, torch.arange(logits.shape[-1], device=logits.device).expand_as(ranked) < top_k)
     if top_p is not None:

@@ -85,6 +85,25 @@ class KVCache:
         self.length += new
         self.plain = self.plain and plain
 
+    def select(self, rows: Int[Tensor, " rows"]) -> None:
+        """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows the beams that survive.
+
+        As many rows as before are moved in place, and only their filled slots.
+        """
+        in_place = len(rows) == self.batch
+        for name, axis, slots in (("keys", 1, 3), ("values", 1, 3), ("_positions", 0, 1), ("_valid", 0, 1)):
+            old = getattr(self, name)
+            if in_place:
+                filled = old.narrow(slots, 0, self.length)
+                filled.copy_(filled.index_select(axis, rows))
+            else:
+                setattr(self, name, old.index_select(axis, rows))
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` slots, as if the tokens after them had never come."""
+        require(0 <= length <= self.length, "length", f"must be at least 0 and at most {self.length}", length)
+        self.length = length
+
     def layer(self, index: int) -> "LayerCache":
         """The view that one layer's attention writes and reads."""
         return LayerCache(self, index)

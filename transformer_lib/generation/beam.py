@@ -1,0 +1,130 @@
+"""Beam search: keep the few most likely texts so far, and extend all of them at each step.
+
+A text's score is its log-probability divided by its length to the power `length_penalty` (Wu et al. 2016 use a
+variant): 0 prefers short texts, since every further token costs, 1 compares the mean per token.
+Left out: diverse beams, and sampling within beams.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from transformer_lib.config import require, require_numbers, require_positive
+from transformer_lib.generation.conditioned import Conditioned
+from transformer_lib.generation.generate import LanguageModel, check_prompts
+
+
+class Beams(NamedTuple):
+    """The best texts for each prompt, best first; beyond a text's length, `tokens` holds its last token again.
+
+    `scores` are log_probs / lengths ** length_penalty, natural logs; a stop id counts as written.
+    """
+
+    tokens: Int[Tensor, "batch beams new"]
+    lengths: Int[Tensor, "batch beams"]
+    log_probs: Float[Tensor, "batch beams"]
+    scores: Float[Tensor, "batch beams"]
+
+    def best(self) -> list[list[int]]:
+        """The ids of the best text of each prompt."""
+        return [row[0, : lengths[0]].tolist() for row, lengths in zip(self.tokens, self.lengths, strict=True)]
+
+
+def beam_search(
+    model: LanguageModel,
+    prompts: Int[Tensor, "batch time"],
+    *,
+    beams: int,
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    length_penalty: float = 1.0,
+    valid: Bool[Tensor, "batch time"] | None = None,
+) -> Beams:
+    """The `beams` best texts that this search finds after each prompt.
+
+    At each step every open text is extended by every token, and the best `beams` open ones go on. A text that writes
+    a stop id while among the best `beams` is closed; once `beams` texts are closed, the prompt is done. What is still
+    open after `max_new_tokens` counts as it stands. One beam is greedy search. Arguments as in `generate`.
+    """
+    require_positive(beams=beams, max_new_tokens=max_new_tokens)
+    require_numbers(length_penalty=length_penalty)
+    require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
+    check_prompts(prompts, valid)
+    with torch.inference_mode():
+        found = _search(model, prompts, beams, max_new_tokens, sorted(stop_ids), length_penalty, valid)
+    return Beams(*(part.clone() for part in found))
+
+
+def _search(
+    model: LanguageModel,
+    prompts: Tensor,
+    beams: int,
+    max_new_tokens: int,
+    stop_ids: list[int],
+    length_penalty: float,
+    valid: Tensor | None,
+) -> Beams:
+    batch, device = len(prompts), prompts.device
+    cache = model.new_cache(batch, prompts.shape[1] + max_new_tokens)
+    logits = model(prompts, valid=valid, cache=cache)[:, -1:]  # of the one open text of each prompt: the empty one
+    vocab = logits.shape[-1]
+    require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
+    for stop in stop_ids:
+        require(0 <= stop < vocab, "stop_ids", f"must be at least 0 and below the vocabulary of {vocab}", stop)
+    start = torch.arange(batch, device=device)[:, None] * beams  # of each prompt's rows in the flat batch
+    prompt_of_row = torch.arange(batch, device=device).repeat_interleave(beams)
+    cache.select(prompt_of_row)
+    if isinstance(model, Conditioned):
+        model = model.select(prompt_of_row)
+    stops = torch.zeros(vocab, dtype=torch.bool, device=device)
+    stops[stop_ids] = True
+
+    scores = torch.zeros(batch, 1, dtype=torch.promote_types(logits.dtype, torch.float32), device=device)
+    texts = prompts.new_zeros(batch, beams, max_new_tokens)
+    closed = _Closed(texts, scores, length_penalty)
+    for length in range(1, max_new_tokens + 1):
+        extended = (scores[..., None] + logits.to(scores.dtype).log_softmax(dim=-1)).flatten(1)
+        count = min(beams * (1 + len(stop_ids)), extended.shape[1])  # enough to find `beams` that go on
+        scores, picked = extended.topk(count, dim=1)
+        parents, tokens = picked // vocab, picked % vocab
+        texts = texts.gather(1, parents[..., None].expand(-1, -1, max_new_tokens))
+        texts[:, :, length - 1 :] = tokens[..., None]
+        stopping = stops[tokens]
+        closed.add(texts[:, :beams], scores[:, :beams].masked_fill(~stopping[:, :beams], -torch.inf), length)
+        scores, order = scores.masked_fill(stopping, -torch.inf).topk(beams, dim=1)
+        texts = texts.gather(1, order[..., None].expand(-1, -1, max_new_tokens))
+        if length == max_new_tokens or (stop_ids and closed.done().all()):
+            break
+        cache.select((start + parents.gather(1, order)).flatten())
+        logits = model(texts[:, :, length - 1].reshape(-1, 1), cache=cache).view(batch, beams, vocab)
+    closed.add(texts, scores, length)
+    return Beams(closed.texts[:, :, :length], closed.lengths, closed.log_probs, closed.scores)
+
+
+class _Closed:
+    """The best closed texts of each prompt so far; a log-probability of -inf stands for no text."""
+
+    def __init__(self, like_texts: Tensor, like_scores: Tensor, length_penalty: float) -> None:
+        batch, beams, _ = like_texts.shape
+        self.length_penalty = length_penalty
+        self.texts = torch.zeros_like(like_texts)
+        self.lengths = like_texts.new_zeros(batch, beams)
+        self.log_probs = like_scores.new_full((batch, beams), -torch.inf)
+        self.scores = self.log_probs
+
+    def done(self) -> Bool[Tensor, " batch"]:
+        """Whether as many texts as there are beams are closed."""
+        return self.log_probs.isfinite().all(dim=1)
+
+    def add(self, texts: Tensor, log_probs: Tensor, length: int) -> None:
+        """Close these texts, unless their prompt is done; of all closed ones the best stay."""
+        log_probs = log_probs.masked_fill(self.done()[:, None], -torch.inf)
+        scores = torch.cat([self.scores, log_probs / length**self.length_penalty], dim=1)
+        self.scores, kept = scores.topk(self.lengths.shape[1], dim=1)
+        self.log_probs = torch.cat([self.log_probs, log_probs], dim=1).gather(1, kept)
+        self.lengths = torch.cat([self.lengths, torch.full_like(self.lengths, length)], dim=1).gather(1, kept)
+        pool = torch.cat([self.texts, texts], dim=1)
+        self.texts = pool.gather(1, kept[..., None].expand_as(self.texts))

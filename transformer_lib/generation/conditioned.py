@@ -1,0 +1,68 @@
+"""An encoder-decoder with its source read, so that it writes like any other language model."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from transformer_lib.models.seq2seq import Memory
+from transformer_lib.nn.attention import KeyValues
+from transformer_lib.nn.cache import KVCache
+
+
+@runtime_checkable
+class EncoderDecoder(Protocol):
+    """What `Conditioned` needs of a model; `Seq2Seq` has it."""
+
+    @property
+    def training(self) -> bool:
+        """Whether dropout is on."""
+
+    def encode(self, source: Tensor, valid: Tensor | None = None) -> Memory:
+        """Read the source."""
+
+    def decode(
+        self, target: Tensor, memory: Memory, *, valid: Tensor | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        """Logits (batch, target, vocab)."""
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        """An empty cache."""
+
+
+class Conditioned:
+    """The model of "what comes next, given this source": give it to `generate` or `beam_search` with start tokens."""
+
+    def __init__(
+        self,
+        model: EncoderDecoder,
+        source: Int[Tensor, "batch source"],
+        source_valid: Bool[Tensor, "batch source"] | None = None,
+    ) -> None:
+        self.model = model
+        with torch.inference_mode(not model.training):
+            self.memory = model.encode(source, source_valid)
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch time"], *, valid: Tensor | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "batch time vocab"]:
+        """The logits of the token after each of `tokens`."""
+        return self.model.decode(tokens, self.memory, valid=valid, cache=cache)
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        """An empty cache for the target."""
+        return self.model.new_cache(batch, max_length)
+
+    def select(self, rows: Int[Tensor, " rows"]) -> "Conditioned":
+        """The same model whose row i has the source that row `rows[i]` had."""
+        chosen = object.__new__(Conditioned)
+        chosen.model = self.model
+        layers = [KeyValues(layer.k[rows], layer.v[rows]) for layer in self.memory.layers]
+        chosen.memory = Memory(layers, None if self.memory.valid is None else self.memory.valid[rows])
+        return chosen
