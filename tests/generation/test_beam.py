@@ -46,14 +46,7 @@ def plain_search(prompt: list[int], beams: int, new: int, stops: set[int], penal
     return sorted(scored, key=lambda item: -item[1])[:beams]
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5), min_size=1, max_size=3),
-    st.integers(1, 5),
-    st.integers(1, 6),
-    st.sets(st.integers(0, 12), max_size=3),
-    st.sampled_from([0.0, 0.6, 1.0]),
-)
-def test_it_is_the_plain_search(rows: list[list[int]], beams: int, new: int, stops: set[int], penalty: float) -> None:
+def assert_plain_search(rows: list[list[int]], beams: int, new: int, stops: set[int], penalty: float) -> None:
     prompts, valid = pad_left(rows)
     settings = {"beams": beams, "max_new_tokens": new, "stop_ids": stops, "length_penalty": penalty}
     found = beam_search(MODEL, prompts, valid=valid, **settings)
@@ -62,10 +55,28 @@ def test_it_is_the_plain_search(rows: list[list[int]], beams: int, new: int, sto
         texts = [tuple(t[:n].tolist()) for t, n in zip(found.tokens[index], found.lengths[index], strict=True)]
         assert texts == [text for text, _ in expected]
         scores = torch.tensor([score for _, score in expected], dtype=torch.float64)
+        totals = scores * found.lengths[index].double() ** penalty
         torch.testing.assert_close(found.scores[index], scores, rtol=0, atol=1e-9)
-        torch.testing.assert_close(
-            found.log_probs[index], scores * found.lengths[index].double() ** penalty, rtol=0, atol=1e-9
-        )
+        torch.testing.assert_close(found.log_probs[index], totals, rtol=0, atol=1e-9)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5), min_size=1, max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.sets(st.integers(0, 12), max_size=3),
+    st.sampled_from([0.0, 0.6, 1.0]),
+)
+def test_it_is_the_plain_search(rows: list[list[int]], beams: int, new: int, stops: set[int], penalty: float) -> None:
+    assert_plain_search(rows, beams, new, stops, penalty)
+
+
+@pytest.mark.parametrize("beams", [2, 4])
+def test_texts_that_close_at_once_leave_their_places_to_others(beams: int) -> None:
+    for token in range(13):
+        (first,) = next_log_probs([token], [()])
+        likely = torch.tensor(first).argsort(descending=True).tolist()
+        assert_plain_search([[token]], beams, 5, set(likely[1:3]), 1.0)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
