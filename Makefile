@@ -2,7 +2,7 @@
 # Everything runs in .venv, which is made on first use and again when the pinned requirements change.
 
 PYTHON ?= python3.11
-NB ?= chapters/*.ipynb
+NB ?= chapters/*.ipynb chapters/*/*.ipynb
 PORT ?= 8000
 ARGS ?=
 PY := .venv/bin/python

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+CHAPTERS = sorted(file for file in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
 MOST_LINES = 25
 MOST_IMAGE_BYTES = 200_000
 NOT_IN_OUTPUT = {

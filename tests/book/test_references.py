@@ -442,13 +442,21 @@ def problems(book: Book) -> list[str]:
 
 
 def read_book(folder: Path) -> Book:
-    files = sorted([*folder.glob("*.ipynb"), *folder.glob("*.md")])
-    sources = {file.stem: nbformat.read(file, 4) if file.suffix == ".ipynb" else file.read_text() for file in files}
-    pages = {name: read_page(source) for name, source in sources.items()}
+    pages = {
+        name: read_page(nbformat.read(file, 4) if file.suffix == ".ipynb" else file.read_text())
+        for name, file in page_files(folder).items()
+    }
     return Book(pages, (folder / "references.bib").read_text())
 
 
-NAMES = sorted(file.stem for suffix in ("ipynb", "md") for file in (ROOT / "chapters").glob(f"*.{suffix}"))
+def page_files(folder: Path) -> dict[str, Path]:
+    """The file of every page, by its path in the folder without the suffix."""
+    files = sorted([*folder.rglob("*.ipynb"), *folder.rglob("*.md")])
+    names = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files}
+    return {name: file for file, name in names.items() if ".ipynb_checkpoints" not in name}
+
+
+NAMES = list(page_files(ROOT / "chapters"))
 
 
 @pytest.fixture(scope="module")
