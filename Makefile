@@ -9,6 +9,7 @@ PY := .venv/bin/python
 # What pip reads: the pins, and pyproject.toml down to the settings of the other tools.
 PINS := $(shell { pwd; cat requirements.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
 STAMP := .venv/installed-$(PINS)
+PEERS := .venv/peers-$(shell cksum < bench/requirements.txt | cut -d " " -f 1)
 TRANSFORMER_DEVICE ?= cpu
 
 # The models of the book are so small that more threads only get in each other's way; files of tests run side by side.
@@ -50,8 +51,14 @@ endif
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
 
-bench: setup  ## speed and memory beside other implementations; NANOGPT=/path/to/nanoGPT, ARGS=--help for the choices
-	$(PY) -m bench $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(ARGS)
+bench: setup $(PEERS)  ## speed and memory beside other implementations; NANOGPT=, MINBPE= their checkouts; ARGS=--help
+	$(PY) -m bench $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(if $(MINBPE),--minbpe $(MINBPE)) $(ARGS)
+
+# Without their dependencies, so that nothing pinned above changes; what the peers do need is listed there too.
+$(PEERS): | $(STAMP)
+	$(PY) -m pip install --disable-pip-version-check --no-deps -r bench/requirements.txt
+	rm -f .venv/peers-*
+	touch $@
 
 check: setup  ## lint, format, types and the floors of the library; under a minute
 	$(PY) -m ruff check .

@@ -1,58 +1,127 @@
-"""`python -m bench`: measure, print a table, and write the record as JSON after every finished row."""
+"""Our library beside its peers: measures, prints a table, and writes the record after every finished row."""
 
 import argparse
+import importlib
 import json
-import statistics
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from bench.harness import environment, file_digest, has_bfloat16
-from bench.train_step import OURS, SHAPES, run_cell
+from bench.machine import digest, environment
 
-PRECISIONS = ["float32", "bfloat16"]
-RESULTS = Path(__file__).parent / "results" / "train_step.json"
-
-
-def main() -> None:
-    options = _options()
-    peers: dict[str, tuple[str, ...]] = {"huggingface": ()}
-    if options.nanogpt:
-        peers["nanogpt"] = (options.nanogpt,)
-    settings = {"rounds": options.rounds, "steps": options.steps, "threads": options.threads}
-    record: dict[str, Any] = environment(["torch", "transformers"])
-    record |= {"settings": settings | {"precisions": options.precisions}, "rows": []}
-    if options.nanogpt:
-        record["versions"]["nanogpt model.py sha256"] = file_digest(f"{options.nanogpt}/model.py")
-    print(TITLES)
-    for shape in options.shapes:
-        for precision in options.precisions:
-            row = run_cell(shape, precision, peers, **settings)
-            record["rows"].append(row)
-            print(table(row), flush=True)
-            if options.out:
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                options.out.write_text(json.dumps(record, indent=1) + "\n")
+SUBJECTS = {
+    "train": "bench.train_step",
+    "seq2seq": "bench.seq2seq",
+    "decode": "bench.decode",
+    "beam": "bench.beam",
+    "attention": "bench.attention_op",
+    "tokenise": "bench.tokenise",
+    "start": "bench.start",
+}
+RESULTS = Path(__file__).parent / "results"
+ROUNDS, QUICK_ROUNDS = 6, 2
 
 
-def _options() -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 if every row was measured, 1 if one failed, 130 if interrupted."""
+    options = _options(arguments)
+    failures = 0
+    try:
+        for subject in options.subjects:
+            failures += _run_subject(subject, importlib.import_module(SUBJECTS[subject]), options)
+    except KeyboardInterrupt:
+        where = f"; finished rows are in {options.out}, --resume goes on" if options.out else ""
+        print(f"interrupted{where}", file=sys.stderr)
+        return 130
+    return min(failures, 1)
+
+
+def _run_subject(subject: str, module: ModuleType, options: argparse.Namespace) -> int:
+    """Measure the rows of one subject that are wanted and not there yet; the number of those that failed.
+
+    A row fails if our own candidate does. Its message is recorded, the other rows go on, `--resume` tries it again.
+    """
+    given = vars(options)
+    default = QUICK_ROUNDS if options.quick else getattr(module, "ROUNDS", ROUNDS)
+    options = argparse.Namespace(**given | {"rounds": options.rounds or default})
+    record = {"subject": subject, "title": module.TITLE} | environment() | {"settings": _settings(options), "rows": []}
+    path = options.out / f"{subject}.json" if options.out else None
+    if options.resume and path and path.exists():
+        record["rows"] = _finished_rows(path, record)
+    done = {row["row"] for row in record["rows"]}
+    failures = 0
+    print(f"{subject}: {module.TITLE}", flush=True)
+    for row in module.rows(options):
+        if row in done or not all(word in row.split() for word in options.rows):
+            continue
+        print(row, flush=True)
+        try:
+            measured = module.run(row, options)
+            print(module.lines(measured), flush=True)
+        except Exception as error:
+            measured = {"row": row, "failed": f"{type(error).__name__}: {error}"}
+            failures += 1
+            print(f"  failed: {measured['failed']}", flush=True)
+        record["rows"].append(measured)
+        if path:
+            _write(path, record)
+    return failures
+
+
+def _finished_rows(path: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier run, if it was of the same code on the same machine with the same settings."""
+    earlier = json.loads(path.read_text())
+    for key in ("machine", "versions", "commit", "code", "settings"):
+        if earlier[key] != record[key]:
+            raise SystemExit(f"--resume: {path} has {key} {earlier[key]!r}, this run {record[key]!r}; run without it")
+    return [row for row in earlier["rows"] if "failed" not in row]
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """All or nothing: who interrupts this finds the record of the row before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on; a checkout is named by the digest of its code, not by where it lies."""
+    settings = {name: getattr(options, name) for name in ("rounds", "steps", "threads", "quick", "peers")}
+    for name in ("nanogpt", "minbpe"):
+        if folder := getattr(options, name):
+            settings[name] = digest(Path(folder).glob("**/*.py"))
+    return settings
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    choices = ", ".join(SUBJECTS)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"any of {choices}; default: all")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows named with all these words")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these; default: all that are installed")
     parser.add_argument("--nanogpt", help="a checkout of github.com/karpathy/nanoGPT; without it that peer is left out")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "slice"])
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: those this processor computes in")
-    parser.add_argument("--rounds", type=_positive, default=12)
+    parser.add_argument("--minbpe", help="a checkout of github.com/karpathy/minbpe; without it that peer is left out")
+    parser.add_argument("--rounds", type=_positive, help=f"default: the subject's own, or {ROUNDS}")
     parser.add_argument("--steps", type=_positive, default=1, help="steps of each candidate per round")
     parser.add_argument("--threads", type=_positive, default=1)
-    parser.add_argument("--quick", action="store_true", help="a tiny model and three rounds: does it run at all?")
-    parser.add_argument("--out", type=Path, help=f"the JSON record; {RESULTS.name} in bench/results unless --quick")
-    options = parser.parse_args()
-    if options.nanogpt and not Path(options.nanogpt, "model.py").is_file():
-        parser.error(f"--nanogpt must be a folder that holds model.py, got {options.nanogpt!r}")
-    if options.precisions is None:
-        options.precisions = PRECISIONS if has_bfloat16() else PRECISIONS[:1]
-    if options.quick:
-        options.shapes, options.precisions, options.rounds = ["quick"], ["float32"], 3
-    elif options.out is None:
-        options.out = RESULTS
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does it run at all?")
+    parser.add_argument("--resume", action="store_true", help="keep the finished rows of the same code and settings")
+    parser.add_argument("--out", type=Path, help="folder of the records; default bench/results, with --quick none")
+    options = parser.parse_args(arguments)
+    for subject in options.subjects:
+        if subject not in SUBJECTS:
+            parser.error(f"SUBJECT must be one of {choices}, got {subject!r}")
+    for name, file in (("nanogpt", "model.py"), ("minbpe", "minbpe/__init__.py")):
+        folder = getattr(options, name)
+        if folder and not Path(folder, file).is_file():
+            parser.error(f"--{name} must be a folder that holds {file}, got {folder!r}")
+    options.subjects = options.subjects or list(SUBJECTS)
+    if not options.quick:
+        options.out = options.out or RESULTS
     return options
 
 
@@ -62,27 +131,5 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-TITLES = (
-    f"{'shape':6} {'precision':9} {'candidate':16} {'parameters':>11} {'tokens/s':>9} {'MiB':>6}"
-    "   their time / ours (quartiles), their memory / ours"
-)
-
-
-def table(row: dict[str, Any]) -> str:
-    """One line per candidate; tokens per second of processor time."""
-    lines = []
-    for name, facts in row["candidates"].items():
-        speed = row["tokens_per_step"] / statistics.median(facts["cpu_seconds"])
-        memory = f"{facts['memory']['added_mib']:.0f}" if facts["memory"] else "-"
-        line = f"{row['shape']:6} {row['precision']:9} {name:16} {facts['parameters']:11,} {speed:9,.0f} {memory:>6}"
-        if name != OURS:
-            over = row["theirs_over_ours"][name]
-            time = over["cpu_time"]
-            line += f"   {time['median']:.3f} ({time['lower_quartile']:.3f}-{time['upper_quartile']:.3f})"
-            line += f"  {over['memory']:.3f}" if over["memory"] else ""
-        lines.append(line)
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,30 +3,30 @@
 Every candidate is a worker: a spawned process that builds its step once and then performs it when told to. The parent
 lets the workers take turns, so that a change of the machine's speed hits all of them, rotates who begins, and compares
 within a round only. The workers sleep between turns. Because nothing is shared, one candidate's allocator, caches and
-imports cannot help or hurt another, and the kernel's high-water mark of a worker is the candidate's own.
+imports cannot help or hurt another, and the kernel's high-water mark of a worker is the candidate's own. A peer that
+fails is recorded with its message, and the others go on.
 
 Only the standard library is imported here: the parent stays small, and a worker imports what its candidate needs.
 """
 
-import hashlib
+import ctypes
+import gc
 import multiprocessing
 import os
-import platform
+import resource
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-Step = Callable[[], float]
+Step = Callable[[], Any]
 Facts = dict[str, Any]
 Build = Callable[[], tuple[Step, Facts]]
+OURS = "transformer_lib"
 MIB = 2**20
-ROOT = Path(__file__).parent.parent
-BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions; avx512bw serves to emulate them at fair speed
 
 
 class Candidate(NamedTuple):
@@ -41,11 +41,18 @@ class Candidate(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One turn of one candidate: seconds of processor time (all threads, user and kernel) and on the wall clock."""
+    """One turn of one candidate: seconds of processor time (all threads, user and kernel) and on the wall clock.
+
+    Processor time includes that of finished child processes, such as a compiler's. `value` is what the step returned.
+    """
 
     cpu: float
     wall: float
-    value: float
+    value: Any
+
+
+class Failed(RuntimeError):
+    """A candidate raised something, or its process was killed."""
 
 
 class Worker:
@@ -59,16 +66,23 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, steps: int) -> Any:
-        """A `Turn` of so many steps; for 0 steps, the worker's last words on its memory, in bytes."""
-        self.pipe.send(steps)
+    def ask(self, question: int | str) -> Any:
+        """A number of steps is answered by their `Turn`, "settle" by None, "memory" by what it took."""
+        try:
+            self.pipe.send(question)
+        except BrokenPipeError:
+            raise Failed("the process ended") from None
         return self.answer()
 
     def answer(self) -> Any:
         try:
-            return self.pipe.recv()
+            answer = self.pipe.recv()
         except EOFError:
-            raise RuntimeError(f"candidate {self.name!r} failed; its own message is above") from None
+            self.process.join()
+            raise Failed(f"the process ended with status {self.process.exitcode}") from None
+        if isinstance(answer, Failed):
+            raise answer
+        return answer
 
     def stop(self) -> None:
         self.process.kill()
@@ -81,29 +95,117 @@ def measure(
 ) -> dict[str, Facts]:
     """Let the candidates take turns of `steps` steps for `rounds` rounds; the raw record of each, by name.
 
-    Seconds are per step. `values` are what the steps returned, the warm-up's too: the last of each turn.
+    Seconds are per step. `values` are what the steps returned, the warm-up's too: the last of each turn. Memory is
+    counted from the end of the warm-up. The record of a candidate that failed is `{"failed": its message}`.
     """
     workers = [Worker(name, candidate, threads) for name, candidate in candidates.items()]
+    record: dict[str, Facts] = {worker.name: {} for worker in workers}
+    turns: dict[str, list[Turn]] = {worker.name: [] for worker in workers}
+
+    def answers(workers: Iterable[Worker], ask: Callable[[Worker], Any]) -> Iterable[tuple[str, Any]]:
+        for worker in workers:
+            if "failed" not in record[worker.name]:
+                try:
+                    yield worker.name, ask(worker)
+                except Failed as error:
+                    record[worker.name] = {"failed": str(error)}
+                    worker.stop()
+
     try:
-        facts = {worker.name: worker.answer() for worker in workers}
-        turns = {worker.name: [worker.ask(1) for _ in range(warmup)] for worker in workers}
+        for name, facts in answers(workers, Worker.answer):
+            record[name] = facts
+        for _ in range(warmup):
+            for name, turn in answers(workers, lambda worker: worker.ask(1)):
+                turns[name].append(turn)
+        for _ in answers(workers, lambda worker: worker.ask("settle")):
+            pass
         for number in range(rounds):
             first = number % len(workers)
-            for worker in workers[first:] + workers[:first]:
-                turns[worker.name].append(worker.ask(steps))
-        return {
-            worker.name: facts[worker.name]
-            | {
-                "cpu_seconds": [turn.cpu for turn in turns[worker.name][warmup:]],
-                "wall_seconds": [turn.wall for turn in turns[worker.name][warmup:]],
-                "values": [turn.value for turn in turns[worker.name]],
-                "memory": worker.ask(0),
-            }
-            for worker in workers
-        }
+            for name, turn in answers(workers[first:] + workers[:first], lambda worker: worker.ask(steps)):
+                turns[name].append(turn)
+        for name, memory in answers(workers, lambda worker: worker.ask("memory")):
+            record[name] |= _raw(turns[name], warmup) | {"memory": memory}
     finally:
         for worker in workers:
             worker.stop()
+    return record
+
+
+def _raw(turns: Sequence[Turn], warmup: int) -> Facts:
+    warm, timed = turns[:warmup], turns[warmup:]
+    return {
+        "warmup_cpu_seconds": [turn.cpu for turn in warm],
+        "cpu_seconds": [turn.cpu for turn in timed],
+        "wall_seconds": [turn.wall for turn in timed],
+        "values": [turn.value for turn in turns],
+    }
+
+
+def compare(record: Mapping[str, Facts], *, threads: int, ours: str = OURS) -> Facts:
+    """The record of one row: raw candidates, everybody's ratios to `ours`, the fastest and the leanest peer.
+
+    Who is fastest is read off the processor time with one thread, off the wall clock with more. Candidates whose names
+    begin with `OURS` are not peers. `Failed` if ours failed: then there is nothing to compare with.
+    """
+    our = record[ours]
+    if "failed" in our:
+        raise Failed(f"{ours}: {our['failed']}")
+    ratios: dict[str, Facts] = {
+        name: {
+            "cpu_time": ratio(our["cpu_seconds"], facts["cpu_seconds"]),
+            "wall_time": ratio(our["wall_seconds"], facts["wall_seconds"]),
+            "memory": facts["memory"]["added_mib"] / our["memory"]["added_mib"] if our["memory"] else None,
+        }
+        for name, facts in record.items()
+        if name != ours and "failed" not in facts
+    }
+    row: Facts = {"candidates": dict(record), "theirs_over_ours": ratios}
+    clock = "cpu_time" if threads == 1 else "wall_time"
+    peers = {name: over for name, over in ratios.items() if not name.startswith(OURS)}
+    if peers:
+        fastest = min(peers, key=lambda name: peers[name][clock]["median"])
+        row["best_peer"] = {"name": fastest, clock: peers[fastest][clock]["median"]}
+        if our["memory"]:
+            leanest = min(peers, key=lambda name: peers[name]["memory"])
+            row["leanest_peer"] = {"name": leanest, "memory": peers[leanest]["memory"]}
+    return row
+
+
+def installed(packages: Mapping[str, str | None], only: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Of the peers (by name, with the package that each needs or None), those to run and those left out.
+
+    `only` are names of peers, or None for all; a peer not in it is neither run nor named as left out.
+    """
+    wanted = [name for name in packages if only is None or name in only]
+    there = [name for name in wanted if packages[name] is None or version_of(str(packages[name])) is not None]
+    return there, [name for name in wanted if name not in there]
+
+
+def version_of(package: str) -> str | None:
+    """The version that is installed, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def lines_of(record: Facts, units: float, unit: str = "tokens/s") -> str:
+    """One line per candidate: `units` of work per second of processor time, memory, and the ratios to ours."""
+    lines = [f"  {'candidate':28} {unit:>10} {'MiB':>6}   their time / ours (quartiles), their memory / ours"]
+    for name, facts in record["candidates"].items():
+        if "failed" in facts:
+            lines.append(f"  {name:28} failed: {facts['failed']}")
+            continue
+        memory = f"{facts['memory']['added_mib']:.0f}" if facts["memory"] else "-"
+        line = f"  {name:28} {units / statistics.median(facts['cpu_seconds']):10,.0f} {memory:>6}"
+        if over := record["theirs_over_ours"].get(name):
+            time = over["cpu_time"]
+            line += f"   {time['median']:.3f} ({time['lower_quartile']:.3f}-{time['upper_quartile']:.3f})"
+            line += f"  {over['memory']:.3f}" if over["memory"] else ""
+        lines.append(line)
+    if record.get("left_out"):
+        lines.append(f"  not installed: {', '.join(record['left_out'])}")
+    return "\n".join(lines)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -117,81 +219,64 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
     return spread([their / our for our, their in zip(ours, theirs, strict=True)])
 
 
-def environment(packages: Sequence[str]) -> dict[str, Any]:
-    """What a reader must know of machine and software to read the numbers; nothing that names machine or user."""
-    return {
-        "machine": {
-            "processor": _field("/proc/cpuinfo", "model name") or platform.machine(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "instructions": [flag for flag in ("avx2", "avx512bw", *BFLOAT16) if flag in _cpu_flags()],
-            "system": platform.system(),
-        },
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
-        "commit": _commit(),
-    }
-
-
-def has_bfloat16() -> bool:
-    """Whether torch has kernels for products in bfloat16 here; without them they are far slower than in float32."""
-    return bool(_cpu_flags() & {"avx512bw", *BFLOAT16})
-
-
-def file_digest(path: str) -> str:
-    """What tells one version of a single file from another where there is no version number."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-
-
 def _work(pipe: Connection, candidate: Candidate, threads: int) -> None:
+    try:
+        _serve(pipe, candidate, threads)
+    except EOFError:
+        return
+    except Exception as error:  # whatever a peer raises belongs into the record
+        pipe.send(Failed(_first_line(error)))
+
+
+def _serve(pipe: Connection, candidate: Candidate, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
     build = candidate.prepare(*candidate.arguments)
-    before = _memory("VmRSS")
+    before = memory_of("VmRSS")
     step, facts = build()
-    _reset_high_water_mark()
     pipe.send(facts)
     while True:
-        try:
-            steps = pipe.recv()
-        except EOFError:
-            return
-        if not steps:
-            peak = _memory("VmHWM")
-            pipe.send({"peak_mib": peak / MIB, "added_mib": (peak - before) / MIB} if peak else None)
-            continue
-        cpu, wall = time.process_time(), time.perf_counter()
-        for _ in range(steps):
-            value = step()
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        pipe.send(Turn(cpu / steps, wall / steps, value))
+        match pipe.recv():
+            case "settle":
+                _settle()
+                pipe.send(None)
+            case "memory":
+                peak = memory_of("VmHWM")
+                pipe.send({"peak_mib": peak / MIB, "added_mib": (peak - before) / MIB} if peak else None)
+            case steps:
+                cpu, wall = _cpu_seconds(), time.perf_counter()
+                for _ in range(steps):
+                    value = step()
+                cpu, wall = _cpu_seconds() - cpu, time.perf_counter() - wall
+                pipe.send(Turn(cpu / steps, wall / steps, value))
 
 
-def _reset_high_water_mark() -> None:
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _settle() -> None:
+    """Give back what the warm-up (a compiler's, say) left free, and count the highest memory from here on."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc only
+        trim(0)
     if (mark := Path("/proc/self/clear_refs")).exists():
         mark.write_text("5")  # see proc(5)
 
 
-def _memory(field: str) -> int:
+def memory_of(field: str) -> int:
     """`VmRSS` (now) or `VmHWM` (highest so far) of this process in bytes; 0 where there is no /proc."""
-    return int(_field("/proc/self/status", field).split()[0]) * 1024 if os.path.exists("/proc/self/status") else 0
+    return int(field_of("/proc/self/status", field).split()[0]) * 1024 if os.path.exists("/proc/self/status") else 0
 
 
-def _field(path: str, name: str) -> str:
+def field_of(path: str, name: str) -> str:
     """The first `name: value` line of a file of the kernel; empty if there is none."""
     lines = Path(path).read_text().splitlines() if os.path.exists(path) else []
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")
-
-
-def _cpu_flags() -> set[str]:
-    return set((_field("/proc/cpuinfo", "flags") or _field("/proc/cpuinfo", "Features")).split())
-
-
-def _commit() -> str:
-    """The commit that was measured, marked if the code that is measured differs from it."""
-    changes = _git("status", "--porcelain", "--", "transformer_lib", "bench", ":(exclude)bench/results")
-    return _git("rev-parse", "HEAD") + ("+changes" if changes else "")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

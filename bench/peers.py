@@ -1,4 +1,4 @@
-"""The candidates of the training-step benchmark: one GPT-2 architecture as written by us and by others.
+"""Candidates of the training-step benchmark: one GPT-2 architecture as written by us and by others.
 
 All of them get the same weights, drawn once per cell under GPT-2's own names, so equal losses show that equal work is
 done; a parameter too many or too few fails the loading. What the peers compute is theirs: each trains through the
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -45,10 +46,16 @@ OUR_NAMES = {
 }
 
 
+def our_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss of either of our models: the one place where it is written."""
+    from transformer_lib.training.loss import token_loss
+
+    return token_loss(model(tokens), targets).mean()
+
+
 def ours() -> Make:
     from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig
     from transformer_lib.models import DecoderLM
-    from transformer_lib.training.loss import token_loss
 
     def make(shape: Shape) -> tuple[nn.Module, Loss]:
         config = ModelConfig(
@@ -61,13 +68,13 @@ def ours() -> Make:
             positions=Learned(),
         )
         model = DecoderLM(config)
-        model.load_state_dict({_our_name(name): tensor for name, tensor in weights(shape).items()})
-        return model, lambda tokens, targets: token_loss(model(tokens), targets).mean()
+        model.load_state_dict(renamed(weights(shape), OUR_NAMES))
+        return model, lambda tokens, targets: our_loss(model, tokens, targets)
 
     return make
 
 
-def huggingface() -> Make:
+def huggingface_gpt2() -> Make:
     from transformers import GPT2Config, GPT2LMHeadModel
     from transformers.pytorch_utils import Conv1D
 
@@ -125,6 +132,75 @@ def nanogpt(path: str) -> Make:
     return make
 
 
+def torch_encoder() -> Make:
+    """What torch itself offers: an encoder's layers under a causal mask."""
+    names = {"transformer.": "", "attn.c_attn.": "self_attn.in_proj_", "attn.c_proj": "self_attn.out_proj"}
+    names |= {"mlp.c_fc": "linear1", "mlp.c_proj": "linear2", "ln_1": "norm1", "ln_2": "norm2", "h.": "blocks.layers."}
+
+    class Model(nn.Module):
+        def __init__(self, shape: Shape) -> None:
+            super().__init__()
+            self.wte = nn.Embedding(shape.vocab, shape.d_model)
+            self.wpe = nn.Embedding(shape.context, shape.d_model)
+            width = 4 * shape.d_model
+            options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+            layer = nn.TransformerEncoderLayer(shape.d_model, shape.heads, width, **options)
+            self.blocks = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
+            self.ln_f = nn.LayerNorm(shape.d_model)
+            self.lm_head = nn.Linear(shape.d_model, shape.vocab, bias=False)
+            self.lm_head.weight = self.wte.weight
+            self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(shape.context), False)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+            return self.lm_head(self.ln_f(self.blocks(x, mask=self.mask, is_causal=True)))
+
+    def make(shape: Shape) -> tuple[nn.Module, Loss]:
+        model = Model(shape)
+        model.load_state_dict(renamed(weights(shape), names))
+        return model, plain_loss(model)
+
+    return make
+
+
+def llms_from_scratch() -> Make:
+    """The faster of the two models of its chapter 4; its GELU is the tanh approximation."""
+    from llms_from_scratch.ch04 import GPTModelFast
+
+    names = {"transformer.": "", "wte": "tok_emb", "wpe": "pos_emb", "h.": "trf_blocks.", "ln_1": "norm1"}
+    names |= {"ln_2": "norm2", "ln_f": "final_norm", "lm_head": "out_head", "attn.c_attn": "att.qkv"}
+    names |= {"attn.c_proj": "att.proj", "mlp.c_fc": "ff.layers.0", "mlp.c_proj": "ff.layers.2"}
+
+    def make(shape: Shape) -> tuple[nn.Module, Loss]:
+        model = GPTModelFast(
+            {
+                "vocab_size": shape.vocab,
+                "context_length": shape.context,
+                "emb_dim": shape.d_model,
+                "n_heads": shape.heads,
+                "n_layers": shape.layers,
+                "drop_rate": 0.0,
+                "qkv_bias": True,
+            }
+        )
+        model.out_head.weight = model.tok_emb.weight
+        model.load_state_dict(renamed(weights(shape), names))
+        return model, plain_loss(model)
+
+    return make
+
+
+def compiled(model: nn.Module, loss_of: Loss) -> Loss:
+    """Compiled in place, as a user of any of these libraries would; what the loss does outside the model is not."""
+    model.compile()
+    return loss_of
+
+
+def plain_loss(model: nn.Module) -> Loss:
+    """For authors who leave the loss to their user."""
+    return lambda tokens, targets: F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+
+
 def weights(shape: Shape) -> dict[str, Tensor]:
     """Weights of a GPT-2 of this shape under its own names, matrices as (out, in); the same at every call."""
     generator = torch.Generator().manual_seed(0)
@@ -145,10 +221,8 @@ def weights(shape: Shape) -> dict[str, Tensor]:
     return state | {"lm_head.weight": state["transformer.wte.weight"]}
 
 
-def _our_name(name: str) -> str:
-    for theirs, our in OUR_NAMES.items():
-        name = name.replace(theirs, our)
-    return name
-
-
-PEERS: dict[str, Callable[..., Make]] = {"transformer_lib": ours, "huggingface": huggingface, "nanogpt": nanogpt}
+def renamed(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
+    """The state with each name's parts replaced, in order."""
+    for theirs, our in names.items():
+        state = {name.replace(theirs, our): tensor for name, tensor in state.items()}
+    return state

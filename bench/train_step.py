@@ -1,15 +1,19 @@
-"""One training step of a decoder-only language model, ours and the peers', eagerly on the CPU.
+"""One training step of a decoder-only language model, ours and the peers', on the CPU.
 
 A step is forward, mean cross entropy, backward, fused AdamW, zero_grad; no clipping, no dropout, no data loading. The
 tokens are random, the same for everybody, and the same at every step: this measures speed and memory, not learning.
 """
 
+import statistics
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from bench.harness import Build, Candidate, Facts, measure, ratio
+from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure
+from bench.machine import has_bfloat16
 
-OURS = "transformer_lib"
+TITLE = "one training step of a decoder-only model: shape, precision, eager or compiled"
+ROUNDS = 6
 
 # layers, d_model, heads, context, batch, vocabulary
 SHAPES = {
@@ -17,22 +21,97 @@ SHAPES = {
     "slice": (4, 768, 12, 512, 2, 50_257),  # four layers of GPT-2 124M
     "quick": (2, 64, 4, 32, 4, 512),
 }
+PRECISIONS = ("float32", "bfloat16")
+MODES = ("eager", "compiled")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+SIZE_TOLERANCE = 0.02  # between architectures; within one the numbers of parameters are equal
+
+# The package that each peer needs; nanoGPT is a checkout.
+PEERS: dict[str, str | None] = {
+    "huggingface-gpt2": "transformers",
+    "huggingface-llama": "transformers",
+    "x-transformers": "x-transformers",
+    "litgpt": "litgpt",
+    "llms-from-scratch": "llms-from-scratch",
+    "torch": None,
+    "nanogpt": None,
+}
+QUICK_PEERS = ("huggingface-gpt2", "huggingface-llama", "torch", "nanogpt")  # nothing beyond requirements.txt
+OURS_LLAMA = f"{OURS}-llama"
+# Candidates of one architecture have the same weights, so their losses must agree with the first one's.
+FAMILIES = (
+    (OURS, "huggingface-gpt2", "llms-from-scratch", "torch", "nanogpt"),
+    (OURS_LLAMA, "huggingface-llama", "litgpt"),
+)
 
 
-def prepare(peer: str, path: tuple[str, ...], shape: str, precision: str) -> Build:
+def rows(options: Namespace) -> list[str]:
+    """Without instructions for bfloat16 the row would time plain loops, twenty times slower: it is left out."""
+    if options.quick:
+        return ["quick float32 eager"]
+    precisions = PRECISIONS if has_bfloat16() else PRECISIONS[:1]
+    return [f"{shape} {precision} {mode}" for shape in ("small", "slice") for precision in precisions for mode in MODES]
+
+
+def run(row: str, options: Namespace) -> dict[str, Any]:
+    """Measure ours against the peers in one shape, precision and mode: the raw record and the ratios."""
+    shape, precision, mode = row.split()
+    peers, left_out = installed(PEERS, options.peers or (QUICK_PEERS if options.quick else None))
+    if "nanogpt" in peers and not options.nanogpt:
+        peers.remove("nanogpt")
+        left_out.append("nanogpt")
+    candidates = {
+        name: Candidate(prepare, (name, options.nanogpt, shape, precision, mode)) for name in (OURS, OURS_LLAMA, *peers)
+    }
+    record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=3, threads=options.threads)
+    check_equal_work(record, TOLERANCE[precision])
+    if mode == "compiled":
+        for facts in record.values():
+            if "failed" not in facts:
+                usual = statistics.median(facts["cpu_seconds"])
+                facts["compile_cpu_seconds"] = sum(facts["warmup_cpu_seconds"]) - 3 * usual
+    _, _, _, context, batch, _ = SHAPES[shape]
+    row_facts = {"row": row, "tokens_per_step": batch * context, "left_out": left_out}
+    return row_facts | compare(record, threads=options.threads)
+
+
+def lines(record: dict[str, Any]) -> str:
+    """Tokens per second of processor time, memory and ratios."""
+    return lines_of(record, record["tokens_per_step"])
+
+
+def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: str) -> Build:
     """The build of one candidate; runs in its worker."""
+    import os
+
+    # Compiled by this process and not from a cache, so that what it costs is counted, and counted for all alike.
+    os.environ |= {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     import torch
     import torch._dynamo  # an optimiser imports it at its first step: 70 MiB that only some peers' imports bring along
 
-    from bench.peers import PEERS, Shape
+    from bench import peers, peers_llama
 
-    make = PEERS[peer](*path)
+    if mode == "compiled":
+        import torch._inductor.compile_fx  # as above
+    makers = {
+        OURS: peers.ours,
+        OURS_LLAMA: peers_llama.ours_llama,
+        "huggingface-gpt2": peers.huggingface_gpt2,
+        "huggingface-llama": peers_llama.huggingface_llama,
+        "x-transformers": peers_llama.x_transformers,
+        "litgpt": peers_llama.litgpt,
+        "llms-from-scratch": peers.llms_from_scratch,
+        "torch": peers.torch_encoder,
+        "nanogpt": lambda: peers.nanogpt(nanogpt),
+    }
+    make = makers[peer]()
 
     def build() -> tuple[Callable[[], float], Facts]:
-        size = Shape(*SHAPES[shape])
+        size = peers.Shape(*SHAPES[shape])
         model, loss_of = make(size)
         model.train()
+        if mode == "compiled":
+            loss_of = peers.compiled(model, loss_of)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
         stream = torch.randint(size.vocab, (size.batch, size.context + 1), generator=torch.Generator().manual_seed(1))
         tokens, targets = stream[:, :-1].contiguous(), stream[:, 1:].contiguous()
@@ -50,42 +129,29 @@ def prepare(peer: str, path: tuple[str, ...], shape: str, precision: str) -> Bui
     return build
 
 
-def run_cell(
-    shape: str, precision: str, peers: dict[str, tuple[str, ...]], *, rounds: int, steps: int, threads: int
-) -> dict[str, Any]:
-    """Measure ours against the peers in one shape and precision: the raw record and the ratios."""
-    candidates = {
-        name: Candidate(prepare, (name, path, shape, precision)) for name, path in ({OURS: ()} | peers).items()
-    }
-    record = measure(candidates, rounds=rounds, steps=steps, warmup=2, threads=threads)
-    _require_equal_work(record, TOLERANCE[precision])
-    _, _, _, context, batch, _ = SHAPES[shape]
-    our = record[OURS]
-    ratios = {
-        name: {
-            "cpu_time": ratio(our["cpu_seconds"], record[name]["cpu_seconds"]),
-            "wall_time": ratio(our["wall_seconds"], record[name]["wall_seconds"]),
-            "memory": record[name]["memory"]["added_mib"] / our["memory"]["added_mib"] if our["memory"] else None,
-        }
-        for name in peers
-    }
-    return {
-        "shape": shape,
-        "precision": precision,
-        "tokens_per_step": batch * context,
-        "candidates": record,
-        "theirs_over_ours": ratios,
-    }
+def check_equal_work(record: dict[str, Facts], tolerance: float) -> None:
+    """Who does other work counts as failed.
 
-
-def _require_equal_work(record: dict[str, Facts], tolerance: float) -> None:
-    """Equal weights must give equal losses, before the first update and after all of them, and equal sizes."""
-    our = record[OURS]
+    Within a family, the numbers of parameters must be equal, and the losses before the first update and after all of
+    them; between families, the numbers of parameters within `SIZE_TOLERANCE`.
+    """
     for name, facts in record.items():
-        sizes = facts["parameters"], our["parameters"]
-        if sizes[0] != sizes[1]:
-            raise RuntimeError(f"{name} has {sizes[0]} parameters, {OURS} has {sizes[1]}")
+        first = next((family[0] for family in FAMILIES if name in family), None)
+        for other in {OURS, first or OURS}:
+            if "failed" not in facts and "failed" not in record[other]:
+                reason = _difference(facts, record[other], tolerance if other == first else None)
+                if reason:
+                    record[name] = {"failed": f"other work than {other}: {reason}"}
+
+
+def _difference(facts: Facts, other: Facts, tolerance: float | None) -> str:
+    """Why the two do not do equal work, or nothing; without a tolerance the architectures differ, and so may losses."""
+    sizes = facts["parameters"], other["parameters"]
+    if abs(sizes[0] - sizes[1]) > (SIZE_TOLERANCE * sizes[1] if tolerance is None else 0):
+        return f"{sizes[0]:,} parameters, not {sizes[1]:,}"
+    if tolerance is not None:
         for when, index in (("first", 0), ("last", -1)):
-            values = facts["values"][index], our["values"][index]
-            if abs(values[0] - values[1]) > tolerance * abs(values[1]):
-                raise RuntimeError(f"{name} has {when} loss {values[0]}, {OURS} has {values[1]}")
+            loss, expected = facts["values"][index], other["values"][index]
+            if not abs(loss - expected) <= tolerance * abs(expected):
+                return f"the {when} loss is {loss:.6f}, not {expected:.6f}"
+    return ""
