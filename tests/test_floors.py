@@ -22,7 +22,7 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "positions", "masks", "cache", "relations", "attend"),
+        *("norm", "positions", "masks", "cache", "relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer"),
