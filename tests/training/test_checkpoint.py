@@ -171,12 +171,22 @@ def test_another_runs_settings_are_named(saved: Path) -> None:
     state = new_state(small_model(), small_batches(), small_config(weight_decay=0.7))
     with pytest.raises(ValueError, match=r"settings.training.weight_decay must equal this run's 0.7, got 0.1"):
         load_state(saved, state)
+    state = new_state(small_model(), small_batches(), small_config(optimizer="muon"))
+    with pytest.raises(ValueError, match=r"settings.training.optimizer must equal this run's 'muon', got None"):
+        load_state(saved, state)
     state = new_state(small_model(dropout=0.5), small_batches(), small_config())
     with pytest.raises(ValueError, match=r"settings.model.dropout must equal this run's 0.5, got 0.2"):
         load_state(saved, state)
     state = new_state(small_model(), small_batches(seed=9), small_config())
     with pytest.raises(ValueError, match=r"state\['seed'\] must be 9 .* got 3"):
         load_state(saved, state)
+
+
+def test_a_run_by_adamw_has_the_settings_it_had_before_there_was_muon() -> None:
+    """Else no older checkpoint could be resumed."""
+    names = {"learning_rate", "micro_batches", "clip", "weight_decay", "betas", "precision", "seed"}
+    assert set(small_config().settings()) == names
+    assert set(small_config(optimizer="muon").settings()) == names | {"optimizer"}
 
 
 def test_what_is_only_watched_may_differ(saved: Path) -> None:
@@ -221,6 +231,23 @@ def test_foreign_tensors_are_refused(name: str, change: Callable[[Tensors], obje
     save_file(tensors, file)
     reseal(copy)
     assert_refused(copy, file.name, *words)
+
+
+@pytest.mark.parametrize("slot", ["momentum_buffer", "exp_avg"])
+def test_each_of_two_optimisers_has_slots_of_its_own(slot: str, tmp_path: Path) -> None:
+    config = small_config(steps=1, optimizer="muon")
+    train(small_model(), next_token_loss, small_batches(), config, folder=tmp_path)
+    path = tmp_path / "step-00000001"
+    load_state(path, new_state(small_model(), small_batches(), config))
+    file = path / "training.safetensors"
+    tensors = load_file(file)
+    assert {key.rpartition("/")[2] for key in tensors if "to_out" in key and key.endswith("r")} == {"momentum_buffer"}
+    key = "optimizer/blocks.0.attention.to_out.weight"
+    tensors[f"{key}/{slot}"] = torch.ones(8, 8 if slot == "exp_avg" else 9)
+    save_file(tensors, file)
+    reseal(path)
+    with pytest.raises(ValueError, match=r"must have the shape \(8, 8\), got \(8, 9\)|'exp_avg', 'momentum_buffer'"):
+        load_state(path, new_state(small_model(), small_batches(), config))
 
 
 def test_a_file_that_is_not_safetensors_is_refused(copy: Path) -> None:

@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends in the very bits of one that never stopped."""
 
+import functools
 import random
 import signal
 import time
@@ -27,32 +28,29 @@ from transformer_lib.training import latest, load_state, new_state, read_log, tr
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was never interrupted."""
-    folder = tmp_path_factory.mktemp("straight")
-    run_to_the_end(folder)
-    return folder
-
-
-def test_a_run_stopped_at_any_step_and_resumed_is_the_straight_run(tmp_path: Path) -> None:
-    steps = 12
-    run_to_the_end(tmp_path / "straight", steps=steps, checkpoint_every=None)
-    for stop in range(1, steps):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_stopped_at_any_step_and_resumed_is_the_straight_run(optimizer: str, tmp_path: Path) -> None:
+    run = functools.partial(run_to_the_end, steps=12, optimizer=optimizer, checkpoint_every=None)
+    run(tmp_path / "straight")
+    for stop in range(1, 12):
         folder = tmp_path / str(stop)
-        stop_after(folder, stop)
+        stop_after(folder, stop, optimizer)
         torch.rand(7)  # what else drew from the generator in between must not matter
-        run_to_the_end(folder, steps=steps, checkpoint_every=None)
-        assert_same_end(folder, tmp_path / "straight", steps)
+        run(folder)
+        assert_same_end(folder, tmp_path / "straight", 12)
 
 
-def test_twenty_sigkills_at_random_moments_change_nothing(straight: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_twenty_sigkills_at_random_moments_change_nothing(optimizer: str, tmp_path: Path) -> None:
     """Ten kills at any moment, ten while a checkpoint is being written; after each, what is visible is whole."""
+    run = functools.partial(run_to_the_end, optimizer=optimizer)
+    straight = tmp_path / "straight"
+    run_in_a_process(run, straight)
     dice = random.Random(0)
     folder = tmp_path / "killed"
     broken_saves = 0
     for kill in range(KILLS):
-        process = start_process(run_to_the_end, folder)
+        process = start_process(run, folder)
         wait_until(lambda steps=2 * kill + 1: count_steps(folder) >= steps, process)
         if kill % 2:
             wait_until(lambda: is_saving(folder), process)
@@ -61,22 +59,22 @@ def test_twenty_sigkills_at_random_moments_change_nothing(straight: Path, tmp_pa
         process.join()
         assert process.exitcode == -signal.SIGKILL
         broken_saves += is_saving(folder)
-        assert_loadable(folder)
+        assert_loadable(folder, optimizer)
     assert broken_saves >= 3, "hardly any kill fell into a save, so this tests too little"
 
-    run_in_a_process(run_to_the_end, folder)
+    run_in_a_process(run, folder)
     assert_same_end(folder, straight, STEPS)
     assert not is_saving(folder)
 
 
-def stop_after(folder: Path, stop: int) -> None:
+def stop_after(folder: Path, stop: int, optimizer: str) -> None:
     """Run `stop` steps with a checkpoint every third, then break off as Ctrl-C does."""
 
     def break_off(record: Any) -> None:
         if record.step == stop:
             raise KeyboardInterrupt
 
-    model, batches, config = small_model(), small_batches(), small_config(checkpoint_every=3)
+    model, batches, config = small_model(), small_batches(), small_config(checkpoint_every=3, optimizer=optimizer)
     with pytest.raises(KeyboardInterrupt):
         train(model, next_token_loss, batches, config, held_out=small_held_out(), folder=folder, on_step=break_off)
 
@@ -89,11 +87,11 @@ def assert_same_end(folder: Path, straight: Path, steps: int) -> None:
         assert (folder / name).read_bytes() == (straight / name).read_bytes(), name
 
 
-def assert_loadable(folder: Path) -> None:
+def assert_loadable(folder: Path, optimizer: str) -> None:
     """Every visible checkpoint loads, and the log has reached the newest."""
     visible = sorted(path for path in folder.glob("step-*") if not path.name.endswith(".partial"))
     assert latest(folder) == max(visible, default=None)
-    state = new_state(small_model(), small_batches(), small_config())
+    state = new_state(small_model(), small_batches(), small_config(optimizer=optimizer))
     for path in visible:
         load_state(path, state)
         assert path.name == f"step-{state.step:08d}"

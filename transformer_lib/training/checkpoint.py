@@ -114,9 +114,9 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _require_same(stored: Any, own: Any, name: str) -> None:
-    """Name the first setting in which two runs differ."""
-    if isinstance(stored, dict) and isinstance(own, dict) and stored.keys() == own.keys():
-        for key in own:
-            _require_same(stored[key], own[key], f"{name}.{key}")
+    """Name the first setting in which two runs differ; one that is not there counts as None."""
+    if isinstance(stored, dict) and isinstance(own, dict):
+        for key in own | stored:
+            _require_same(stored.get(key), own.get(key), f"{name}.{key}")
     else:
         require(stored == own, name, f"must equal this run's {own!r}", stored)

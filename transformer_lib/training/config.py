@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from transformer_lib.config import require, require_positive
 
 Precision = Literal["float32", "bfloat16"]
+OptimizerName = Literal["adamw", "muon"]
 Schedule = Callable[[int], float]
 
 WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
@@ -16,19 +17,21 @@ WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """A run of `steps` updates by AdamW, each from the mean over all tokens of `micro_batches` batches.
+    """A run of `steps` updates, each from the mean over all tokens of `micro_batches` batches.
 
     `learning_rate` maps the number of the update, from 1, to its rate: a named function, or a `functools.partial` of
-    one with keywords (see `schedule.py`). `clip` bounds the norm of the whole gradient, `None` leaves it. `precision`
-    "float32" computes in the weights' own type; "bfloat16" runs the model under autocast, with weights, optimiser and
-    loss as they were. `seed` decides the dropout. Every `eval_every` and `checkpoint_every` steps, and after the last,
-    the run is evaluated and saved (`None`: after the last only); the newest `keep` checkpoints stay. `progress` shows a
-    bar (`None`: only on a terminal).
+    one with keywords (see `schedule.py`). `optimizer` is "adamw" for all weights, or "muon" for the matrices of the
+    blocks with AdamW for the rest; `betas` are AdamW's, rate and decay serve both (see `optim.py`). `clip` bounds the
+    norm of the whole gradient, `None` leaves it. `precision` "float32" computes in the weights' own type; "bfloat16"
+    runs the model under autocast, with weights, optimiser and loss as they were. `seed` decides the dropout. Every
+    `eval_every` and `checkpoint_every` steps, and after the last, the run is evaluated and saved (`None`: after the
+    last only); the newest `keep` checkpoints stay. `progress` shows a bar (`None`: only on a terminal).
     """
 
     steps: int
     learning_rate: Schedule
     micro_batches: int = 1
+    optimizer: OptimizerName = "adamw"
     clip: float | None = 1.0
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
@@ -47,18 +50,19 @@ class TrainConfig:
         require(self.clip is None or self.clip > 0, "clip", "must be positive or None", self.clip)
         require(self.weight_decay >= 0, "weight_decay", "must not be negative", self.weight_decay)
         require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be at least 0 and below 1", self.betas)
-        require(
-            self.precision in get_args(Precision), "precision", f"must be one of {get_args(Precision)}", self.precision
-        )
+        for name, choices in (("optimizer", get_args(OptimizerName)), ("precision", get_args(Precision))):
+            require(getattr(self, name) in choices, name, f"must be one of {choices}", getattr(self, name))
         describe_schedule(self.learning_rate)
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the weights, as JSON values: a checkpoint is resumed only by a run that shares them.
 
-        `steps` is not among them: a longer run begins as the shorter one, if their schedules agree.
+        `steps` is not among them: a longer run begins as the shorter one, if their schedules agree. Nor is AdamW:
+        checkpoints from before there was another optimiser do not name it.
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        deciding = {name: value for name, value in fields.items() if name not in WATCHING}
+        silent = (*WATCHING, "optimizer") if self.optimizer == "adamw" else WATCHING
+        deciding = {name: value for name, value in fields.items() if name not in silent}
         return deciding | {"learning_rate": describe_schedule(self.learning_rate), "betas": list(self.betas)}
 
 

@@ -23,7 +23,7 @@ from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog
 from transformer_lib.training.loss import LossSum
-from transformer_lib.training.optim import adamw
+from transformer_lib.training.optim import adamw, muon
 from transformer_lib.training.state import Batches, TrainState
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
@@ -135,7 +135,8 @@ def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainS
         "training": config.settings(),
         "device": _device(model),
     }
-    optimizer = adamw(model, weight_decay=config.weight_decay, betas=config.betas)
+    build = muon if config.optimizer == "muon" else adamw
+    optimizer = build(model, weight_decay=config.weight_decay, betas=config.betas)
     return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)
 
 

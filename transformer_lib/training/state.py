@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from transformer_lib.config import require
+from transformer_lib.training.optim import MuonAndAdamW
 
 Named = dict[str, Tensor]
 
@@ -96,8 +97,9 @@ def check_training_tensors(tensors: Named, state: TrainState, source: str) -> No
         if tensor.dim():  # AdamW's count of steps has no axes
             _require_like(tensor, parameters[name], f"{source}: {key}")
         slots.setdefault(name, set()).add(slot)
-    kinds = sorted({tuple(sorted(names)) for names in slots.values()})
-    require(len(kinds) <= 1, f"{source}: optimizer", "must hold the same slots for every parameter", kinds)
+    for order in _orders(state):
+        kinds = sorted({tuple(sorted(slots[name])) for name in order if name in slots})
+        require(len(kinds) <= 1, f"{source}: optimizer", "must hold the same slots for every parameter", kinds)
     for name, device in _generators(state.model).items():
         require(name in tensors, f"{source}: {name}", "must be there, among", sorted(tensors)[:3])
         _require_like(tensors[name], _get_generator(device), f"{source}: {name}")
@@ -110,13 +112,19 @@ def set_training_tensors(tensors: Named, state: TrainState) -> None:
     for key in tensors.keys() - generators.keys():
         name, slot = _split(key)
         moments.setdefault(name, {})[slot] = tensors[key].clone()
-    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
-    order = [names[id(parameter)] for group in state.optimizer.param_groups for parameter in group["params"]]
+    order = [name for part in _orders(state) for name in part]
     numbered = {index: moments[name] for index, name in enumerate(order) if name in moments}
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": numbered, "param_groups": groups})
     for name, device in generators.items():
         _set_generator(device, tensors[name])
+
+
+def _orders(state: TrainState) -> list[list[str]]:
+    """For each optimiser that the run's consists of, the names of its parameters in the order of its groups."""
+    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    parts = state.optimizer.parts if isinstance(state.optimizer, MuonAndAdamW) else (state.optimizer,)
+    return [[names[id(parameter)] for group in part.param_groups for parameter in group["params"]] for part in parts]
 
 
 def _split(key: str) -> tuple[str, str]:
