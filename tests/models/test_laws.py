@@ -120,6 +120,29 @@ def test_a_translation_knows_no_padding_no_batch_mates_and_no_splits(
 
 
 @EVERY_POSITIONS
+@given(parents=st.lists(st.integers(0, 9), min_size=1, max_size=7), cut=st.integers(1, 8), window=windows, seed=seeds)
+def test_texts_that_part_ways_share_a_cache(
+    positions: Positions, parents: list[int], cut: int, window: int | None, seed: int
+) -> None:
+    """A tree of tokens, read in two pieces, each token with its ancestors as its past: each path is as if alone."""
+    model, paths = decoder(positions, window=window), [[0]]
+    for child, parent in enumerate(parents, start=1):
+        paths.append([*paths[parent % child], child])
+    tokens = integers(13, 2, len(paths), seed=seed)
+    depth = torch.tensor([[len(path) - 1 for path in paths]])
+    past = torch.tensor([[slot in path for slot in range(len(paths))] for path in paths]).expand(2, -1, -1)
+    cache = model.new_cache(2, len(paths))
+    pieces = [
+        model(tokens[:, part], positions=depth[:, part], cache=cache, past=past[:, part, : part.stop])
+        for part in (slice(0, min(cut, len(paths))), slice(min(cut, len(paths)), len(paths)))
+        if part.start < part.stop
+    ]
+    found = torch.cat(pieces, dim=1)
+    for slot, path in enumerate(paths):
+        close(found[:, slot], model(tokens[:, path])[:, -1])
+
+
+@EVERY_POSITIONS
 @given(time=st.integers(2, 9), data=st.data(), window=windows, padded=st.booleans(), seed=seeds)
 def test_a_changed_future_token_changes_no_earlier_output(
     positions: Positions, time: int, data: st.DataObject, window: int | None, padded: bool, seed: int

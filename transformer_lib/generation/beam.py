@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers, require_positive
-from transformer_lib.generation.conditioned import Conditioned
 from transformer_lib.generation.generate import LanguageModel, check_prompts
 
 
@@ -68,40 +67,45 @@ def _search(
     valid: Tensor | None,
 ) -> Beams:
     batch, device = len(prompts), prompts.device
-    cache = model.new_cache(batch, prompts.shape[1] + max_new_tokens)
+    cache = model.new_cache(batch, prompts.shape[1] + beams * max_new_tokens)
     logits = model(prompts, valid=valid, cache=cache)[:, -1:]  # of the one open text of each prompt: the empty one
     vocab = logits.shape[-1]
     require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
     for stop in stop_ids:
         require(0 <= stop < vocab, "stop_ids", f"must be at least 0 and below the vocabulary of {vocab}", stop)
-    start = torch.arange(batch, device=device)[:, None] * beams  # of each prompt's rows in the flat batch
-    prompt_of_row = torch.arange(batch, device=device).repeat_interleave(beams)
-    cache.select(prompt_of_row)
-    if isinstance(model, Conditioned):
-        model = model.select(prompt_of_row)
     stops = torch.zeros(vocab, dtype=torch.bool, device=device)
     stops[stop_ids] = True
+    count = min(beams + len(stop_ids), vocab)  # of each text's extensions: enough to find `beams` that go on
+    ends = torch.full((batch, 1), prompts.shape[1], device=device) if valid is None else valid.sum(dim=1, keepdim=True)
+    past = torch.ones(batch, 1, prompts.shape[1], dtype=torch.bool, device=device)  # the slots that each text continues
+    itself = torch.eye(beams, dtype=torch.bool, device=device).expand(batch, -1, -1)
 
     scores = torch.zeros(batch, 1, dtype=torch.promote_types(logits.dtype, torch.float32), device=device)
     texts = prompts.new_zeros(batch, beams, max_new_tokens)
     closed = _Closed(texts, scores, length_penalty)
     for length in range(1, max_new_tokens + 1):
-        extended = (scores[..., None] + logits.to(scores.dtype).log_softmax(dim=-1)).flatten(1)
-        count = min(beams * (1 + len(stop_ids)), extended.shape[1])  # enough to find `beams` that go on
-        scores, picked = extended.topk(count, dim=1)
-        parents, tokens = picked // vocab, picked % vocab
-        texts = texts.gather(1, parents[..., None].expand(-1, -1, max_new_tokens))
+        steps, tokens = logits.to(scores.dtype).log_softmax(dim=-1).topk(count)
+        extended = (scores[..., None] + steps).flatten(1)
+        scores, picked = extended.topk(min(beams * (1 + len(stop_ids)), extended.shape[1]), dim=1)
+        parents, tokens = picked // count, tokens.flatten(1).gather(1, picked)
+        texts = _rows(texts, parents)
         texts[:, :, length - 1 :] = tokens[..., None]
         stopping = stops[tokens]
         closed.add(texts[:, :beams], scores[:, :beams].masked_fill(~stopping[:, :beams], -torch.inf), length)
         scores, order = scores.masked_fill(stopping, -torch.inf).topk(beams, dim=1)
-        texts = texts.gather(1, order[..., None].expand(-1, -1, max_new_tokens))
+        texts = _rows(texts, order)
         if length == max_new_tokens or (stop_ids and closed.done().all()):
             break
-        cache.select((start + parents.gather(1, order)).flatten())
-        logits = model(texts[:, :, length - 1].reshape(-1, 1), cache=cache).view(batch, beams, vocab)
+        past = torch.cat([_rows(past, parents.gather(1, order)), itself], dim=2)
+        positions = (ends + length - 1).expand(-1, beams)
+        logits = model(texts[:, :, length - 1], positions=positions, cache=cache, past=past)
     closed.add(texts, scores, length)
     return Beams(closed.texts[:, :, :length], closed.lengths, closed.log_probs, closed.scores)
+
+
+def _rows(table: Tensor, rows: Int[Tensor, "batch beams"]) -> Tensor:
+    """The chosen rows of each prompt's table (batch, row, column)."""
+    return table.gather(1, rows[..., None].expand(-1, -1, table.shape[2]))
 
 
 class _Closed:
@@ -126,5 +130,4 @@ class _Closed:
         self.scores, kept = scores.topk(self.lengths.shape[1], dim=1)
         self.log_probs = torch.cat([self.log_probs, log_probs], dim=1).gather(1, kept)
         self.lengths = torch.cat([self.lengths, torch.full_like(self.lengths, length)], dim=1).gather(1, kept)
-        pool = torch.cat([self.texts, texts], dim=1)
-        self.texts = pool.gather(1, kept[..., None].expand_as(self.texts))
+        self.texts = _rows(torch.cat([self.texts, texts], dim=1), kept)

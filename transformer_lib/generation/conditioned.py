@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.models.seq2seq import Memory
-from transformer_lib.nn.attention import KeyValues
 from transformer_lib.nn.cache import KVCache
 
 
@@ -23,7 +22,14 @@ class EncoderDecoder(Protocol):
         """Read the source."""
 
     def decode(
-        self, target: Tensor, memory: Memory, *, valid: Tensor | None = None, cache: KVCache | None = None
+        self,
+        target: Tensor,
+        memory: Memory,
+        *,
+        positions: Tensor | None = None,
+        valid: Tensor | None = None,
+        cache: KVCache | None = None,
+        past: Tensor | None = None,
     ) -> Tensor:
         """Logits (batch, target, vocab)."""
 
@@ -50,19 +56,17 @@ class Conditioned:
         return self.model.training
 
     def __call__(
-        self, tokens: Int[Tensor, "batch time"], *, valid: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        positions: Tensor | None = None,
+        valid: Tensor | None = None,
+        cache: KVCache | None = None,
+        past: Tensor | None = None,
     ) -> Float[Tensor, "batch time vocab"]:
         """The logits of the token after each of `tokens`."""
-        return self.model.decode(tokens, self.memory, valid=valid, cache=cache)
+        return self.model.decode(tokens, self.memory, positions=positions, valid=valid, cache=cache, past=past)
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         """An empty cache for the target."""
         return self.model.new_cache(batch, max_length)
-
-    def select(self, rows: Int[Tensor, " rows"]) -> "Conditioned":
-        """The same model whose row i has the source that row `rows[i]` had."""
-        chosen = object.__new__(Conditioned)
-        chosen.model = self.model
-        layers = [KeyValues(layer.k[rows], layer.v[rows]) for layer in self.memory.layers]
-        chosen.memory = Memory(layers, None if self.memory.valid is None else self.memory.valid[rows])
-        return chosen

@@ -28,7 +28,15 @@ class LanguageModel(Protocol):
     def training(self) -> bool:
         """Whether dropout is on."""
 
-    def __call__(self, tokens: Tensor, *, valid: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def __call__(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        valid: Tensor | None = None,
+        cache: KVCache | None = None,
+        past: Tensor | None = None,
+    ) -> Tensor:
         """Logits (batch, time, vocab), extending the cache."""
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:

@@ -37,13 +37,15 @@ class DecoderLM(nn.Module):
         positions: Int[Tensor, "#batch time"] | None = None,
         valid: Bool[Tensor, "batch time"] | None = None,
         cache: KVCache | None = None,
+        past: Bool[Tensor, "batch time key"] | None = None,
     ) -> Float[Tensor, "batch time vocab"]:
         """The logits of the token after each position.
 
         `valid` marks real tokens in a padded batch; `positions` are counted from it unless given. With a cache, the
-        tokens are the continuation of what it holds, and it is extended in place.
+        tokens are the continuation of what it holds, and it is extended in place. Where several continuations share
+        a cache, as in beam search, `past` says which of its slots, the new ones included, each token continues.
         """
-        return self.logits(self.hidden(tokens, positions=positions, valid=valid, cache=cache))
+        return self.logits(self.hidden(tokens, positions=positions, valid=valid, cache=cache, past=past))
 
     def hidden(
         self,
@@ -52,11 +54,12 @@ class DecoderLM(nn.Module):
         positions: Int[Tensor, "#batch time"] | None = None,
         valid: Bool[Tensor, "batch time"] | None = None,
         cache: KVCache | None = None,
+        past: Bool[Tensor, "batch time key"] | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
         """The residual stream after the final norm: what the head reads."""
         check_tokens(tokens, self.config.vocab_size)
         check_valid(valid, tokens)
-        plain = positions is None and valid is None
+        plain = positions is None and valid is None and past is None
         if positions is None:
             positions = place(tokens, valid, cache)
         check_positions(positions, tokens)
@@ -64,7 +67,7 @@ class DecoderLM(nn.Module):
         if cache is not None:
             cache.check_fits(self.config)
             cache.extend(positions, valid, batch=tokens.shape[0], plain=plain)
-        relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype)
+        relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
         for index, block in enumerate(self.blocks):
             x = block(x, relations=relations, cache=None if cache is None else cache.layer(index))
         return self.final_norm(x)

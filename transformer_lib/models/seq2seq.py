@@ -13,7 +13,7 @@ from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.attention import KeyValues
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.cache import KVCache
-from transformer_lib.nn.embedding import Embedding, check_tokens, check_valid
+from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
 from transformer_lib.nn.init import init_weights
 from transformer_lib.nn.masks import padding_mask
 from transformer_lib.nn.norm import build_norm
@@ -70,21 +70,26 @@ class Seq2Seq(nn.Module):
         target: Int[Tensor, "batch target"],
         memory: Memory,
         *,
+        positions: Int[Tensor, "#batch target"] | None = None,
         valid: Bool[Tensor, "batch target"] | None = None,
         cache: KVCache | None = None,
+        past: Bool[Tensor, "batch target key"] | None = None,
     ) -> Float[Tensor, "batch target vocab"]:
-        """The logits of the token after each target position; with a cache, `target` continues what it holds."""
+        """The logits of the token after each target position; arguments as for a `DecoderLM`."""
         config = self.config.decoder
         check_tokens(target, config.vocab_size, "target")
         check_valid(valid, target, "target_valid")
         rows = memory.layers[0].k.shape[0]
         require(rows == target.shape[0], "target", f"must have as many rows as the source, {rows}", target.shape[0])
-        positions = place(target, valid, cache)
+        plain = positions is None and valid is None and past is None
+        if positions is None:
+            positions = place(target, valid, cache)
+        check_positions(positions, target)
         x = self.embedding(target, positions)
         if cache is not None:
             cache.check_fits(config)
-            cache.extend(positions, valid, batch=rows, plain=valid is None)
-        relations = causal_relations(config, positions, valid, cache, plain=valid is None, dtype=x.dtype)
+            cache.extend(positions, valid, batch=rows, plain=plain)
+        relations = causal_relations(config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
         source_mask = None if memory.valid is None else padding_mask(memory.valid)
         for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):
             layer = None if cache is None else cache.layer(index)

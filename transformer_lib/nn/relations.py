@@ -45,11 +45,12 @@ def causal_relations(
     *,
     plain: bool,
     dtype: torch.dtype,
+    past: Bool[Tensor, "batch time key"] | None = None,
 ) -> Relations:
     """Relations of a decoder: each token sees the real tokens at its own and earlier positions, in the cache or new.
 
     `plain` says that the new tokens are all real and stand at consecutive positions; then the mask of a first piece is
-    simply "causal", and a single newest token needs none.
+    simply "causal", and a single newest token needs none. `past` hides from each token what it does not continue.
     """
     seen = None if cache is None or cache.length == positions.shape[1] else cache.positions
     plain = plain and (cache is None or cache.plain)
@@ -62,6 +63,8 @@ def causal_relations(
         key_valid = valid if cache is None else cache.valid
         if key_valid is not None:
             mask = mask & padding_mask(key_valid)
+        if past is not None:
+            mask = mask & past[:, None]
     return Relations(mask, *_bias_and_rotation(config, positions, key_positions, dtype))
 
 
