@@ -29,7 +29,10 @@ ORDER: dict[str, tuple[str, ...]] = {
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": ("corpora", "toy", "packing", "batching", "ngram"),
-    "training": ("loss", "schedule", "optim", "recompute", "config", "log", "files", "state", "checkpoint", "loop"),
+    "training": (
+        *("loss", "schedule", "optim", "recompute", "parallel"),
+        *("config", "log", "files", "state", "checkpoint", "loop"),
+    ),
     "generation": ("sampling", "generate", "conditioned", "beam", "speculative"),
     "viz": ("record", "plot"),
 }

@@ -24,6 +24,7 @@ from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon
+from transformer_lib.training.parallel import sum_over_ranks, without_exchange
 from transformer_lib.training.state import Batches, TrainState
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
@@ -97,18 +98,25 @@ def accumulate(
 ) -> LossSum:
     """Leave in `.grad` the gradient of the mean over all tokens, `(sum_b dL_b) / (sum_b n_b)`, and return both sums.
 
-    The batches may hold unequal numbers of tokens: one division at the end weighs every token the same.
+    The batches may hold unequal numbers of tokens: one division at the end weighs every token the same. If the model
+    is a `DistributedDataParallel`, the sums go over all ranks, and gradients are exchanged once, with the last batch.
     """
-    losses = []
-    for batch in batches:
+    batches = list(batches)
+    require(bool(batches), "batches", "must not be empty", batches)
+
+    def add_gradient(batch: Any) -> LossSum:
         with _autocast(model, precision):
             loss = loss_fn(model, batch)
         loss.total.backward()
-        losses.append(loss.detach())
-    whole = functools.reduce(operator.add, losses)
+        return loss.detach()
+
+    with without_exchange(model):
+        losses = [add_gradient(batch) for batch in batches[:-1]]
+    losses.append(add_gradient(batches[-1]))
+    whole, count = sum_over_ranks(functools.reduce(operator.add, losses), model)
     for parameter in model.parameters():
         if parameter.grad is not None:
-            parameter.grad.div_(whole.count)
+            parameter.grad.div_(count)
     return whole
 
 
