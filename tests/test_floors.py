@@ -31,7 +31,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data": ("corpora", "toy", "packing", "batching", "ngram"),
     "training": (
         *("loss", "schedule", "optim", "recompute", "parallel"),
-        *("config", "log", "files", "state", "checkpoint", "loop"),
+        *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "generate", "conditioned", "beam", "speculative"),
     "viz": ("record", "plot"),

@@ -174,6 +174,11 @@ def test_another_runs_settings_are_named(saved: Path) -> None:
     state = new_state(small_model(), small_batches(), small_config(optimizer="muon"))
     with pytest.raises(ValueError, match=r"settings.training.optimizer must equal this run's 'muon', got None"):
         load_state(saved, state)
+    state = new_state(small_model(), small_batches(), small_config(precision="bfloat16"))
+    with pytest.raises(
+        ValueError, match=r"settings.training.precision must equal this run's 'bfloat16', got 'float32'"
+    ):
+        load_state(saved, state)
     state = new_state(small_model(dropout=0.5), small_batches(), small_config())
     with pytest.raises(ValueError, match=r"settings.model.dropout must equal this run's 0.5, got 0.2"):
         load_state(saved, state)

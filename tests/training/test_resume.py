@@ -28,13 +28,13 @@ from transformer_lib.training import latest, load_state, new_state, read_log, tr
 KILLS = 20
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_run_stopped_at_any_step_and_resumed_is_the_straight_run(optimizer: str, tmp_path: Path) -> None:
-    run = functools.partial(run_to_the_end, steps=12, optimizer=optimizer, checkpoint_every=None)
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon"}, {"precision": "bfloat16"}])
+def test_a_run_stopped_at_any_step_and_resumed_is_the_straight_run(changes: dict[str, Any], tmp_path: Path) -> None:
+    run = functools.partial(run_to_the_end, steps=12, checkpoint_every=None, **changes)
     run(tmp_path / "straight")
     for stop in range(1, 12):
         folder = tmp_path / str(stop)
-        stop_after(folder, stop, optimizer)
+        stop_after(folder, stop, **changes)
         torch.rand(7)  # what else drew from the generator in between must not matter
         run(folder)
         assert_same_end(folder, tmp_path / "straight", 12)
@@ -67,14 +67,14 @@ def test_twenty_sigkills_at_random_moments_change_nothing(optimizer: str, tmp_pa
     assert not is_saving(folder)
 
 
-def stop_after(folder: Path, stop: int, optimizer: str) -> None:
+def stop_after(folder: Path, stop: int, **changes: Any) -> None:
     """Run `stop` steps with a checkpoint every third, then break off as Ctrl-C does."""
 
     def break_off(record: Any) -> None:
         if record.step == stop:
             raise KeyboardInterrupt
 
-    model, batches, config = small_model(), small_batches(), small_config(checkpoint_every=3, optimizer=optimizer)
+    model, batches, config = small_model(), small_batches(), small_config(checkpoint_every=3, **changes)
     with pytest.raises(KeyboardInterrupt):
         train(model, next_token_loss, batches, config, held_out=small_held_out(), folder=folder, on_step=break_off)
 

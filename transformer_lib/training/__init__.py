@@ -6,6 +6,7 @@ from transformer_lib.training.log import Record, read_log
 from transformer_lib.training.loop import accumulate, evaluate, new_state, train, train_step
 from transformer_lib.training.loss import LossSum, token_loss
 from transformer_lib.training.optim import adamw, muon, parameter_groups
+from transformer_lib.training.precision import best_precision
 from transformer_lib.training.recompute import keep_blocks, recompute_blocks
 from transformer_lib.training.schedule import noam, warmup_cosine, warmup_stable_decay
 from transformer_lib.training.state import Batches, TrainState
@@ -18,6 +19,7 @@ __all__ = [
     "TrainState",
     "accumulate",
     "adamw",
+    "best_precision",
     "evaluate",
     "keep_blocks",
     "latest",

@@ -23,9 +23,10 @@ class TrainConfig:
     one with keywords (see `schedule.py`). `optimizer` is "adamw" for all weights, or "muon" for the matrices of the
     blocks with AdamW for the rest; `betas` are AdamW's, rate and decay serve both (see `optim.py`). `clip` bounds the
     norm of the whole gradient, `None` leaves it. `precision` "float32" computes in the weights' own type; "bfloat16"
-    runs the model under autocast, with weights, optimiser and loss as they were. `seed` decides the dropout. Every
-    `eval_every` and `checkpoint_every` steps, and after the last, the run is evaluated and saved (`None`: after the
-    last only); the newest `keep` checkpoints stay. `progress` shows a bar (`None`: only on a terminal).
+    runs the model under autocast, with weights, optimiser and loss as they were; a run of real size should give what
+    `best_precision(device)` says. `seed` decides the dropout. Every `eval_every` and `checkpoint_every` steps, and
+    after the last, the run is evaluated and saved (`None`: after the last only); the newest `keep` checkpoints stay.
+    `progress` shows a bar (`None`: only on a terminal).
     """
 
     steps: int
