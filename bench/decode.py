@@ -98,7 +98,7 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # generate warns about it when it compiles
     import torch
 
-    from bench import peers, peers_generation, peers_llama
+    from bench import peers_generation, peers_llama
 
     makers = {
         OURS: peers_generation.ours,
