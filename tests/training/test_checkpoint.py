@@ -255,6 +255,13 @@ def test_each_of_two_optimisers_has_slots_of_its_own(slot: str, tmp_path: Path) 
         load_state(path, new_state(small_model(), small_batches(), config))
 
 
+def test_slots_of_a_frozen_parameter_are_refused(saved: Path) -> None:
+    model = small_model()
+    model.embedding.tokens.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"must belong to a parameter that is trained, got 'embedding.tokens.weight'"):
+        load_state(saved, new_state(model, small_batches(), small_config()))
+
+
 def test_a_file_that_is_not_safetensors_is_refused(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n.")
     reseal(copy)

@@ -5,10 +5,10 @@ too weak to be learnt. That makes sense for a map between vectors, and for nothi
 biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from transformer_lib.config import require
@@ -40,10 +40,8 @@ def muon(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, flo
     maps = [p for p in trained if id(p) in inside and p.dim() == 2]
     require(bool(maps), "model", "must have a matrix in a Block for Muon to train", type(model).__name__)
     mapped = {id(p) for p in maps}
-    return MuonAndAdamW(
-        Muon(maps, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-        _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas),
-    )
+    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas)
+    return MuonAndAdamW(Muon(maps, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
 
 
 class MuonAndAdamW(Optimizer):
@@ -86,9 +84,8 @@ def _adamw(parameters: list[nn.Parameter], weight_decay: float, betas: tuple[flo
     return AdamW(_groups(parameters, weight_decay), lr=0.0, betas=betas, fused=fused)
 
 
-def _groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
-    parameters = list(parameters)
     return [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},

@@ -87,17 +87,18 @@ def training_tensors(state: TrainState) -> Named:
 
 def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
     """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
-    parameters = dict(state.model.named_parameters())
+    orders = _orders(state)
+    parameters = {name: state.model.get_parameter(name) for order in orders for name in order}
     slots: dict[str, set[str]] = {}
     for key, tensor in tensors.items():
         if key.startswith("generator/"):
             continue
         name, slot = _split(key)
-        require(name in parameters, f"{source}: {key}", "must belong to a parameter of the model", name)
+        require(name in parameters, f"{source}: {key}", "must belong to a parameter that is trained", name)
         if tensor.dim():  # AdamW's count of steps has no axes
             _require_like(tensor, parameters[name], f"{source}: {key}")
         slots.setdefault(name, set()).add(slot)
-    for order in _orders(state):
+    for order in orders:
         kinds = sorted({tuple(sorted(slots[name])) for name in order if name in slots})
         require(len(kinds) <= 1, f"{source}: optimizer", "must hold the same slots for every parameter", kinds)
     for name, device in _generators(state.model).items():
