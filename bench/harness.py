@@ -9,6 +9,7 @@ fails is recorded with its message, and the others go on.
 Only the standard library is imported here: the parent stays small, and a worker imports what its candidate needs.
 """
 
+import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -68,13 +69,16 @@ class Worker:
 
     def ask(self, question: int | str) -> Any:
         """A number of steps is answered by their `Turn`, "settle" by None, "memory" by what it took."""
-        try:
-            self.pipe.send(question)
-        except BrokenPipeError:
-            raise Failed("the process ended") from None
+        self.tell(question)
         return self.answer()
 
+    def tell(self, question: int | str) -> None:
+        """Ask without waiting for the answer."""
+        with contextlib.suppress(BrokenPipeError):  # whoever waits for the answer will hear that there is none
+            self.pipe.send(question)
+
     def answer(self) -> Any:
+        """What the worker says next; `Failed` with its message if its candidate raised something."""
         try:
             answer = self.pipe.recv()
         except EOFError:
@@ -96,7 +100,8 @@ def measure(
     """Let the candidates take turns of `steps` steps for `rounds` rounds; the raw record of each, by name.
 
     Seconds are per step. `values` are what the steps returned, the warm-up's too: the last of each turn. Memory is
-    counted from the end of the warm-up. The record of a candidate that failed is `{"failed": its message}`.
+    counted from the end of the warm-up, which as many candidates do side by side as the machine has cores for. The
+    record of a candidate that failed is `{"failed": its message}`.
     """
     workers = [Worker(name, candidate, threads) for name, candidate in candidates.items()]
     record: dict[str, Facts] = {worker.name: {} for worker in workers}
@@ -114,9 +119,14 @@ def measure(
     try:
         for name, facts in answers(workers, Worker.answer):
             record[name] = facts
-        for _ in range(warmup):
-            for name, turn in answers(workers, lambda worker: worker.ask(1)):
-                turns[name].append(turn)
+        abreast = max(1, (os.cpu_count() or 1) // threads)
+        for start in range(0, len(workers), abreast):
+            group = workers[start : start + abreast]
+            for _ in range(warmup):
+                for worker in group:
+                    worker.tell(1)
+                for name, turn in answers(group, Worker.answer):
+                    turns[name].append(turn)
         for _ in answers(workers, lambda worker: worker.ask("settle")):
             pass
         for number in range(rounds):

@@ -9,9 +9,10 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch._dynamo  # an optimiser imports it at its first step: 70 MiB that only some peers' imports bring along
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -190,15 +191,25 @@ def llms_from_scratch() -> Make:
     return make
 
 
-def compiled(model: nn.Module, loss_of: Loss) -> Loss:
-    """Compiled in place, as a user of any of these libraries would; what the loss does outside the model is not."""
-    model.compile()
-    return loss_of
-
-
 def plain_loss(model: nn.Module) -> Loss:
     """For authors who leave the loss to their user."""
     return lambda tokens, targets: F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+
+
+def stepper(model: nn.Module, loss_of: Callable[..., Tensor], precision: str) -> Callable[..., float]:
+    """The training step that every candidate takes: from a batch, given as `loss_of` takes it, to its loss before."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step(*batch: Any) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = loss_of(*batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
 
 
 def weights(shape: Shape) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ A step is forward, mean cross entropy, backward, fused AdamW, zero_grad; no clip
 tokens are random, the same for everybody, and the same at every step: this measures speed and memory, not learning.
 """
 
+import os
 import statistics
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lin
 from bench.machine import has_bfloat16
 
 TITLE = "one training step of a decoder-only model: shape, precision, eager or compiled"
-ROUNDS = 6
+ROUNDS = 5
 
 # layers, d_model, heads, context, batch, vocabulary
 SHAPES = {
@@ -23,6 +24,9 @@ SHAPES = {
 }
 PRECISIONS = ("float32", "bfloat16")
 MODES = ("eager", "compiled")
+WARMUP = 3
+# The workers inherit this: each compiles by itself and not from a cache, so that the cost is counted for all alike.
+COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 SIZE_TOLERANCE = 0.02  # between architectures; within one the numbers of parameters are equal
 
@@ -39,7 +43,8 @@ PEERS: dict[str, str | None] = {
 QUICK_PEERS = ("huggingface-gpt2", "huggingface-llama", "torch", "nanogpt")  # nothing beyond requirements.txt
 OURS_LLAMA = f"{OURS}-llama"
 # Candidates of one architecture have the same weights, so their losses must agree with the first one's.
-FAMILIES = (
+Families = tuple[tuple[str, ...], ...]
+FAMILIES: Families = (
     (OURS, "huggingface-gpt2", "llms-from-scratch", "torch", "nanogpt"),
     (OURS_LLAMA, "huggingface-llama", "litgpt"),
 )
@@ -56,6 +61,7 @@ def rows(options: Namespace) -> list[str]:
 def run(row: str, options: Namespace) -> dict[str, Any]:
     """Measure ours against the peers in one shape, precision and mode: the raw record and the ratios."""
     shape, precision, mode = row.split()
+    os.environ |= COMPILER
     peers, left_out = installed(PEERS, options.peers or (QUICK_PEERS if options.quick else None))
     if "nanogpt" in peers and not options.nanogpt:
         peers.remove("nanogpt")
@@ -63,13 +69,13 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
     candidates = {
         name: Candidate(prepare, (name, options.nanogpt, shape, precision, mode)) for name in (OURS, OURS_LLAMA, *peers)
     }
-    record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=3, threads=options.threads)
+    record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=WARMUP, threads=options.threads)
     check_equal_work(record, TOLERANCE[precision])
     if mode == "compiled":
         for facts in record.values():
             if "failed" not in facts:
                 usual = statistics.median(facts["cpu_seconds"])
-                facts["compile_cpu_seconds"] = sum(facts["warmup_cpu_seconds"]) - 3 * usual
+                facts["compile_cpu_seconds"] = sum(facts["warmup_cpu_seconds"]) - WARMUP * usual
     _, _, _, context, batch, _ = SHAPES[shape]
     row_facts = {"row": row, "tokens_per_step": batch * context, "left_out": left_out}
     return row_facts | compare(record, threads=options.threads)
@@ -82,17 +88,12 @@ def lines(record: dict[str, Any]) -> str:
 
 def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: str) -> Build:
     """The build of one candidate; runs in its worker."""
-    import os
-
-    # Compiled by this process and not from a cache, so that what it costs is counted, and counted for all alike.
-    os.environ |= {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     import torch
-    import torch._dynamo  # an optimiser imports it at its first step: 70 MiB that only some peers' imports bring along
 
     from bench import peers, peers_llama
 
     if mode == "compiled":
-        import torch._inductor.compile_fx  # as above
+        import torch._inductor.compile_fx  # here, so that it is not counted as the candidate's memory
     makers = {
         OURS: peers.ours,
         OURS_LLAMA: peers_llama.ours_llama,
@@ -109,34 +110,24 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
     def build() -> tuple[Callable[[], float], Facts]:
         size = peers.Shape(*SHAPES[shape])
         model, loss_of = make(size)
-        model.train()
         if mode == "compiled":
-            loss_of = peers.compiled(model, loss_of)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+            loss_of = torch.compile(loss_of)
+        step = peers.stepper(model, loss_of, precision)
         stream = torch.randint(size.vocab, (size.batch, size.context + 1), generator=torch.Generator().manual_seed(1))
         tokens, targets = stream[:, :-1].contiguous(), stream[:, 1:].contiguous()
-
-        def step() -> float:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = loss_of(tokens, targets)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.item()
-
-        return step, {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+        return lambda: step(tokens, targets), {"parameters": sum(weight.numel() for weight in model.parameters())}
 
     return build
 
 
-def check_equal_work(record: dict[str, Facts], tolerance: float) -> None:
+def check_equal_work(record: dict[str, Facts], tolerance: float, families: Families = FAMILIES) -> None:
     """Who does other work counts as failed.
 
     Within a family, the numbers of parameters must be equal, and the losses before the first update and after all of
     them; between families, the numbers of parameters within `SIZE_TOLERANCE`.
     """
     for name, facts in record.items():
-        first = next((family[0] for family in FAMILIES if name in family), None)
+        first = next((family[0] for family in families if name in family), None)
         for other in {OURS, first or OURS}:
             if "failed" not in facts and "failed" not in record[other]:
                 reason = _difference(facts, record[other], tolerance if other == first else None)
