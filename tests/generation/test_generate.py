@@ -9,9 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from transformer_lib.config import Alibi, AttentionConfig, Learned, ModelConfig, NoPositions, Rope, Sinusoidal, SwiGlu
-from transformer_lib.generation import generate, greedy, pad_left, sample, stop_at, stream
-from transformer_lib.models import DecoderLM
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    ModelConfig,
+    NoPositions,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+    SwiGlu,
+)
+from transformer_lib.generation import (
+    Conditioned,
+    beam_search,
+    generate,
+    greedy,
+    pad_left,
+    sample,
+    speculate,
+    stop_at,
+    stream,
+)
+from transformer_lib.models import DecoderLM, Seq2Seq
 
 CONFIG = ModelConfig(
     vocab_size=17,
@@ -143,6 +163,37 @@ def test_bad_input() -> None:
         pad_left([[1], []])
     with pytest.raises(ValueError, match="tokens must be below vocab_size=17, got 17"):
         generate(MODEL, torch.tensor([[17]]), max_new_tokens=1)
-    with pytest.raises(ValueError, match="position table"):
-        short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=3))
-        generate(short, tokens, max_new_tokens=3)
+
+
+def test_a_text_beyond_the_position_table_is_refused_before_any_work() -> None:
+    short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=4))
+    short.register_forward_pre_hook(lambda *_: pytest.fail("the model was asked"))
+    long_prompt, rule = (
+        torch.arange(5)[None],
+        "prompts must have at most {} tokens, to leave {} in the position table of 4",
+    )
+    for prompt, new, most in ((long_prompt, 1, 4), (long_prompt[:, :3], 3, 2)):
+        with pytest.raises(ValueError, match=rule.format(most, new) + f", got {prompt.shape[1]}"):
+            generate(short, prompt, max_new_tokens=new)
+        with pytest.raises(ValueError, match=rule.format(most, new)):
+            beam_search(short, prompt, beams=2, max_new_tokens=new)
+        for pair in ((short, MODEL), (MODEL, short)):
+            with pytest.raises(ValueError, match=rule.format(most, new)):
+                speculate(*pair, prompt, max_new_tokens=new)
+    encoder_decoder = Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=short.config)).eval()
+    with pytest.raises(ValueError, match=rule.format(4, 1)):
+        generate(Conditioned(encoder_decoder, long_prompt), long_prompt, max_new_tokens=1)
+
+
+def test_the_whole_position_table_can_be_used() -> None:
+    short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=4))
+    assert len(generate(short, torch.tensor([[1, 2]]), max_new_tokens=3).rows()[0]) == 3
+    assert beam_search(short, torch.tensor([[1, 2]]), beams=2, max_new_tokens=3).lengths.tolist() == [[3, 3]]
+    assert len(speculate(short, short, torch.tensor([[1, 2]]), max_new_tokens=3, lookahead=2).tokens) == 3
+
+
+def test_the_newest_logits_are_the_last_of_all() -> None:
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    torch.testing.assert_close(MODEL(tokens, newest=2), MODEL(tokens)[:, -2:], rtol=0, atol=1e-10)
+    model = Conditioned(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)).double().eval(), tokens)
+    torch.testing.assert_close(model(tokens, newest=1), model(tokens)[:, -1:], rtol=0, atol=1e-10)

@@ -40,15 +40,25 @@ class Bigrams:
     """A model whose next token depends on the last one alone, so that the law of any text is known."""
 
     training = False
+    context = None
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
 
-    def __call__(self, tokens: Tensor, *, valid: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def __call__(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        valid: Tensor | None = None,
+        cache: KVCache | None = None,
+        past: Tensor | None = None,
+        newest: int | None = None,
+    ) -> Tensor:
         assert cache is not None and cache.length + tokens.shape[1] <= cache.max_length
-        positions = torch.arange(cache.length, cache.length + tokens.shape[1])
-        cache.extend(positions[None], None, batch=1, plain=True)
-        return self.logits[tokens]
+        slots = torch.arange(cache.length, cache.length + tokens.shape[1])
+        cache.extend(slots[None], None, batch=1, plain=True)
+        return self.logits[tokens][:, -(newest or tokens.shape[1]) :]
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         return KVCache(SMALL, batch, max_length)

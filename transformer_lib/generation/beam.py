@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers, require_positive
-from transformer_lib.generation.generate import LanguageModel, check_prompts
+from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
 
 
 class Beams(NamedTuple):
@@ -48,10 +48,11 @@ def beam_search(
     a stop id while among the best `beams` is closed; once `beams` texts are closed, the prompt is done. What is still
     open after `max_new_tokens` counts as it stands. One beam is greedy search. Arguments as in `generate`.
     """
-    require_positive(beams=beams, max_new_tokens=max_new_tokens)
+    require_positive(beams=beams)
     require_numbers(length_penalty=length_penalty)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
     check_prompts(prompts, valid)
+    check_length(model, prompts.shape[1], max_new_tokens)
     with torch.inference_mode():
         found = _search(model, prompts, beams, max_new_tokens, sorted(stop_ids), length_penalty, valid)
     return Beams(*(part.clone() for part in found))
@@ -68,7 +69,7 @@ def _search(
 ) -> Beams:
     batch, device = len(prompts), prompts.device
     cache = model.new_cache(batch, prompts.shape[1] + beams * max_new_tokens)
-    logits = model(prompts, valid=valid, cache=cache)[:, -1:]  # of the one open text of each prompt: the empty one
+    logits = model(prompts, valid=valid, cache=cache, newest=1)  # of each prompt's one open text: the empty one
     vocab = logits.shape[-1]
     require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
     for stop in stop_ids:

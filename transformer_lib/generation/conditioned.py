@@ -18,6 +18,10 @@ class EncoderDecoder(Protocol):
     def training(self) -> bool:
         """Whether dropout is on."""
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a target that it can read, None for no limit."""
+
     def encode(self, source: Tensor, valid: Tensor | None = None) -> Memory:
         """Read the source."""
 
@@ -30,6 +34,7 @@ class EncoderDecoder(Protocol):
         valid: Tensor | None = None,
         cache: KVCache | None = None,
         past: Tensor | None = None,
+        newest: int | None = None,
     ) -> Tensor:
         """Logits (batch, target, vocab)."""
 
@@ -55,6 +60,11 @@ class Conditioned:
         """Whether the model is in training mode."""
         return self.model.training
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a target that the model can read, None for no limit."""
+        return self.model.context
+
     def __call__(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -63,9 +73,12 @@ class Conditioned:
         valid: Tensor | None = None,
         cache: KVCache | None = None,
         past: Tensor | None = None,
-    ) -> Float[Tensor, "batch time vocab"]:
+        newest: int | None = None,
+    ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each of `tokens`."""
-        return self.model.decode(tokens, self.memory, positions=positions, valid=valid, cache=cache, past=past)
+        return self.model.decode(
+            tokens, self.memory, positions=positions, valid=valid, cache=cache, past=past, newest=newest
+        )
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         """An empty cache for the target."""

@@ -5,6 +5,7 @@ An encoder-decoder writes through `conditioned.Conditioned`, which holds its sou
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from transformer_lib.config import require, require_positive
 from transformer_lib.generation.sampling import greedy
-from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.cache import KVCache, RollingCache
 from transformer_lib.nn.embedding import check_valid
 
 Picker = Callable[[Tensor], Tensor]
@@ -28,6 +29,10 @@ class LanguageModel(Protocol):
     def training(self) -> bool:
         """Whether dropout is on."""
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a text that it can read, None for no limit."""
+
     def __call__(
         self,
         tokens: Tensor,
@@ -36,8 +41,9 @@ class LanguageModel(Protocol):
         valid: Tensor | None = None,
         cache: KVCache | None = None,
         past: Tensor | None = None,
+        newest: int | None = None,
     ) -> Tensor:
-        """Logits (batch, time, vocab), extending the cache."""
+        """Logits (batch, newest, vocab), extending the cache."""
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         """An empty cache."""
@@ -93,12 +99,14 @@ def generate(
     stop_ids: Collection[int] = (),
     stop_when: Stopper | None = None,
     valid: Bool[Tensor, "batch time"] | None = None,
+    cache: KVCache | None = None,
 ) -> Generation:
     """Continue each prompt by up to `max_new_tokens` tokens, or until it has written one of `stop_ids`.
 
     `pick` chooses from the logits: `greedy`, or `functools.partial(sample, temperature=..., generator=...)`.
     `stop_when` is asked after each token about the ids that a row has written (see `stop_at`). `valid` marks the real
-    tokens of prompts padded on the left (`pad_left`). The model must be in eval mode.
+    tokens of prompts padded on the left (`pad_left`). The prompts continue what `cache` holds, by default an empty one
+    of the size needed; a `RollingCache` reads and writes texts of any length. The model must be in eval mode.
     """
     steps = stream(
         model,
@@ -108,6 +116,7 @@ def generate(
         stop_ids=stop_ids,
         stop_when=stop_when,
         valid=valid,
+        cache=cache,
     )
     tokens, log_probs, written = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
     return Generation(tokens, written.sum(dim=1), log_probs)
@@ -117,39 +126,51 @@ def stream(
     model: LanguageModel,
     prompts: Int[Tensor, "batch time"],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     pick: Picker = greedy,
     stop_ids: Collection[int] = (),
     stop_when: Stopper | None = None,
     valid: Bool[Tensor, "batch time"] | None = None,
+    cache: KVCache | None = None,
 ) -> Iterator[Step]:
-    """What `generate` writes, one `Step` at a time, as it comes; same arguments."""
-    require_positive(max_new_tokens=max_new_tokens)
+    """What `generate` writes, one `Step` at a time, as it comes; same arguments.
+
+    With a `RollingCache`, `max_new_tokens` may be None: the text ends when every row has stopped, or never.
+    """
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
     check_prompts(prompts, valid)
-    return _stream(model, prompts, max_new_tokens, pick, sorted(stop_ids), stop_when, valid)
+    if max_new_tokens is None:
+        rolling = isinstance(cache, RollingCache) and model.context is None
+        require(rolling, "max_new_tokens", "may be None only with a RollingCache and without a position table", None)
+    else:
+        check_length(model, prompts.shape[1] + (0 if cache is None else cache.length), max_new_tokens)
+    if cache is None:
+        cache = model.new_cache(len(prompts), prompts.shape[1] + (max_new_tokens or 0))
+    elif not isinstance(cache, RollingCache):
+        slots = prompts.shape[1] + (max_new_tokens or 0) - 1  # the last token is not read
+        require(cache.room >= slots, "cache", f"must have room for {slots} more tokens, prompt and new", cache.room)
+    return _stream(model, prompts, max_new_tokens, pick, sorted(stop_ids), stop_when, valid, cache)
 
 
 def _stream(
     model: LanguageModel,
     prompts: Tensor,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     pick: Picker,
     stop_ids: list[int],
     stop_when: Stopper | None,
     valid: Tensor | None,
+    cache: KVCache,
 ) -> Iterator[Step]:
-    cache = model.new_cache(len(prompts), prompts.shape[1] + max_new_tokens)
     running = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
     stops = prompts.new_tensor(stop_ids)
     texts: list[list[int]] = [[] for _ in prompts]
-    fed, last = prompts, prompts[:, -1]
-    for index in range(max_new_tokens):
+    last = prompts[:, -1]
+    for index in count() if max_new_tokens is None else range(max_new_tokens):
         with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
-            logits = model(fed, valid=valid if index == 0 else None, cache=cache)[:, -1]
+            logits = _read(model, prompts, valid, cache) if index == 0 else model(last[:, None], cache=cache)[:, -1]
             last = torch.where(running, pick(logits), last)
             log_probs = logits.float().log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(running, 0.0)
-            fed = last[:, None]
             written = running
             if stop_ids:
                 running = running & ~torch.isin(last, stops)
@@ -160,6 +181,17 @@ def _stream(
             return
 
 
+def _read(model: LanguageModel, prompts: Tensor, valid: Tensor | None, cache: KVCache) -> Tensor:
+    """The logits after the prompts, which go through in pieces no longer than the cache."""
+    start, time = 0, prompts.shape[1]
+    while True:
+        piece = slice(start, start + min(cache.room, cache.max_length))
+        logits = model(prompts[:, piece], valid=None if valid is None else valid[:, piece], cache=cache, newest=1)
+        if piece.stop >= time:
+            return logits[:, -1]
+        start = piece.stop
+
+
 def _unless(stop_when: Stopper, texts: list[list[int]], last: Tensor, running: Tensor) -> Tensor:
     """`running` without the rows that `stop_when` ends, after `last` has been added to their texts."""
     goes_on = running.tolist()
@@ -168,6 +200,14 @@ def _unless(stop_when: Stopper, texts: list[list[int]], last: Tensor, running: T
             texts[row].append(token)
             goes_on[row] = not stop_when(texts[row])
     return torch.tensor(goes_on, device=running.device)
+
+
+def check_length(model: LanguageModel, time: int, new: int) -> None:
+    """`ValueError` unless a text of `time` tokens and `new` more fits the model's context (the last is not read)."""
+    require_positive(max_new_tokens=new)
+    if (context := model.context) is not None:
+        rule = f"must have at most {context + 1 - new} tokens, to leave {new} in the position table of {context}"
+        require(time + new - 1 <= context, "prompts", rule, time)
 
 
 def check_prompts(prompts: Tensor, valid: Tensor | None) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
-from transformer_lib.generation.generate import LanguageModel, check_prompts
+from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
 from transformer_lib.generation.sampling import distribution, draw
 from transformer_lib.nn.cache import KVCache
 
@@ -47,11 +47,12 @@ def speculate(
     `draft` proposes `lookahead` tokens at a time; it must have the model's vocabulary. Temperature 0 gives the greedy
     text, token for token. Raises `ValueError` for a batch of more than one row.
     """
-    require_positive(max_new_tokens=max_new_tokens, lookahead=lookahead)
+    require_positive(lookahead=lookahead)
     check_prompts(prompt, None)
     require(len(prompt) == 1, "prompt", "must have one row: rows would keep different numbers of tokens", len(prompt))
     for name, part in (("model", model), ("draft", draft)):
         require(not part.training, name, "must be in eval mode (.eval()), or dropout stays on", "training mode")
+        check_length(part, prompt.shape[1], max_new_tokens)
     reshape = partial(distribution, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     room = prompt.shape[1] + max_new_tokens + lookahead
     caches = model.new_cache(1, room), draft.new_cache(1, room)
@@ -65,7 +66,7 @@ def speculate(
             require(
                 q.shape[-1] == vocab or not ahead, "draft", f"must have the model's vocabulary of {vocab}", q.shape[-1]
             )
-            p = reshape(_run(model, caches[0], text + proposed)[-ahead - 1 :])
+            p = reshape(_run(model, caches[0], text + proposed, ahead + 1))
             vocab = p.shape[-1]
             kept = _kept(p, q, proposed, generator)
             law = p[kept]
@@ -80,9 +81,9 @@ def speculate(
     return Speculation(prompt.new_tensor(text[start:]), drafted, accepted, passes)
 
 
-def _run(model: LanguageModel, cache: KVCache, text: list[int]) -> Float[Tensor, "time vocab"]:
-    """Read what the cache does not hold of the text yet; the logits after each of those tokens."""
-    return model(torch.tensor([text[cache.length :]], device=cache.keys.device), cache=cache)[0]
+def _run(model: LanguageModel, cache: KVCache, text: list[int], newest: int) -> Float[Tensor, "newest vocab"]:
+    """Read what the cache does not hold of the text yet; the logits after the newest of those tokens."""
+    return model(torch.tensor([text[cache.length :]], device=cache.keys.device), cache=cache, newest=newest)[0]
 
 
 def _propose(
@@ -97,7 +98,7 @@ def _propose(
     proposed: list[int] = []
     laws = [torch.empty(0, 0, device=cache.keys.device)]
     for _ in range(ahead):
-        laws.append(reshape(_run(draft, cache, text + proposed)[-1:]))
+        laws.append(reshape(_run(draft, cache, text + proposed, 1)))
         proposed.append(int(draw(laws[-1], generator)))
     return proposed, torch.cat(laws[1:] or laws)
 

@@ -7,7 +7,7 @@ experts, and any knowledge of devices, precision or compilation, which are appli
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig
+from transformer_lib.config import Learned, ModelConfig
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
@@ -38,14 +38,17 @@ class DecoderLM(nn.Module):
         valid: Bool[Tensor, "batch time"] | None = None,
         cache: KVCache | None = None,
         past: Bool[Tensor, "batch time key"] | None = None,
-    ) -> Float[Tensor, "batch time vocab"]:
+        newest: int | None = None,
+    ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each position.
 
         `valid` marks real tokens in a padded batch; `positions` are counted from it unless given. With a cache, the
         tokens are the continuation of what it holds, and it is extended in place. Where several continuations share
         a cache, as in beam search, `past` says which of its slots, the new ones included, each token continues.
+        `newest` asks for the logits of that many last positions only; reading a prompt needs but one.
         """
-        return self.logits(self.hidden(tokens, positions=positions, valid=valid, cache=cache, past=past))
+        x = self.hidden(tokens, positions=positions, valid=valid, cache=cache, past=past)
+        return self.logits(x if newest is None else x[:, -newest:])
 
     def hidden(
         self,
@@ -75,6 +78,11 @@ class DecoderLM(nn.Module):
     def logits(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
         """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016)."""
         return self.head(x)
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a text that it can read: the size of its position table, None without one."""
+        return self.config.max_length if isinstance(self.config.positions, Learned) else None
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         """An empty cache that fits this model, on its device and in its precision."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import Seq2SeqConfig, require
+from transformer_lib.config import Learned, Seq2SeqConfig, require
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.attention import KeyValues
 from transformer_lib.nn.block import Block
@@ -74,7 +74,8 @@ class Seq2Seq(nn.Module):
         valid: Bool[Tensor, "batch target"] | None = None,
         cache: KVCache | None = None,
         past: Bool[Tensor, "batch target key"] | None = None,
-    ) -> Float[Tensor, "batch target vocab"]:
+        newest: int | None = None,
+    ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each target position; arguments as for a `DecoderLM`."""
         config = self.config.decoder
         check_tokens(target, config.vocab_size, "target")
@@ -94,7 +95,13 @@ class Seq2Seq(nn.Module):
         for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):
             layer = None if cache is None else cache.layer(index)
             x = block(x, relations=relations, cache=layer, memory=seen, memory_mask=source_mask)
-        return self.head(self.final_norm(x))
+        return self.head(self.final_norm(x if newest is None else x[:, -newest:]))
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a target that it can read: the size of its position table, None without one."""
+        config = self.config.decoder
+        return config.max_length if isinstance(config.positions, Learned) else None
 
     def new_cache(self, batch: int, max_length: int) -> KVCache:
         """An empty cache for the decoder's self-attention, on the model's device and in its precision."""

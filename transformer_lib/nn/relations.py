@@ -50,16 +50,20 @@ def causal_relations(
     """Relations of a decoder: each token sees the real tokens at its own and earlier positions, in the cache or new.
 
     `plain` says that the new tokens are all real and stand at consecutive positions; then the mask of a first piece is
-    simply "causal", and a single newest token needs none. `past` hides from each token what it does not continue.
+    simply "causal", and a single newest token needs none, as long as all are in the window. `past` hides from each
+    token what it does not continue.
     """
     seen = None if cache is None or cache.length == positions.shape[1] else cache.positions
     plain = plain and (cache is None or cache.plain)
     key_positions = positions if seen is None else seen
+    bounds = [w for w in (config.attention.window, None if cache is None else cache.reach) if w is not None]
+    window = min(bounds) if bounds else None
     mask: Mask
-    if plain and config.attention.window is None and (seen is None or positions.shape[1] == 1):
+    near = window is None or key_positions.shape[1] <= window
+    if plain and near and (seen is None or positions.shape[1] == 1):
         mask = "causal" if seen is None else None
     else:
-        mask = causal_mask(positions, key_positions, window=config.attention.window)
+        mask = causal_mask(positions, key_positions, window=window)
         key_valid = valid if cache is None else cache.valid
         if key_valid is not None:
             mask = mask & padding_mask(key_valid)
