@@ -168,10 +168,8 @@ def test_bad_input() -> None:
 def test_a_text_beyond_the_position_table_is_refused_before_any_work() -> None:
     short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=4))
     short.register_forward_pre_hook(lambda *_: pytest.fail("the model was asked"))
-    long_prompt, rule = (
-        torch.arange(5)[None],
-        "prompts must have at most {} tokens, to leave {} in the position table of 4",
-    )
+    rule = "prompts must have at most {} tokens, to leave {} in the position table of 4"
+    long_prompt = torch.arange(5)[None]
     for prompt, new, most in ((long_prompt, 1, 4), (long_prompt[:, :3], 3, 2)):
         with pytest.raises(ValueError, match=rule.format(most, new) + f", got {prompt.shape[1]}"):
             generate(short, prompt, max_new_tokens=new)
@@ -196,4 +194,5 @@ def test_the_newest_logits_are_the_last_of_all() -> None:
     tokens = torch.tensor([[1, 2, 3, 4]])
     torch.testing.assert_close(MODEL(tokens, newest=2), MODEL(tokens)[:, -2:], rtol=0, atol=1e-10)
     model = Conditioned(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)).double().eval(), tokens)
-    torch.testing.assert_close(model(tokens, newest=1), model(tokens)[:, -1:], rtol=0, atol=1e-10)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(tokens, newest=1), model(tokens)[:, -1:], rtol=0, atol=1e-10)
