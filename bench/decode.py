@@ -24,7 +24,7 @@ SIZES = {"full": (6, 256, 8, 8192, 32, 200), "quick": (2, 64, 4, 512, 8, 24)}
 REGRET = {"float32": 1e-4, "bfloat16": 0.15}
 SIZE_TOLERANCE = 0.02
 
-OURS_COMPILED, OURS_LLAMA = f"{OURS}-compiled", f"{OURS}-llama"
+OURS_LLAMA = f"{OURS}-llama"
 PEERS: dict[str, str | None] = {
     "huggingface-dynamic": "transformers",
     "huggingface-static": "transformers",
@@ -58,8 +58,7 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
     if "nanogpt" in peers and not options.nanogpt:
         peers.remove("nanogpt")
         left_out.append("nanogpt")
-    own = [OURS] if options.quick else [OURS, OURS_COMPILED]
-    own += [OURS_LLAMA] if "litgpt" in peers else []
+    own = [OURS, OURS_LLAMA] if "litgpt" in peers else [OURS]
     task = (size, int(batch), precision)
     candidates = {name: Candidate(prepare, (name, options.nanogpt, *task)) for name in (*own, *peers)}
     record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=WARMUP, threads=options.threads)
@@ -102,7 +101,6 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
 
     makers = {
         OURS: peers_generation.ours,
-        OURS_COMPILED: lambda: peers_generation.ours(compiled=True),
         OURS_LLAMA: lambda: peers_generation.ours(peers_llama.ours_llama),
         "huggingface-dynamic": peers_generation.huggingface,
         "huggingface-static": lambda: peers_generation.huggingface(cache="static"),

@@ -28,25 +28,23 @@ class Task(NamedTuple):
 Make = Callable[[Task], tuple[nn.Module, Write]]
 
 
-def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = False) -> Make:
+def ours(family: Callable[[], peers.Make] = peers.ours) -> Make:
     from transformer_lib.generation import generate
 
     build = family()
 
     def make(task: Task) -> tuple[nn.Module, Write]:
         model = ready(build, task)
-        if compiled:
-            model.compile()
         return model, lambda prompts: generate(model, prompts, max_new_tokens=task.new).tokens
 
     return make
 
 
-def huggingface(family: Callable[[], peers.Make] = peers.huggingface_gpt2, *, cache: str = "dynamic") -> Make:
+def huggingface(*, cache: str = "dynamic") -> Make:
     """`cache` is dynamic (concatenated at each step), static (allocated once), or compiled (static, compiled step)."""
     from transformers import CompileConfig
 
-    build = family()
+    build = peers.huggingface_gpt2()
     compilation = CompileConfig(fullgraph=True, mode="default")
     compilation._compile_all_devices = True  # by default a step is compiled on accelerators only
     settings = {
