@@ -30,7 +30,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": ("corpora", "toy", "packing", "batching", "ngram"),
     "training": (
-        *("loss", "schedule", "optim", "recompute", "parallel"),
+        *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "generate", "conditioned", "beam", "speculative"),

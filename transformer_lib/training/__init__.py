@@ -1,6 +1,7 @@
 """Training: losses as sums, schedules as functions, AdamW and Muon, a loop, and checkpoints that resume bit for bit."""
 
 from transformer_lib.training.checkpoint import latest, load_state, load_weights, read_about, save_latest, save_state
+from transformer_lib.training.chunked import chunked_token_loss
 from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.log import Record, read_log
 from transformer_lib.training.loop import accumulate, evaluate, new_state, train, train_step
@@ -20,6 +21,7 @@ __all__ = [
     "accumulate",
     "adamw",
     "best_precision",
+    "chunked_token_loss",
     "evaluate",
     "keep_blocks",
     "latest",

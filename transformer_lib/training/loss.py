@@ -3,7 +3,7 @@
 A mean is not additive: the mean over two batches is not the mean of their means when one holds more tokens. So a loss
 is returned as `LossSum(total, count)`, is added up over micro-batches (and ranks), and is divided once.
 
-Left out: a chunked loss, which never holds all logits at once.
+Left out: the loss that never holds all logits at once, which is in `chunked.py`.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,9 @@ def token_loss(
     Raises `ValueError` for wrong shapes or types, a smoothing outside [0, 1), or a target outside the vocabulary. The
     last is looked at on the CPU in eager mode only: elsewhere reading values would stall the device or break the graph.
     """
-    _check(logits, targets, ignore, smoothing)
+    require(logits.dim() == 3, "logits", "must have the axes batch, time, vocab", tuple(logits.shape))
+    require(logits.is_floating_point(), "logits", "must be floating point", logits.dtype)
+    check_targets(targets, logits.shape[:2], logits.shape[2], ignore, smoothing)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     summed = cast("Callable[..., Tensor]", _SummedCrossEntropy.apply)  # torch leaves apply without a type
     total = summed(wide.flatten(0, 1), targets.flatten().long(), ignore, smoothing)
@@ -66,37 +68,49 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, ignore: int, smoothing: float) -> Tensor:
         log_probs = logits.log_softmax(dim=-1)
-        counted = targets != ignore
-        index = targets.where(counted, 0)[:, None]
-        ctx.save_for_backward(log_probs, index, counted)
-        ctx.smoothing = smoothing
-        loss = -(1 - smoothing) * log_probs.gather(-1, index)[:, 0]
-        if smoothing:
-            loss = loss - smoothing * log_probs.mean(dim=-1)
-        return loss.where(counted, 0).sum()
+        ctx.save_for_backward(log_probs, targets)
+        ctx.ignore, ctx.smoothing = ignore, smoothing
+        return summed_loss(log_probs, targets, ignore, smoothing)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        log_probs, index, counted = ctx.saved_tensors
-        grad = log_probs.exp()
-        if ctx.smoothing:
-            grad -= ctx.smoothing / grad.shape[-1]
-        grad.scatter_add_(-1, index, grad.new_full(index.shape, ctx.smoothing - 1))
-        grad *= (counted * upstream)[:, None]
-        return grad, None, None, None
+        log_probs, targets = ctx.saved_tensors
+        grad = subtract_targets_(log_probs.exp(), targets, ctx.ignore, ctx.smoothing)
+        return grad.mul_(upstream), None, None, None
 
 
-def _check(logits: Tensor, targets: Tensor, ignore: int, smoothing: float) -> None:
-    require(logits.dim() == 3, "logits", "must have the axes batch, time, vocab", tuple(logits.shape))
-    require(logits.is_floating_point(), "logits", "must be floating point", logits.dtype)
+def summed_loss(
+    log_probs: Float[Tensor, "token vocab"], targets: Int[Tensor, " token"], ignore: int, smoothing: float
+) -> Float[Tensor, ""]:
+    """-sum q log p over the tokens that are not ignored, q as in `token_loss`."""
+    counted = targets != ignore
+    loss = -(1 - smoothing) * log_probs.gather(-1, targets.where(counted, 0)[:, None])[:, 0]
+    if smoothing:
+        loss = loss - smoothing * log_probs.mean(dim=-1)
+    return loss.where(counted, 0).sum()
+
+
+def subtract_targets_(
+    probs: Float[Tensor, "token vocab"], targets: Int[Tensor, " token"], ignore: int, smoothing: float
+) -> Float[Tensor, "token vocab"]:
+    """p becomes p - q, the gradient of the summed loss with respect to the logits; 0 in rows that are ignored."""
+    counted = targets != ignore
+    index = targets.where(counted, 0)[:, None]
+    if smoothing:
+        probs -= smoothing / probs.shape[-1]
+    probs.scatter_add_(-1, index, probs.new_full(index.shape, smoothing - 1))
+    return probs.mul_(counted[:, None])
+
+
+def check_targets(targets: Tensor, shape: torch.Size, vocab: int, ignore: int, smoothing: float) -> None:
+    """What every loss here asks of its targets; `shape` is that of the predictions without their last axis."""
     integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
     require(integer, "targets", "must be whole numbers", targets.dtype)
-    shape = tuple(logits.shape[:2])
-    require(tuple(targets.shape) == shape, "targets", f"must have the logits' shape {shape}", tuple(targets.shape))
+    rule = f"must have the logits' shape {tuple(shape)}"
+    require(targets.shape == shape, "targets", rule, tuple(targets.shape))
     require(0 <= smoothing < 1, "smoothing", "must be at least 0 and below 1", smoothing)
     if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-        vocab = logits.shape[2]
         wrong = targets[(targets != ignore) & ((targets < 0) | (targets >= vocab))]
         if wrong.numel():
             raise ValueError(f"targets must be {ignore} or from 0 to {vocab - 1}, got {int(wrong[0])}")

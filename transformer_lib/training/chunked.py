@@ -1,0 +1,96 @@
+"""The same loss as `token_loss`, from the head's input instead of its output, without the copies of the logits.
+
+The logits of a large vocabulary are the largest tensor of a training step: tokens * vocab numbers. Autograd keeps
+them, their logarithms in float32 and their gradient. Here there is one buffer, in the type in which the head computes:
+it holds the logits of a chunk of tokens, and a few rows at a time, so few that they stay in the processor's cache, they
+become the gradient p - q in place. Two products then turn this into the gradients of the head's input and weight, which
+the backward pass only has to scale.
+
+Left out: gradients of gradients, and a head with a bias.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from transformer_lib.config import require, require_positive
+from transformer_lib.training.loss import LossSum, check_targets, subtract_targets_, summed_loss
+
+MIB = 2**20
+CACHED_BYTES = 2 * MIB  # of float32 logits at a time, about a core's own cache
+
+
+def chunked_token_loss(
+    hidden: Float[Tensor, "batch time d_model"],
+    weight: Float[Tensor, "vocab d_model"],
+    targets: Int[Tensor, "batch time"],
+    *,
+    ignore: int = -100,
+    smoothing: float = 0.0,
+    chunk_bytes: int = 256 * MIB,
+) -> LossSum:
+    """`token_loss(hidden @ weight.T, targets)`, holding at most `chunk_bytes` of logits (one token's at least).
+
+    `weight` is the head's, tied or not: `chunked_token_loss(model.hidden(tokens), model.head.weight, targets)`. Under
+    autocast the products are computed in its type, and the loss in float32. Smaller chunks need less memory, and more
+    time: each adds to the whole gradient of `weight`. Raises `ValueError` as `token_loss` does.
+    """
+    require(hidden.dim() == 3, "hidden", "must have the axes batch, time, d_model", tuple(hidden.shape))
+    fits = weight.dim() == 2 and weight.shape[1] == hidden.shape[2]
+    require(fits, "weight", f"must have the shape (vocab, {hidden.shape[2]})", tuple(weight.shape))
+    require_positive(chunk_bytes=chunk_bytes)
+    check_targets(targets, hidden.shape[:2], weight.shape[0], ignore, smoothing)
+    summed = cast("Callable[..., Tensor]", _ChunkedCrossEntropy.apply)  # torch leaves apply without a type
+    x, y = hidden.flatten(0, 1), targets.flatten().long()
+    total = summed(x, weight, y, ignore, smoothing, chunk_bytes, torch.is_grad_enabled())
+    return LossSum(total, (targets != ignore).sum())
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """The sum over all tokens; its gradients are made on the way, for an upstream gradient of 1."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        ignore: int,
+        smoothing: float,
+        chunk_bytes: int,
+        with_gradients: bool,
+    ) -> Tensor:
+        device, wide = hidden.device.type, torch.promote_types(hidden.dtype, torch.float32)
+        autocast = torch.is_autocast_enabled(device) and wide == torch.float32
+        x = hidden.to(torch.get_autocast_dtype(device)) if autocast else hidden
+        w = weight.to(x.dtype)
+        rows = max(1, chunk_bytes // (len(w) * w.itemsize))
+        block_rows = rows if torch.compiler.is_compiling() else max(1, CACHED_BYTES // (len(w) * wide.itemsize))
+        total = x.new_zeros((), dtype=wide)
+        grad_x, grad_w = torch.empty_like(x), None
+        for chunk, y, grad in zip(x.split(rows), targets.split(rows), grad_x.split(rows), strict=True):
+            logits = chunk @ w.T
+            for block, y_block in zip(logits.split(block_rows), y.split(block_rows), strict=True):
+                log_probs = block.to(wide).log_softmax(dim=-1)
+                total += summed_loss(log_probs, y_block, ignore, smoothing)
+                if with_gradients:
+                    block.copy_(subtract_targets_(log_probs.exp_(), y_block, ignore, smoothing))
+            if with_gradients:
+                torch.mm(logits, w, out=grad)
+                part = logits.T @ chunk
+                grad_w = part if grad_w is None else grad_w.to(wide).add_(part)
+        if with_gradients:
+            ctx.save_for_backward(grad_x, grad_w)
+            ctx.types = hidden.dtype, weight.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
+        # In place, to spare a copy of the weight's size: autograd refuses a second pass through the same graph.
+        grad_x, grad_w = (g.to(dtype).mul_(upstream) for g, dtype in zip(ctx.saved_tensors, ctx.types, strict=True))
+        return grad_x, grad_w, None, None, None, None, None
