@@ -74,7 +74,7 @@ class Worker:
 
     def tell(self, question: int | str) -> None:
         """Ask without waiting for the answer."""
-        with contextlib.suppress(BrokenPipeError):  # whoever waits for the answer will hear that there is none
+        with contextlib.suppress(OSError):  # it has ended: whoever waits for its answer will hear that
             self.pipe.send(question)
 
     def answer(self) -> Any:

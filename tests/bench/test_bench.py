@@ -1,43 +1,158 @@
-"""The benchmark runs, compares like with like, and records what it says it records."""
+"""The benchmark runs, compares like with like, and keeps what it measured whatever happens next."""
 
 import json
+import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from bench.harness import ratio, spread
-from bench.train_step import OURS, _require_equal_work
+from bench import __main__ as command
+from bench.harness import OURS, Candidate, Failed, compare, installed, lines_of, measure, ratio, spread
+from bench.seq2seq import RANDOM
+from bench.train_step import FAMILIES, OURS_LLAMA, check_equal_work
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_quick_run_measures_us_and_hugging_face(tmp_path: Path) -> None:
-    out = tmp_path / "record.json"
-    command = [sys.executable, "-m", "bench", "--quick", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "huggingface" in done.stdout
-    record = json.loads(out.read_text())
-    (row,) = record["rows"]
-    ours, theirs = row["candidates"][OURS], row["candidates"]["huggingface"]
-    assert ours["parameters"] == theirs["parameters"] > 100_000
-    assert len(ours["cpu_seconds"]) == len(theirs["wall_seconds"]) == record["settings"]["rounds"]
-    assert ours["values"] == pytest.approx(theirs["values"], rel=1e-4)
-    assert ours["values"][-1] < ours["values"][0]  # the optimiser did step
-    if sys.platform == "linux":
-        weights_gradients_moments = 4 * 4 * ours["parameters"] / 2**20
-        assert all(weights_gradients_moments < facts["memory"]["added_mib"] < 100 for facts in (ours, theirs))
-    text = out.read_text()
-    assert str(ROOT) not in text and sys.prefix not in text
+def test_a_quick_run_measures_us_and_the_peers(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "bench", "train", "seq2seq", "--quick", "--out", str(tmp_path)]
+    line += ["--peers", "torch", "marian", "huggingface-llama"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "seq2seq")}
+    for name, peer in (("train", "huggingface-llama"), ("seq2seq", "marian")):
+        row = records[name]["rows"][0]
+        candidates, ratios = row["candidates"], row["theirs_over_ours"]
+        assert {*candidates} - {OURS, OURS_LLAMA} == {"torch", peer}
+        assert row["best_peer"]["cpu_time"] == min(ratios[p]["cpu_time"]["median"] for p in ("torch", peer))
+        for facts in candidates.values():
+            assert "failed" not in facts, facts
+            assert len(facts["cpu_seconds"]) == len(facts["wall_seconds"]) == records[name]["settings"]["rounds"] == 2
+            if sys.platform == "linux":
+                weights_gradients_moments = 4 * 4 * facts["parameters"] / 2**20
+                assert weights_gradients_moments < facts["memory"]["added_mib"] < 100
+        assert candidates[OURS]["values"] == pytest.approx(candidates["torch"]["values"], rel=1e-4)
+        text = json.dumps(records[name])
+        assert str(ROOT) not in text and sys.prefix not in text
+    losses = records["train"]["rows"][0]["candidates"][OURS]["values"]
+    assert losses[-1] < losses[0]  # the optimiser did step
+    bucketed = records["seq2seq"]["rows"][1]["candidates"]
+    assert bucketed[OURS]["real_tokens"] == pytest.approx(bucketed[RANDOM]["real_tokens"])
+    assert bucketed[OURS]["real_share"] > bucketed[RANDOM]["real_share"] + 0.05
 
 
-def test_bad_options_are_named() -> None:
-    for options, message in ((["--rounds", "0"], "at least 1"), (["--nanogpt", "/nowhere"], "holds model.py")):
-        done = subprocess.run([sys.executable, "-m", "bench", *options], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert message in done.stderr
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "0"], "at least 1"),
+        (["--nanogpt", "/nowhere"], "holds model.py"),
+        (["--minbpe", "/nowhere"], "holds minbpe"),
+        (["trian"], "SUBJECT must be one of train, "),
+    ],
+)
+def test_bad_options_are_named(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_run_subject", lambda *_: pytest.fail("went on"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+# A subject without models: its rows do what the test asks of them.
+
+
+class Subject(ModuleType):
+    TITLE = "rows that are made up"
+
+    def __init__(self, **what: Any) -> None:
+        super().__init__("subject")
+        self.what, self.ran = what, []
+
+    def rows(self, options: Namespace) -> list[str]:
+        return list(self.what)
+
+    def run(self, row: str, options: Namespace) -> dict[str, Any]:
+        self.ran.append(row)
+        if isinstance(self.what[row], BaseException):
+            raise self.what[row]
+        return {"row": row, "is": self.what[row], "rounds": options.rounds}
+
+    def lines(self, record: dict[str, Any]) -> str:
+        return f"{record['row']} is {record['is']}"
+
+
+def run_subject(subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, list[Any]]:
+    """The exit status of `python -m bench train` with this subject in the place of the real one, and the rows kept."""
+    monkeypatch.setattr(command.importlib, "import_module", lambda _: subject)
+    monkeypatch.setattr(command, "environment", lambda: dict.fromkeys(("machine", "versions", "commit", "code"), "one"))
+    status = command.main(["train", "--out", str(out), *options])
+    path = out / "train.json"
+    return status, json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def test_an_interrupted_run_keeps_its_rows_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {"row": "a", "is": 1, "rounds": 6}
+    assert run_subject(Subject(a=1, b=KeyboardInterrupt(), c=3), tmp_path, monkeypatch) == (130, [first])
+    later = Subject(a=10, b=2, c=3)
+    status, rows = run_subject(later, tmp_path, monkeypatch, "--resume")
+    assert (status, later.ran) == (0, ["b", "c"])
+    assert [row["is"] for row in rows] == [1, 2, 3]
+    with pytest.raises(SystemExit, match="settings"):
+        run_subject(later, tmp_path, monkeypatch, "--resume", "--rounds", "3")
+    assert [row["is"] for row in run_subject(later, tmp_path, monkeypatch)[1]] == [10, 2, 3]  # all anew
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_a_failed_row_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, rows = run_subject(Subject(a=ValueError("no"), b=2), tmp_path, monkeypatch)
+    assert status == 1
+    assert rows[0] == {"row": "a", "failed": "ValueError: no"} and rows[1]["is"] == 2
+    later = Subject(a=1, b=20)
+    assert run_subject(later, tmp_path, monkeypatch, "--resume")[0] == 0
+    assert later.ran == ["a"]
+
+
+def test_rows_are_chosen_by_the_words_of_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject(**{"small float32": 1, "small bfloat16": 2, "slice float32": 3})
+    run_subject(subject, tmp_path, monkeypatch, "--rows", "float32", "small")
+    assert subject.ran == ["small float32"]
+
+
+def working() -> Any:
+    return lambda: (lambda: 1.0, {"parameters": 1})
+
+
+def failing(when: str) -> Any:
+    def step() -> float:
+        if when == "dies":
+            os._exit(3)
+        raise ValueError(f"at the {when}\nand more")
+
+    if when == "import":
+        step()
+    return lambda: (step, {"parameters": 1})
+
+
+def test_a_peer_that_fails_is_recorded_and_the_others_go_on() -> None:
+    peers = {when: Candidate(failing, (when,)) for when in ("import", "step", "dies")}
+    candidates = {OURS: Candidate(working, ()), **peers, "peer": Candidate(working, ())}
+    record = measure(candidates, rounds=2, steps=1, warmup=1, threads=1)
+    assert record["import"] == {"failed": "ValueError: at the import"}
+    assert record["step"] == {"failed": "ValueError: at the step"}
+    assert record["dies"] == {"failed": "the process ended with status 3"}
+    row = compare(record, threads=1)
+    assert [*row["theirs_over_ours"]] == ["peer"]
+    assert row["best_peer"]["name"] == "peer"
+    assert "failed: ValueError: at the step" in lines_of(row, 1)
+    with pytest.raises(Failed, match="at the step"):
+        compare({OURS: record["step"], "peer": record["peer"]}, threads=1)
 
 
 def test_the_ratio_is_taken_within_rounds() -> None:
@@ -46,11 +161,38 @@ def test_the_ratio_is_taken_within_rounds() -> None:
     assert spread([5.0, 1.0, 2.0, 4.0, 3.0]) == {"median": 3.0, "lower_quartile": 2.0, "upper_quartile": 4.0}
 
 
+def test_the_best_peer_is_the_fastest_by_the_clock_that_counts_and_not_one_of_ours() -> None:
+    def facts(cpu: float, wall: float, mib: float) -> dict[str, Any]:
+        return {"cpu_seconds": [cpu], "wall_seconds": [wall], "memory": {"added_mib": mib}}
+
+    record = {OURS: facts(2, 2, 10), OURS_LLAMA: facts(1, 1, 1), "lean": facts(4, 3, 5), "fast": facts(3, 4, 20)}
+    row = compare(record, threads=1)
+    assert row["best_peer"] == {"name": "fast", "cpu_time": 1.5}
+    assert row["leanest_peer"] == {"name": "lean", "memory": 0.5}
+    assert compare(record, threads=2)["best_peer"] == {"name": "lean", "wall_time": 1.5}
+
+
 @pytest.mark.parametrize(
-    "theirs", [{"parameters": 11, "values": [6.0, 5.0]}, {"parameters": 10, "values": [6.0, 5.1]}], ids=["size", "loss"]
+    ("peer", "theirs", "reason"),
+    [
+        (FAMILIES[0][1], {"parameters": 1001}, "1,001 parameters, not 1,000"),
+        (FAMILIES[0][1], {"values": [6.1, 5.0]}, "first loss"),
+        (FAMILIES[0][1], {"values": [6.0, 5.1]}, "last loss"),
+        (FAMILIES[0][1], {"values": [6.0, float("nan")]}, "last loss"),
+        (FAMILIES[1][1], {"values": [6.0, 5.1]}, "last loss"),
+        ("x-transformers", {"parameters": 1021}, "1,021 parameters"),
+        ("x-transformers", {"parameters": 1019, "values": [7.0, 6.0]}, None),
+    ],
 )
-def test_unequal_work_is_refused(theirs: dict[str, object]) -> None:
-    ours = {"parameters": 10, "values": [6.0, 5.0]}
-    _require_equal_work({OURS: ours, "peer": ours}, 1e-4)
-    with pytest.raises(RuntimeError, match="peer has"):
-        _require_equal_work({OURS: ours, "peer": theirs}, 1e-4)
+def test_unequal_work_is_a_failure(peer: str, theirs: dict[str, Any], reason: str | None) -> None:
+    ours = {"parameters": 1000, "values": [6.0, 5.0]}
+    record = {OURS: ours, OURS_LLAMA: ours, peer: ours | theirs}
+    check_equal_work(record, 1e-4)
+    assert record[OURS] is record[OURS_LLAMA] is ours
+    assert reason in record[peer]["failed"] if reason else record[peer] == ours | theirs
+
+
+def test_peers_that_are_not_installed_are_left_out() -> None:
+    packages = {"a": "torch", "b": None, "c": "no-such-package"}
+    assert installed(packages, None) == (["a", "b"], ["c"])
+    assert installed(packages, ["b"]) == (["b"], [])
