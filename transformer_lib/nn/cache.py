@@ -42,7 +42,7 @@ class KVCache:
         self._valid = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         self.length = 0  # tokens read so far
         self.plain = True  # so far every token is real, and they stand at consecutive positions from 0
-        self._slots = slice(0, 0)  # where the newest tokens are written
+        self._start = 0  # the slot where the newest tokens begin
 
     @property
     def batch(self) -> int:
@@ -91,16 +91,18 @@ class KVCache:
         """Open slots for new tokens; every layer then writes into them."""
         require(batch == self.batch, "tokens", f"must have the cache's batch of {self.batch} rows", batch)
         room, new = self.room, positions.shape[1]
-        require(new <= room, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)
+        if new > room:  # a number that is written into a text is compiled in: the step would not serve other lengths
+            require(False, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)
         self._open(positions, valid)
         self.length += new
         self.plain = self.plain and plain
 
     def _open(self, positions: Int[Tensor, "#batch time"], valid: Bool[Tensor, "batch time"] | None) -> None:
-        self._fill(slice(self.length, self.length + positions.shape[1]), positions, valid)
+        self._fill(self.length, positions, valid)
 
-    def _fill(self, slots: slice, positions: Tensor, valid: Tensor | None) -> None:
-        self._slots = slots
+    def _fill(self, start: int, positions: Tensor, valid: Tensor | None) -> None:
+        self._start = start
+        slots = slice(start, start + positions.shape[1])
         self._positions[:, slots] = positions
         self._valid[:, slots] = True if valid is None else valid
 
@@ -111,9 +113,9 @@ class KVCache:
         v: Float[Tensor, "batch kv_heads time head_dim"],
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
         """Put a layer's newest keys and values into the slots opened by `extend`; give back all to be looked at."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys[:, :, self._slots] = k
-        values[:, :, self._slots] = v
+        keys, values, slots = self.keys[layer], self.values[layer], slice(self._start, self._start + k.shape[2])
+        keys[:, :, slots] = k
+        values[:, :, slots] = v
         return keys[:, :, : self.length], values[:, :, : self.length]
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
@@ -223,7 +225,7 @@ class RollingCache(KVCache):
             return super()._open(positions, valid)
         if new > 1:
             return self._open_piece(positions, valid)
-        self._fill(slice(self._oldest, self._oldest + 1), positions, valid)
+        self._fill(self._oldest, positions, valid)
         self._oldest = self.sinks + (self._oldest + 1 - self.sinks) % self.window
         given_up = self.length + 1 - self.max_length
         moved = torch.arange(given_up, given_up + self.sinks, device=positions.device)[None]
