@@ -138,7 +138,8 @@ def _multihead(n: int) -> Callable[..., Any]:
     module = torch.nn.MultiheadAttention(width, HEADS, bias=False, batch_first=True).requires_grad_(False)
     module.in_proj_weight.copy_(torch.eye(width).repeat(3, 1))
     module.out_proj.weight.copy_(torch.eye(width))
-    mask = torch.ones(n, n, dtype=torch.bool).triu(1)  # it asks for one even where it then says "causal" to the kernel
+    # It asks for a mask even where it then says "causal" to the kernel; a boolean one it would convert at each call.
+    mask = torch.nn.Transformer.generate_square_subsequent_mask(n)
 
     def call(q: Any, k: Any, v: Any) -> Any:
         out, _ = module(q, k, v, need_weights=False, attn_mask=mask, is_causal=True)
