@@ -87,7 +87,7 @@ def test_log_probs_are_the_models_own() -> None:
     found = generate(MODEL, prompt, max_new_tokens=5, pick=pick)
     full = MODEL(torch.cat([prompt, found.tokens], dim=1)).log_softmax(-1)[:, 2:-1]
     expected = full.gather(-1, found.tokens[..., None]).squeeze(-1)
-    torch.testing.assert_close(found.log_probs, expected.float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.log_probs, expected, atol=1e-10, rtol=0)
 
 
 def test_stop_ids_end_a_row_and_leave_the_others_alone() -> None:

@@ -169,8 +169,9 @@ def _stream(
     for index in count() if max_new_tokens is None else range(max_new_tokens):
         with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
             logits = _read(model, prompts, valid, cache) if index == 0 else model(last[:, None], cache=cache)[:, -1]
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # argmax is slow in bfloat16
             last = torch.where(running, pick(logits), last)
-            log_probs = logits.float().log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(running, 0.0)
+            log_probs = logits.log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(running, 0.0)
             written = running
             if stop_ids:
                 running = running & ~torch.isin(last, stops)
