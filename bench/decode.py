@@ -25,7 +25,7 @@ SIZES = {"full": (6, 256, 8, 8192, 32, 200), "quick": (2, 64, 4, 512, 8, 24)}
 REGRET = {"float32": 1e-4, "bfloat16": 0.03}
 SIZE_TOLERANCE = 0.02
 
-OURS_LLAMA = f"{OURS}-llama"
+OURS_COMPILED, OURS_LLAMA = f"{OURS}-compiled", f"{OURS}-llama"
 PEERS: dict[str, str | None] = {
     "huggingface-dynamic": "transformers",
     "huggingface-static": "transformers",
@@ -59,7 +59,9 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
     if "nanogpt" in peers and not options.nanogpt:
         peers.remove("nanogpt")
         left_out.append("nanogpt")
-    own = [OURS, OURS_LLAMA] if "litgpt" in peers else [OURS]
+    own = [OURS]
+    own += [OURS_COMPILED] if "huggingface-compiled" in peers else []
+    own += [OURS_LLAMA] if "litgpt" in peers else []
     task = (size, int(batch), precision)
     candidates = {name: Candidate(prepare, (name, options.nanogpt, *task)) for name in (*own, *peers)}
     record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=WARMUP, threads=options.threads)
@@ -103,6 +105,7 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
 
     makers = {
         OURS: peers_generation.ours,
+        OURS_COMPILED: lambda: peers_generation.ours(compiled=True),
         OURS_LLAMA: lambda: peers_generation.ours(peers_llama.ours_llama),
         "huggingface-dynamic": peers_generation.huggingface,
         "huggingface-static": lambda: peers_generation.huggingface(cache="static"),

@@ -28,13 +28,15 @@ class Task(NamedTuple):
 Make = Callable[[Task], tuple[nn.Module, Write]]
 
 
-def ours(family: Callable[[], peers.Make] = peers.ours) -> Make:
+def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = False) -> Make:
     from transformer_lib.generation import generate
 
     build = family()
 
     def make(task: Task) -> tuple[nn.Module, Write]:
         model = ready(build, task)
+        if compiled:
+            model.compile()
         return model, lambda prompts: generate(model, prompts, max_new_tokens=task.new).tokens
 
     return make
