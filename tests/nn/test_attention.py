@@ -58,7 +58,7 @@ def test_grouped_queries_are_full_heads_with_repeated_keys_and_values(kv_heads: 
     grouped, full = make(config), make(dataclasses.replace(config, num_kv_heads=4))
 
     def repeat(weight: Tensor) -> Tensor:
-        q, *kv = weight.split(grouped.widths)
+        q, *kv = weight.split([heads * grouped.head_dim for heads in grouped.heads])
         return torch.cat(
             [q, *(part.unflatten(0, (kv_heads, 6)).repeat_interleave(4 // kv_heads, 0).flatten(0, 1) for part in kv)]
         )

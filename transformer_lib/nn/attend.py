@@ -98,6 +98,10 @@ def _allowed_is_square(mask: str, q: Tensor, k: Tensor) -> bool:
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> None:
+    q_shape, k_shape = q.shape, k.shape
+    fit = len(q_shape) == len(k_shape) == 4 and q_shape[0] == k_shape[0] and q_shape[3] == k_shape[3]
+    if fit and bias is None and k_shape[:3] == v.shape[:3] and v.ndim == 4 and q_shape[1] % k_shape[1] == 0:
+        return  # before any message is written: in a step of decoding that would take longer than the attention
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         require(tensor.ndim == 4, name, "must have the axes batch, heads, time, head_dim", tuple(tensor.shape))
     require(k.shape[0] == q.shape[0], "k", f"must have the batch size of q, {q.shape[0]}", k.shape[0])

@@ -41,11 +41,11 @@ class Attention(nn.Module):
             heads = config.num_heads
             require(d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", d_model)
         self.head_dim = config.head_dim or d_model // config.num_heads
-        self.widths = tuple(n * self.head_dim for n in (config.num_heads, config.kv_heads, config.kv_heads))
-        self.to_qkv = nn.Linear(d_model, sum(self.widths), bias=config.bias)
-        self.to_out = nn.Linear(self.widths[0], d_model, bias=config.bias)
-        self.q_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else nn.Identity()
+        self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
+        self.to_qkv = nn.Linear(d_model, sum(self.heads) * self.head_dim, bias=config.bias)
+        self.to_out = nn.Linear(config.num_heads * self.head_dim, d_model, bias=config.bias)
+        self.q_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
         self.dropout = dropout
 
     def forward(
@@ -62,11 +62,12 @@ class Attention(nn.Module):
         alone = context is None or (rotation is None and cache is None)
         require(alone, "context", "stands at positions of its own: it takes no rotation and no cache", "both")
         if context is None:
-            q, k, v = (self._split(part) for part in self.to_qkv(x).split(self.widths, dim=-1))
-            q, k = self.q_norm(q), self.k_norm(k)
+            q, k, v = (part.transpose(1, 2) for part in self._heads(self.to_qkv(x)).split(self.heads, dim=2))
+            k = k if self.k_norm is None else self.k_norm(k)
         else:
-            q = self.q_norm(self._split(self._project(x, 0, self.widths[0])))
+            q = self._heads(self._project(x, 0, self.heads[0])).transpose(1, 2)
             k, v = context if isinstance(context, KeyValues) else self.keys_values(context)
+        q = q if self.q_norm is None else self.q_norm(q)
         if rotation is not None:
             q, k = apply_rope(q, rotation), apply_rope(k, rotation)
         if cache is not None:
@@ -76,12 +77,13 @@ class Attention(nn.Module):
 
     def keys_values(self, context: Float[Tensor, "batch key d_model"]) -> KeyValues:
         """Project a context once, to be looked at many times."""
-        k, v = self._project(context, self.widths[0], sum(self.widths)).chunk(2, dim=-1)
-        return KeyValues(self.k_norm(self._split(k)), self._split(v))
+        k, v = self._heads(self._project(context, self.heads[0], sum(self.heads))).transpose(1, 2).chunk(2, dim=1)
+        return KeyValues(k if self.k_norm is None else self.k_norm(k), v)
 
-    def _project(self, x: Tensor, start: int, end: int) -> Tensor:
-        bias = self.to_qkv.bias
-        return F.linear(x, self.to_qkv.weight[start:end], None if bias is None else bias[start:end])
+    def _project(self, x: Tensor, first: int, end: int) -> Tensor:
+        """The part of `to_qkv` that makes the heads from `first` to before `end`."""
+        rows, bias = slice(first * self.head_dim, end * self.head_dim), self.to_qkv.bias
+        return F.linear(x, self.to_qkv.weight[rows], None if bias is None else bias[rows])
 
-    def _split(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time head_dim"]:
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+    def _heads(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time heads head_dim"]:
+        return x.unflatten(-1, (-1, self.head_dim))

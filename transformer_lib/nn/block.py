@@ -62,11 +62,10 @@ class Block(nn.Module):
         return self.cross_attention.keys_values(states)
 
     def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
-        match self.norm_order:
-            case "pre":
-                return x + self.dropout(part(norm(x)))
-            case "post":
-                return norm(x + self.dropout(part(x)))
+        change = part(norm(x) if self.norm_order == "pre" else x)
+        if self.training:  # not otherwise: calling modules for nothing is what a step of decoding can spare
+            change = self.dropout(change)
+        return x + change if self.norm_order == "pre" else norm(x + change)
 
 
 def _attention(config: ModelConfig) -> Attention:

@@ -22,7 +22,7 @@ class Embedding(nn.Module):
         table = isinstance(config.positions, Learned)
         self.positions = LearnedPositions(config.max_length, config.d_model) if table else None
         self.segments = nn.Embedding(config.segments, config.d_model) if config.segments else None
-        self.norm = build_norm(config.norm, config.d_model) if config.embedding_norm else nn.Identity()
+        self.norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -40,7 +40,8 @@ class Embedding(nn.Module):
             x = x + sinusoidal(positions, self.config.d_model, base=base, dtype=x.dtype).to(x.dtype)
         if self.segments is not None:
             x = x + self.segments(torch.zeros_like(tokens) if segments is None else segments)
-        return self.dropout(self.norm(x))
+        x = x if self.norm is None else self.norm(x)
+        return self.dropout(x) if self.training else x
 
 
 def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:

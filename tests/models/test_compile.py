@@ -1,0 +1,92 @@
+"""Every model compiles as one graph: forward, backward and a step of decoding; the numbers stay the same.
+
+Each case runs in a plain process, free of the tests' own type checker, which dynamo cannot trace.
+"""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transformer_lib import DecoderLM, Encoder, Seq2Seq, presets
+from transformer_lib.config import Alibi, AttentionConfig, Learned, Mlp, Norm, Seq2SeqConfig, Sinusoidal
+
+TINY = presets.tiny(vocab_size=50, max_length=32)
+GPT2 = dataclasses.replace(
+    TINY, attention=AttentionConfig(num_heads=4, bias=True), feedforward=Mlp(d_ff=64), positions=Learned(), norm=Norm()
+)
+DECODERS = {
+    "gpt2": GPT2,
+    "llama": TINY,
+    "window": dataclasses.replace(TINY, attention=AttentionConfig(num_heads=4, num_kv_heads=2, window=4, qk_norm=True)),
+    "alibi": dataclasses.replace(TINY, positions=Alibi()),
+}
+SIDE = dataclasses.replace(GPT2, positions=Sinusoidal(), norm_order="post", scale_embeddings=True)
+TOKENS = torch.randint(50, (2, 9), generator=torch.Generator().manual_seed(0))
+VALID = torch.arange(9) >= torch.tensor([[0], [3]])
+
+
+def check_forward_and_backward(model: nn.Module, *arguments: Tensor, **named: Tensor) -> None:
+    model.double()
+    outputs, gradients = [], []
+    for compiled in (False, True):
+        if compiled:
+            model.compile(fullgraph=True, backend="aot_eager")
+        model.zero_grad()
+        out = model(*arguments, **named)
+        out.square().mean().backward()
+        outputs.append(out)
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(*outputs, atol=1e-10, rtol=0)
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+    assert not any("_orig_mod" in name for name in model.state_dict())
+
+
+def check_decoding(name: str) -> None:
+    """Eight compiled steps give what one pass gives, and are compiled at most a few times, not once a length."""
+    model = DecoderLM(DECODERS[name]).double().eval()
+    whole = model(TOKENS)
+    step = torch.compile(model, fullgraph=True, backend="aot_eager")
+    cache = model.new_cache(2, 9)
+    torch._dynamo.utils.counters.clear()
+    with torch.inference_mode():
+        steps = [step(TOKENS[:, at : at + 1], cache=cache) for at in range(9)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-10, rtol=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 5
+
+
+def decoder(name: str) -> None:
+    check_forward_and_backward(DecoderLM(DECODERS[name]), TOKENS)
+    check_forward_and_backward(DecoderLM(DECODERS[name]), TOKENS, valid=VALID)
+
+
+def encoder() -> None:
+    check_forward_and_backward(Encoder(GPT2), TOKENS, valid=VALID)
+
+
+def seq2seq() -> None:
+    model = Seq2Seq(Seq2SeqConfig(encoder=SIDE, decoder=SIDE))
+    check_forward_and_backward(model, TOKENS, TOKENS, source_valid=VALID, target_valid=VALID)
+
+
+CASES: dict[str, Callable[[], None]] = {
+    **{f"decoder-{name}": lambda name=name: decoder(name) for name in DECODERS},
+    **{f"decoding-{name}": lambda name=name: check_decoding(name) for name in DECODERS},
+    "encoder": encoder,
+    "seq2seq": seq2seq,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_compiles_as_one_graph(case: str) -> None:
+    done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    CASES[sys.argv[1]]()
