@@ -119,9 +119,13 @@ def nanogpt(path: str) -> Make:
 
 
 def ready(build: peers.Make, task: Task) -> nn.Module:
-    """The model in the task's precision, all of its weights, and in eval mode."""
+    """The model in the task's precision, all of its weights by column (which helps us, so everybody gets it)."""
+    from transformer_lib.generation.layout import store_by_column
+
     model, _ = build(task.shape)
-    return model.to(task.dtype).eval()
+    model = model.to(task.dtype).eval()
+    store_by_column(model)
+    return model
 
 
 def prompts_of(task: Task) -> Tensor:

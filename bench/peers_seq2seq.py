@@ -113,14 +113,14 @@ def our_model(size: Size) -> nn.Module:
 
 
 def ours() -> Callable[[Size], tuple[nn.Module, Loss]]:
-    from transformer_lib.training.loss import token_loss
+    from transformer_lib.training.chunked import chunked_token_loss
 
     def make(size: Size) -> tuple[nn.Module, Loss]:
         model = our_model(size)
 
         def loss_of(pairs: Pairs) -> Tensor:
-            logits = model(pairs.source, pairs.target, source_valid=pairs.valid)
-            return token_loss(logits, pairs.labels).mean()
+            hidden = model.hidden(pairs.target, model.encode(pairs.source, pairs.valid))
+            return chunked_token_loss(hidden, model.head.weight, pairs.labels).mean()
 
         return model, loss_of
 

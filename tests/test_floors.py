@@ -33,7 +33,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
-    "generation": ("sampling", "generate", "conditioned", "beam", "speculative"),
+    "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

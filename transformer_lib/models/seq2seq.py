@@ -77,6 +77,21 @@ class Seq2Seq(nn.Module):
         newest: int | None = None,
     ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each target position; arguments as for a `DecoderLM`."""
+        states = self.hidden(target, memory, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
+        return self.head(states)
+
+    def hidden(
+        self,
+        target: Int[Tensor, "batch target"],
+        memory: Memory,
+        *,
+        positions: Int[Tensor, "#batch target"] | None = None,
+        valid: Bool[Tensor, "batch target"] | None = None,
+        cache: KVCache | None = None,
+        past: Bool[Tensor, "batch target key"] | None = None,
+        newest: int | None = None,
+    ) -> Float[Tensor, "batch newest d_model"]:
+        """The decoder's residual stream after the final norm: what the head reads."""
         config = self.config.decoder
         check_tokens(target, config.vocab_size, "target")
         check_valid(valid, target, "target_valid")
@@ -95,7 +110,7 @@ class Seq2Seq(nn.Module):
         for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):
             layer = None if cache is None else cache.layer(index)
             x = block(x, relations=relations, cache=layer, memory=seen, memory_mask=source_mask)
-        return self.head(self.final_norm(x if newest is None else x[:, -newest:]))
+        return self.final_norm(x if newest is None else x[:, -newest:])
 
     @property
     def context(self) -> int | None:
