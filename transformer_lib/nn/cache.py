@@ -78,7 +78,8 @@ class KVCache:
         """`ValueError` unless the cache has the layers, heads and widths of the model that is to use it."""
         mine = (self.keys.shape[0], self.keys.shape[2], self.keys.shape[4])
         wanted = (config.num_layers, config.attention.kv_heads, config.head_dim)
-        require(mine == wanted, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
+        if mine != wanted:
+            require(False, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
 
     def extend(
         self,
@@ -89,7 +90,8 @@ class KVCache:
         plain: bool,
     ) -> None:
         """Open slots for new tokens; every layer then writes into them."""
-        require(batch == self.batch, "tokens", f"must have the cache's batch of {self.batch} rows", batch)
+        if batch != self.batch:
+            require(False, "tokens", f"must have the cache's batch of {self.batch} rows", batch)
         room, new = self.room, positions.shape[1]
         if new > room:  # a number that is written into a text is compiled in: the step would not serve other lengths
             require(False, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)

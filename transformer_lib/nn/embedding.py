@@ -62,9 +62,8 @@ def check_positions(positions: Tensor, tokens: Tensor) -> None:
     integral = not (positions.is_floating_point() or positions.dtype == torch.bool)
     require(integral, "positions", "must be of an integer type", positions.dtype)
     shapes = ((1, tokens.shape[1]), tuple(tokens.shape))
-    require(
-        tuple(positions.shape) in shapes, "positions", f"must have shape {shapes[0]} or {shapes[1]}", positions.shape
-    )
+    if tuple(positions.shape) not in shapes:
+        require(False, "positions", f"must have shape {shapes[0]} or {shapes[1]}", positions.shape)
 
 
 def check_valid(valid: Tensor | None, tokens: Tensor, name: str = "valid") -> None:
