@@ -156,7 +156,15 @@ def _minbpe(path: str) -> Callable[[str], Any]:
     package = ModuleType("minbpe")
     package.__path__ = [f"{path}/minbpe"]
     sys.modules["minbpe"] = package
-    return importlib.import_module("minbpe.regex").RegexTokenizer
+    module = importlib.import_module("minbpe.regex")
+    # Of equally frequent pairs it takes the first that it met, we the lowest: for the same merges it follows our rule.
+    vars(module)["max"] = _lowest_of_the_most_frequent
+    return module.RegexTokenizer
+
+
+def _lowest_of_the_most_frequent(counts: dict[tuple[int, int], int], key: Any) -> tuple[int, int]:
+    most = max(counts.values())
+    return min(pair for pair, count in counts.items() if count == most)
 
 
 def corpus(size: int) -> list[str]:

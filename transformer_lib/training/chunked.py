@@ -6,11 +6,11 @@ it holds the logits of a chunk of tokens, and a few rows at a time, so few that 
 become the gradient p - q in place. Two products then turn this into the gradients of the head's input and weight, which
 the backward pass only has to scale.
 
-Left out: gradients of gradients, and a head with a bias.
+A compiled function calls it as it is: a compiler would join the few rows to all of them again, and keep their logits
+in float32. Left out: gradients of gradients, and a head with a bias.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,9 +44,8 @@ def chunked_token_loss(
     require(fits, "weight", f"must have the shape (vocab, {hidden.shape[2]})", tuple(weight.shape))
     require_positive(chunk_bytes=chunk_bytes)
     check_targets(targets, hidden.shape[:2], weight.shape[0], ignore, smoothing)
-    summed = cast("Callable[..., Tensor]", _ChunkedCrossEntropy.apply)  # torch leaves apply without a type
     x, y = hidden.flatten(0, 1), targets.flatten().long()
-    total = summed(x, weight, y, ignore, smoothing, chunk_bytes, torch.is_grad_enabled())
+    total = _summed(x, weight, y, ignore, smoothing, chunk_bytes, torch.is_grad_enabled())
     return LossSum(total, (targets != ignore).sum())
 
 
@@ -69,7 +68,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         x = hidden.to(torch.get_autocast_dtype(device)) if autocast else hidden
         w = weight.to(x.dtype)
         rows = max(1, chunk_bytes // (len(w) * w.itemsize))
-        block_rows = rows if torch.compiler.is_compiling() else max(1, CACHED_BYTES // (len(w) * wide.itemsize))
+        block_rows = max(1, CACHED_BYTES // (len(w) * wide.itemsize))
         total = x.new_zeros((), dtype=wide)
         grad_x, grad_w = torch.empty_like(x), None
         for chunk, y, grad in zip(x.split(rows), targets.split(rows), grad_x.split(rows), strict=True):
@@ -94,3 +93,6 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         # In place, to spare a copy of the weight's size: autograd refuses a second pass through the same graph.
         grad_x, grad_w = (g.to(dtype).mul_(upstream) for g, dtype in zip(ctx.saved_tensors, ctx.types, strict=True))
         return grad_x, grad_w, None, None, None, None, None
+
+
+_summed = torch.compiler.disable(_ChunkedCrossEntropy.apply)
