@@ -47,7 +47,10 @@ def check_forward_and_backward(model: nn.Module, *arguments: Tensor, **named: Te
 
 
 def check_decoding(name: str) -> None:
-    """Eight compiled steps give what one pass gives, and are compiled at most a few times, not once a length."""
+    """Nine compiled steps give what one pass gives, and are not compiled once a length.
+
+    They are compiled for an empty cache, for one token, and for any number; once more where keys leave a window.
+    """
     model = DecoderLM(DECODERS[name]).double().eval()
     whole = model(TOKENS)
     step = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -56,7 +59,7 @@ def check_decoding(name: str) -> None:
     with torch.inference_mode():
         steps = [step(TOKENS[:, at : at + 1], cache=cache) for at in range(9)]
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-10, rtol=0)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= (4 if name == "window" else 3)
 
 
 def decoder(name: str) -> None:
