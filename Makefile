@@ -26,14 +26,15 @@ help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 # The stamp names what was installed and where, so a changed pin and a moved folder are seen, and it is written
-# last, so an interrupted installation is too. While it stands, nothing is looked up on the network.
+# last, so an interrupted installation is too. While it stands, nothing is looked up on the network. seqeval comes as
+# source alone, which pip before 25.3 can build in this way only.
 setup: $(STAMP)  ## make .venv and install the pinned requirements, if that is not done yet
 
 $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found; take 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	ls .venv/installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	rm -f .venv/installed-*
-	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --disable-pip-version-check --use-pep517 -r requirements.txt
 	touch $@
 
 book: setup  ## build the HTML, warnings are errors
