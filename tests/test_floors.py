@@ -28,12 +28,13 @@ ORDER: dict[str, tuple[str, ...]] = {
     "text": ("bpe", "tokenizer"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
-    "data": ("corpora", "toy", "packing", "batching", "ngram"),
+    "data": ("corpora", "examples", "download", "datasets", "toy", "packing", "batching", "ngram"),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
+    "tasks": ("metrics",),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

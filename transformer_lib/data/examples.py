@@ -1,0 +1,104 @@
+"""What one example of a task is, the same for authored and for real data.
+
+Everything is text and whole numbers: how words are cut into tokens is the business of the task that reads them.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from transformer_lib.config import require
+
+
+class Pair(NamedTuple):
+    """A sentence and its translation."""
+
+    source: str
+    target: str
+
+
+class ParallelCorpus(NamedTuple):
+    """Pairs to train on, to choose by, and to measure on."""
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+
+class Entity(NamedTuple):
+    """The words `start` to `end - 1` name a thing of this kind."""
+
+    kind: str
+    start: int
+    end: int
+
+
+class Relation(NamedTuple):
+    """A directed relation between two entities, given as indices into the entities of the sentence."""
+
+    kind: str
+    head: int
+    tail: int
+
+
+class Annotated(NamedTuple):
+    """A sentence as words, with what is marked in it."""
+
+    words: tuple[str, ...]
+    entities: tuple[Entity, ...]
+    relations: tuple[Relation, ...]
+
+
+class Splits(NamedTuple):
+    """Annotated sentences to train on, to choose by, and to measure on."""
+
+    train: tuple[Annotated, ...]
+    validation: tuple[Annotated, ...]
+    test: tuple[Annotated, ...]
+
+
+class Answer(NamedTuple):
+    """A piece of a passage: its text, and the index of its first character in the passage."""
+
+    text: str
+    start: int
+
+
+class Question(NamedTuple):
+    """A question about the passage `context`; several answers are alternatives, none means it cannot be answered."""
+
+    id: str
+    context: str
+    question: str
+    answers: tuple[Answer, ...]
+
+
+def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]:
+    """Pair line by line; `ValueError` unless there are as many targets as sources."""
+    require(len(targets) == len(sources), "targets", f"must be as many as the {len(sources)} sources", len(targets))
+    return tuple(map(Pair, sources, targets))
+
+
+def check_annotated(example: Annotated) -> None:
+    """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
+    words = len(example.words)
+    for entity in example.entities:
+        inside = 0 <= entity.start < entity.end <= words
+        require(inside, "entities", f"must be spans of at least one of the {words} words", entity)
+    ordered = sorted(example.entities, key=lambda entity: entity.start)
+    for left, right in pairwise(ordered):
+        require(left.end <= right.start, "entities", "must not overlap", (left, right))
+    count = len(example.entities)
+    for relation in example.relations:
+        known = 0 <= relation.head < count and 0 <= relation.tail < count and relation.head != relation.tail
+        require(known, "relations", f"must join two different entities of {count}", relation)
+    require(len(set(example.relations)) == len(example.relations), "relations", "must be distinct", example.relations)
+
+
+def check_question(example: Question) -> None:
+    """`ValueError` unless every answer is a piece of the passage and stands where it says."""
+    for answer in example.answers:
+        end = answer.start + len(answer.text)
+        found = example.context[answer.start : end] if answer.start >= 0 else None
+        rule = f"must be the passage's text at its start (question {example.id}, found there: {found!r})"
+        require(found == answer.text != "", "answers", rule, answer)

@@ -1,0 +1,1 @@
+"""What a Transformer is used for: translation, extraction, question answering, and how each is scored."""
