@@ -34,7 +34,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
-    "tasks": ("metrics",),
+    "tasks": ("metrics", "tagging"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
