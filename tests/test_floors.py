@@ -28,13 +28,13 @@ ORDER: dict[str, tuple[str, ...]] = {
     "text": ("bpe", "tokenizer"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
-    "data": ("corpora", "examples", "download", "datasets", "toy", "packing", "batching", "ngram"),
+    "data": ("corpora", "examples", "download", "datasets", "toy", "toy_questions", "packing", "batching", "ngram"),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
-    "tasks": ("metrics", "tagging"),
+    "tasks": ("metrics", "tagging", "retrieval", "question_answering"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
