@@ -1,0 +1,164 @@
+"""How each task is scored: BLEU and chrF, strict F1, exact match and token F1.
+
+A metric is only worth quoting if everybody computes it alike. BLEU (Papineni et al. 2002) and chrF (Popović 2015) are
+therefore sacrebleu's (Post 2018), with the signature that says how they were computed; entities count as in CoNLL-2003,
+and answers as in SQuAD 2.0 (Rajpurkar et al. 2018) and CMRC 2018 (Cui et al. 2019). Left out: confidence intervals,
+several references for one translation, anything that needs a trained model.
+"""
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence, Sized
+from difflib import SequenceMatcher
+from typing import Any, Literal, NamedTuple, get_args
+
+from transformer_lib.config import require
+
+Tokenize = Literal["13a", "intl", "zh", "char", "none"]
+Language = Literal["en", "zh"]
+
+
+class Score(NamedTuple):
+    """A corpus score from 0 to 100, and sacrebleu's signature of how it was computed."""
+
+    value: float
+    signature: str
+
+
+class F1(NamedTuple):
+    """Precision, recall and their harmonic mean, each from 0 to 1, with the counts that they come from.
+
+    What has no denominator is 0, so that nothing predicted, or nothing to find, is never a success.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    true_positives: int
+    predicted: int
+    gold: int
+
+
+def bleu(
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: Tokenize = "13a"
+) -> Score:
+    """Corpus BLEU against one reference each; `"13a"` is for languages with spaces, `"zh"` cuts out Chinese characters.
+
+    `ValueError` for unequal counts or an empty corpus.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    _check_counts("hypotheses", hypotheses, references)
+    require(tokenize in get_args(Tokenize), "tokenize", f"must be one of {get_args(Tokenize)}", tokenize)
+    # `force` only silences a warning about text that looks tokenised; it is not part of the score.
+    return _corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), hypotheses, references)
+
+
+def chrf(
+    hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, word_order: int = 0
+) -> Score:
+    """Corpus chrF: F2 of character n-grams up to 6, without spaces; `word_order=2` is chrF++. Errors as for `bleu`."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    _check_counts("hypotheses", hypotheses, references)
+    return _corpus_score(CHRF(lowercase=lowercase, word_order=word_order), hypotheses, references)
+
+
+def strict_f1(predicted: Sequence[Collection[Any]], gold: Sequence[Collection[Any]]) -> F1:
+    """Micro F1 over all sentences: a prediction is right if its sentence's gold holds an item equal to it.
+
+    An item says everything that must be right: `Entity(kind, start, end)`, or for a relation its kind and both
+    entities. One that is given twice for a sentence counts once. `ValueError` for unequal counts.
+    """
+    _check_counts("predicted", predicted, gold)
+    pairs = [(set(found), set(wanted)) for found, wanted in zip(predicted, gold, strict=True)]
+    right = sum(len(found & wanted) for found, wanted in pairs)
+    return _f1(right, sum(len(found) for found, _ in pairs), sum(len(wanted) for _, wanted in pairs))
+
+
+def f1_by_kind(
+    predicted: Sequence[Collection[tuple[Any, ...]]], gold: Sequence[Collection[tuple[Any, ...]]]
+) -> dict[str, F1]:
+    """`strict_f1` for each kind that is predicted or gold anywhere; an item is a tuple that starts with its kind."""
+    _check_counts("predicted", predicted, gold)
+
+    def only(kind: str, rows: Sequence[Collection[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
+        return [[item for item in row if item[0] == kind] for row in rows]
+
+    kinds = sorted({item[0] for row in (*predicted, *gold) for item in row})
+    return {kind: strict_f1(only(kind, predicted), only(kind, gold)) for kind in kinds}
+
+
+def macro_f1(by_kind: Mapping[str, F1]) -> float:
+    """The plain mean of the F1 of each kind, so that a rare kind weighs as much as a common one; 0 without kinds."""
+    return sum(score.f1 for score in by_kind.values()) / max(len(by_kind), 1)
+
+
+def exact_match(predicted: str, answers: Sequence[str], *, language: Language = "en") -> float:
+    """1 if the prediction has the tokens of one of the answers, else 0.
+
+    Case, punctuation, spacing and, in English, articles make no difference. No answers mean that the question cannot
+    be answered, and then only a prediction of nothing, `""`, is right.
+    """
+    return float(_tokens(predicted, language) in _references(answers, language))
+
+
+def token_f1(predicted: str, answers: Sequence[str], *, language: Language = "en") -> float:
+    """The F1 of the prediction's tokens, 0 to 1, against the answer that suits it best.
+
+    Shared tokens of English are counted in any order, as in SQuAD; those of Chinese, which are mostly single
+    characters, as the longest run that both have, as in CMRC 2018. Without tokens on one side it is the exact match.
+    """
+    found = _tokens(predicted, language)
+
+    def against(wanted: list[str]) -> float:
+        if not found or not wanted:
+            return float(found == wanted)
+        if language == "en":
+            shared = (Counter(found) & Counter(wanted)).total()
+        else:
+            shared = SequenceMatcher(None, found, wanted, autojunk=False).find_longest_match().size
+        return _f1(shared, len(found), len(wanted)).f1
+
+    return max(against(wanted) for wanted in _references(answers, language))
+
+
+def _f1(right: int, predicted: int, gold: int) -> F1:
+    total = predicted + gold
+    return F1(
+        precision=right / predicted if predicted else 0.0,
+        recall=right / gold if gold else 0.0,
+        f1=2 * right / total if total else 0.0,
+        true_positives=right,
+        predicted=predicted,
+        gold=gold,
+    )
+
+
+def _corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    score = metric.corpus_score(list(hypotheses), [list(references)]).score
+    return Score(float(score), str(metric.get_signature()))
+
+
+def _check_counts(field: str, found: Sized, wanted: Sized) -> None:
+    require(not isinstance(found, str), field, "must be a list of texts, not one text", found)
+    require(len(found) == len(wanted), field, f"must be {len(wanted)}, one for each to compare with", len(found))
+    require(len(found) > 0, field, "must not be empty", 0)
+
+
+def _references(answers: Sequence[str], language: Language) -> list[list[str]]:
+    require(not isinstance(answers, str), "answers", "must be a list of texts, not one text", answers)
+    # As in SQuAD 2.0, an answer of which normalisation leaves nothing is no answer.
+    return [tokens for tokens in (_tokens(answer, language) for answer in answers) if tokens] or [[]]
+
+
+def _tokens(text: str, language: Language) -> list[str]:
+    require(language in get_args(Language), "language", f"must be one of {get_args(Language)}", language)
+    text = text.lower()
+    if language == "zh":  # one token for a Chinese character, one for a run of other letters and digits
+        text = "".join(character for character in text if unicodedata.category(character)[0] not in "PS")
+        return re.findall(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+", text)
+    text = "".join(character for character in text if character not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
