@@ -28,7 +28,10 @@ ORDER: dict[str, tuple[str, ...]] = {
     "text": ("bpe", "tokenizer"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
-    "data": ("corpora", "examples", "download", "datasets", "toy", "toy_questions", "packing", "batching", "ngram"),
+    "data": (
+        *("corpora", "examples", "download", "datasets"),
+        *("toy", "toy_extraction", "toy_questions", "packing", "batching", "ngram"),
+    ),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
