@@ -37,7 +37,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
-    "tasks": ("metrics", "tagging", "retrieval", "question_answering"),
+    "tasks": ("metrics", "saved", "translation", "tagging", "retrieval", "question_answering", "recipe"),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

@@ -1,0 +1,240 @@
+"""Translation: sentence pairs to batches, the loss, and a translator that writes, scores itself and can be saved.
+
+Both languages share one byte-level BPE, so every script can be read. A sentence is cut with a space in front, so that a
+word has the same tokens wherever it stands; line ends and other runs of white space count as one space. The encoder
+reads the sentence and `</s>`; the decoder starts from `<s>` and writes up to `</s>`.
+Left out: splitting a text into sentences, and several references.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from transformer_lib.config import Seq2SeqConfig, require, require_flags, require_positive
+from transformer_lib.data.batching import BucketedBatches, pad
+from transformer_lib.data.examples import Pair
+from transformer_lib.generation.beam import beam_search
+from transformer_lib.generation.conditioned import Conditioned
+from transformer_lib.models.seq2seq import Seq2Seq
+from transformer_lib.tasks.metrics import Tokenize, bleu, chrf
+from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training.chunked import chunked_token_loss
+from transformer_lib.training.loss import LossSum
+
+TASK = "translation"
+PAD, START, END = "<pad>", "<s>", "</s>"
+IGNORE = -100
+LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to the same multiple
+
+
+# From text to batches -------------------------------------------------------------------------------------------------
+
+
+def clean(text: str, *, lowercase: bool = False) -> str:
+    """One line with a space in front of each word, or nothing if there is no word."""
+    require(isinstance(text, str), "text", "must be a string", text)
+    line = "".join(f" {word}" for word in text.split())
+    return line.lower() if lowercase else line
+
+
+def train_tokenizer(pairs: Sequence[Pair], vocab_size: int, *, lowercase: bool = False) -> Tokenizer:
+    """One BPE for both languages, with the special tokens that translation needs."""
+    texts = [clean(text, lowercase=lowercase) for pair in pairs for text in pair]
+    return Tokenizer.train(texts, vocab_size, (PAD, START, END))
+
+
+class PairIds(NamedTuple):
+    """A pair as token ids: the source with `</s>`, and the target between `<s>` and `</s>`."""
+
+    source: list[int]
+    target: list[int]
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], *, lowercase: bool = False) -> list[PairIds]:
+    """The ids of each pair; a sentence without words is a `ValueError` that gives its number."""
+    texts = [clean(text, lowercase=lowercase) for pair in pairs for text in pair]
+    for index, text in enumerate(texts):
+        require(bool(text), f"pairs[{index // 2}]", "must have words on both sides", pairs[index // 2])
+    start, end = tokenizer.special_tokens[START], tokenizer.special_tokens[END]
+    ids = tokenizer.encode_batch(texts)
+    return [PairIds([*s, end], [start, *t, end]) for s, t in zip(ids[::2], ids[1::2], strict=True)]
+
+
+class Batch(NamedTuple):
+    """Pairs padded on the right; `labels` is what each position of `target` should predict, or IGNORE."""
+
+    source: Int[Tensor, "batch source"]
+    source_valid: Bool[Tensor, "batch source"]
+    target: Int[Tensor, "batch target"]
+    labels: Int[Tensor, "batch target"]
+
+
+def make_batch(pairs: Sequence[PairIds]) -> Batch:
+    """The pairs as one batch. What fills the rows up is never looked at, so it may be any id."""
+    source = pad([pair.source for pair in pairs], 0)
+    target = pad([pair.target[:-1] for pair in pairs], 0)
+    labels = pad([pair.target[1:] for pair in pairs], IGNORE)
+    return Batch(*source, target.tokens, labels.tokens)
+
+
+def pair_batches(
+    pairs: Sequence[PairIds], *, token_budget: int, seed: int, epochs: int | None = None
+) -> BucketedBatches[Batch]:
+    """Shuffled batches of pairs of like length; source and target with their padding keep to the budget together."""
+    lengths = [(len(pair.source), len(pair.target) - 1) for pair in pairs]
+    collate = lambda rows: make_batch([pairs[i] for i in rows])  # noqa: E731
+    return BucketedBatches(lengths, collate, token_budget=token_budget, seed=seed, epochs=epochs)
+
+
+def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> LossSum:
+    """The loss of the target's tokens given the source, through the chunked head; `smoothing` in training mode only.
+
+    So the loss on held-out pairs is the model's own, in nats per token.
+    """
+    assert isinstance(model, Seq2Seq)
+    weight = model.head.weight
+    source, valid, target, labels = (part.to(weight.device) for part in batch)
+    # No mask for the target's padding: it stands on the right, where no real token looks.
+    hidden = model.hidden(target, model.encode(source, valid))
+    return chunked_token_loss(hidden, weight, labels, ignore=IGNORE, smoothing=smoothing if model.training else 0.0)
+
+
+# From a model to translations -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Translator:
+    """A trained model with its tokeniser: call it with sentences. `lowercase` is for a model of lower-cased text."""
+
+    model: Seq2Seq
+    tokenizer: Tokenizer
+    lowercase: bool = False
+
+    def __post_init__(self) -> None:
+        require_flags(lowercase=self.lowercase)
+        missing = [name for name in (PAD, START, END) if name not in self.tokenizer.special_tokens]
+        require(not missing, "tokenizer", "must have the special tokens of translation; missing are", missing)
+        config, size = self.model.config, self.tokenizer.vocab_size
+        for side in ("encoder", "decoder"):
+            own = getattr(config, side).vocab_size
+            require(own == size, "tokenizer", f"must have the {own} tokens of the model's {side}", size)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Translator":
+        """The translator that `save` wrote; `ValueError` for anything else."""
+        about = read_about(folder, task=TASK, own_fields=["lowercase"])
+        config = load_config(folder)
+        require(isinstance(config, Seq2SeqConfig), "config", "must be a Seq2SeqConfig", type(config).__name__)
+        model = load_model(folder, lambda: Seq2Seq(config), device=device)
+        return cls(model, load_tokenizer(folder), about["lowercase"])
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        evaluation: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Write the new folder `folder` (see `saved.py`)."""
+        about = {"lowercase": self.lowercase, "evaluation": evaluation or {}, "record": record or {}}
+        save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
+
+    def __call__(
+        self, texts: Sequence[str], *, beams: int = 5, length_penalty: float = 1.0, batch: int = 64
+    ) -> list[str]:
+        """The translation of each sentence: the best that beam search finds, or the greedy one with `beams=1`.
+
+        A sentence without words gives "". Raises `ValueError` for one of more tokens than `max_length` of the encoder's
+        config. A translation ends at twice its source's length and a little: who has not stopped by then is repeating.
+        """
+        require(not isinstance(texts, str), "texts", "must be a list of sentences, not one string", texts)
+        require_positive(beams=beams, batch=batch)
+        sources = self._read(texts)
+        written = [""] * len(sources)
+        for limit, rows in _groups(list(map(len, sources)), batch):
+            for row, ids in zip(
+                rows, self._write([sources[i] for i in rows], limit, beams, length_penalty), strict=True
+            ):
+                written[row] = self._spell(ids)
+        return written
+
+    def evaluate(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        beams: int = 5,
+        length_penalty: float = 1.0,
+        lowercase: bool = False,
+        tokenize: Tokenize = "13a",
+    ) -> dict[str, Any]:
+        """Corpus BLEU and chrF of the translations, from 0 to 100, with sacrebleu's signatures."""
+        written = self([pair.source for pair in pairs], beams=beams, length_penalty=length_penalty)
+        references = [pair.target for pair in pairs]
+        scores = {
+            "bleu": bleu(written, references, lowercase=lowercase, tokenize=tokenize),
+            "chrf": chrf(written, references, lowercase=lowercase),
+        }
+        return {
+            "pairs": len(pairs),
+            **{name: score.value for name, score in scores.items()},
+            **{f"{name}_signature": score.signature for name, score in scores.items()},
+        }
+
+    def batch(self, pairs: Sequence[Pair]) -> Batch:
+        """The pairs as the model reads them: `model(source, target, source_valid=...)` scores a given translation.
+
+        Within `viz.record_attention(translator.model)` this shows what each target token looks at in the source.
+        """
+        batch = make_batch(encode_pairs(self.tokenizer, pairs, lowercase=self.lowercase))
+        return Batch(*(part.to(self.model.head.weight.device) for part in batch))
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each sentence with `</s>`, or none for a sentence without words."""
+        lines = [clean(text, lowercase=self.lowercase) for text in texts]
+        longest = self.model.config.encoder.max_length
+        end = self.tokenizer.special_tokens[END]
+        sources = [[*ids, end] if ids else [] for ids in self.tokenizer.encode_batch(lines)]
+        for index, ids in enumerate(sources):
+            require(
+                len(ids) <= longest, f"texts[{index}]", f"must have at most {longest} tokens with its end", len(ids)
+            )
+        return sources
+
+    def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> list[list[int]]:
+        device = self.model.head.weight.device
+        source = pad(sources, 0)
+        reader = Conditioned(self.model, source.tokens.to(device), source.valid.to(device))
+        start = torch.full((len(sources), 1), self.tokenizer.special_tokens[START], device=device)
+        found = beam_search(
+            reader,
+            start,
+            beams=beams,
+            max_new_tokens=min(limit, self.model.context or limit),
+            stop_ids=[self.tokenizer.special_tokens[END]],
+            length_penalty=length_penalty,
+        )
+        return found.best()
+
+    def _spell(self, ids: list[int]) -> str:
+        special = self.tokenizer.special_tokens.values()
+        return self.tokenizer.decode([i for i in ids if i not in special]).strip()
+
+
+def _groups(lengths: list[int], batch: int) -> Iterator[tuple[int, list[int]]]:
+    """The most tokens to write, and the numbers of up to `batch` sentences that are decoded together.
+
+    The most depends on a sentence's own length alone: whom it shares a batch with must change nothing.
+    """
+    order = sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__)
+    for steps, group in groupby(order, key=lambda i: -(-lengths[i] // LENGTH_STEP)):
+        rows = list(group)
+        for start in range(0, len(rows), batch):
+            yield 2 * steps * LENGTH_STEP + LENGTH_STEP, rows[start : start + batch]
