@@ -110,7 +110,11 @@ def load_weights_into(folder: str | Path, model: nn.Module) -> None:
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokeniser of the model in `folder`."""
     read_about(folder)
-    return Tokenizer.load(Path(folder) / TOKENIZER)
+    file = Path(folder) / TOKENIZER
+    try:
+        return Tokenizer.load(file)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be a tokenizer.json in UTF-8: {error}") from error
 
 
 def _read_weights(folder: str | Path, model: nn.Module) -> Named:
