@@ -1,14 +1,15 @@
 """Files from the network: fetched once, checked against their sha256, kept in a cache.
 
 A file is looked for in three places: the folder that `$TRANSFORMER_DATA` names, which is the reader's own and only ever
-read; the user's cache; and its pinned address. What arrives is written beside its place as `*.partial`, and gets its
-name only when every byte is there, hashed and on the disk. A broken transfer leaves its part behind, and the next try
-asks for the rest. No `If-Range` is needed for that: were the part of another file, the sha256 of the whole would tell,
-and the file is fetched again from its first byte.
+read; the user's cache; and its pinned address. What arrives is gathered beside its place as `*.partial`. Once all of it
+is there, the bytes that have the right sha256 are written out, flushed to the disk, and given their name. A broken
+transfer leaves its part behind, and the next try asks for the rest. No `If-Range` is needed for that: were the part of
+another file, the sha256 of the whole would tell, and the file is fetched again from its first byte.
 
 Of two processes that want the same file, one downloads while the other waits. The lock is the operating system's, which
-releases it even if its holder is killed; a lock file created exclusively would stay, and unique names for the parts
-would lose the resuming. Nothing but double work hangs on it: where locks do not hold, the sha256 still does.
+releases it even if its holder is killed; a lock file created exclusively would stay, and a part with a name of its own
+for each process would not be resumed. Where locks do not hold, as on some network file systems, two processes can spoil
+their common part, but not the file: it is written from memory, under a name of its own, after the check.
 
 This is the one module of the library, `book` apart, that reads the environment, and it does so in `places` alone. Left
 out: mirrors, archives, passwords, and a bound on a server that keeps sending, but slowly.
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -125,15 +127,16 @@ def _download(
         for attempt in range(attempts):
             time.sleep(pause * (2**attempt - 1))
             try:
-                _complete(partial, file, timeout, bar)
-                os.replace(partial, target)
+                content = _complete(partial, file, timeout, bar)
+                _write(target, content)
+                partial.unlink(missing_ok=True)
                 return
             except _Failed as failure:
                 reason = str(failure)
                 if not failure.again:
                     break
-    if partial.stat().st_size == 0:
-        partial.unlink()
+    if partial.exists() and partial.stat().st_size == 0:
+        partial.unlink(missing_ok=True)
     raise FileNotFoundError(
         f"{file.name} is not on this machine, and downloading it from {file.url} failed: {reason}. Without network, "
         f"get the file elsewhere (sha256 {file.sha256}, {file.size} bytes) and save it as {target}, or as {file.name} "
@@ -141,23 +144,24 @@ def _download(
     )
 
 
-def _complete(partial: Path, file: RemoteFile, timeout: float, bar: Any) -> None:
-    """Make the part whole, or raise `_Failed` and leave of it what a next attempt can build on."""
-    with partial.open("ab") as stream:
+def _complete(partial: Path, file: RemoteFile, timeout: float, bar: Any) -> bytes:
+    """The whole content; or raise `_Failed`, and leave a part that a next attempt can build on."""
+    with partial.open("a+b") as stream:
         start = stream.seek(0, os.SEEK_END)
         if start < file.size:
             start = _receive(file, stream, timeout, bar)
         have = stream.tell()
         if have < file.size:
             raise _Failed(f"the connection ended after {have} of {file.size} bytes", again=True)
-        stream.flush()
-        found = _sha256(partial)
+        stream.seek(0)
+        content = stream.read()
+        found = hashlib.sha256(content).hexdigest()
         if found != file.sha256:
             _clear(stream)
             what = f"more than {file.size} bytes" if have > file.size else f"other content, with sha256 {found}"
             # Only if a part from an earlier attempt may be to blame is there any hope in asking once more.
             raise _Failed(f"the server sent {what}", again=start > 0)
-        os.fsync(stream.fileno())
+        return content
 
 
 def _receive(file: RemoteFile, stream: BinaryIO, timeout: float, bar: Any) -> int:
@@ -198,12 +202,19 @@ def _first_byte(status: int, headers: Message) -> int:
 class _Redirects(HTTPRedirectHandler):
     """Follows a redirection, at most ten of them, but never from a secured connection to an open one."""
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> Request | None:
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
         if not newurl.startswith(("https://",) if req.type == "https" else ("https://", "http://")):
             raise _Failed(f"it redirects to {newurl}, which is less secure", again=False)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Put a file under its name, whole or not at all."""
+    with NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", suffix=".new", delete=False) as new:
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+    os.replace(new.name, target)
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
