@@ -30,14 +30,26 @@ ORDER: dict[str, tuple[str, ...]] = {
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_extraction", "toy_questions", "packing", "batching", "ngram"),
+        *("toy", "toy_lexicon", "toy_grammar", "toy_translation"),
+        *("toy_extraction", "toy_questions", "packing", "batching", "ngram"),
     ),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
-    "tasks": ("metrics", "saved", "translation", "tagging", "retrieval", "question_answering", "recipe"),
+    "tasks": (
+        "metrics",
+        "saved",
+        "translation",
+        "tagging",
+        "mentions",
+        "extraction_model",
+        "extraction",
+        "retrieval",
+        "question_answering",
+        "recipe",
+    ),
     "viz": ("record", "plot"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
