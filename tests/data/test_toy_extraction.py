@@ -32,9 +32,13 @@ def skeleton(example: Annotated) -> tuple[str, ...]:
 
 
 def test_the_first_sentences_never_change() -> None:
-    texts = [" ".join(example.words) for example in SPLITS.train[:4]]
-    assert texts[0] == "Pereira was taught by Hugo Austin ."
-    assert texts[3] == "Lena Florence was an editor at Helix Labs and Ionic Press and met Ines ."
+    texts = [" ".join(example.words) for example in SPLITS.train[:10]]
+    short = [text for text in texts if len(text) < 80]
+    assert short == [
+        "Jono Holter , who has not written Letters from Madisence , had finished Oskis .",
+        "Tanov wrote Letters from Madison , which was written by Victora and Lena .",
+        "Port Arford is home to Ino Tansen .",
+    ]
     assert splits() == SPLITS
     assert splits(1).train[0] != SPLITS.train[0]
 
@@ -79,10 +83,12 @@ def test_what_stands_between_two_names_is_what_is_marked(text: str, kind: str | 
 
 def test_a_relation_can_reach_over_a_clause_and_a_list() -> None:
     by_text = {" ".join(example.words): example for example in SPLITS.train}
-    text = "Jonas Novak , who has a house in Ilmen , was taught by Dmitri Lindgren ."
-    assert by_text[text].relations == (("lives_in", 0, 1), ("taught", 2, 0))
-    text = "Lena Florence was an editor at Helix Labs and Ionic Press and met Ines ."
-    assert by_text[text].relations == (("works_for", 0, 1), ("works_for", 0, 2))
+    text = "Jono Holter , who has not written Letters from Madisence , had finished Oskis ."
+    assert by_text[text].relations == (("wrote", 0, 2),)
+    text = "Winter Congress , which opened in Dunham , was held in Linca ."
+    assert by_text[text].relations == (("held_in", 0, 1), ("held_in", 0, 2))
+    text = "Bank of Carmence was bought by Deltek Press and employs Victorin ."
+    assert by_text[text].relations == (("acquired", 1, 0), ("works_for", 2, 0))
 
 
 def test_no_wording_and_no_skeleton_is_shared_by_two_splits() -> None:

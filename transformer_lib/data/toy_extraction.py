@@ -2,7 +2,7 @@
 
 A sentence is made of clauses, which may carry relative clauses and lists:
 
-    Ada Novak , who was taught by Boris Holt , wrote The Red Garden and Emma .
+    Ada Novak , who was taught by Boris Holter , wrote The Red Garden and Flora .
 
 Four things keep shortcuts from working. A name may be of several kinds (Florence is a person, a town or a book), and
 it may be part of a longer one (the Florence Marathon). Two relations join things of one kind, so that only the wording
@@ -103,17 +103,16 @@ UNRELATED["new word"] = UNRELATED["recombined"]
 OPENERS = ("Last year", "In the end", "By now", "Critics say that", "Everybody knows that")
 CONNECTORS = (", and", ", but", ", while", "; meanwhile ,")
 
-# --- Names, as words to put together; after the bar those that are held out.
+# --- Names: beginnings, after the bar those that are held out, and endings; or whole words. The parts of a name say
+# something of its kind, as they do in life, except for names of many kinds.
 
-FIRST = "Ada Boris Clara Dmitri Elena Farid Grace Hugo Ines Jonas Karim Lena Mario Nadia | Quentin Rosa Stefan Tamara"
-LAST = (
-    "Novak Lindgren Okafor Marsh Pereira Tanaka Holt Ivanov Keller Moreau Silva Brandt | Vargas Whitlock Zeman Ortega"
-)
-TOWN = "Arden Belmont Corvo Dunmore Elmira Fairhaven Glenford Harwick Ilmen Karsk | Lorne Merrow Norbury Ostrava"
-FIRM = "Apex Borealis Cobalt Delphi Everest Fulcrum Granite Helix Ionic Juniper | Krypton Lumen Meridian Nimbus"
-MANY = "Florence Jordan Austin Victoria Madison Lincoln Carmen Orion Mercury Sterling | Chelsea Regina Phoenix Atlas"
-ADJECTIVE = "Silent Red Broken Golden Distant Empty | Frozen Hidden"
-NOUN = "River Garden Winter Mirror Harbour Letter | Lantern Orchard"
+FIRST = ("Ad Bor Clar Dim El Far Gret Hug In Jon Kar Len Mar Nad Osk Pri | Quen Ros Stef Tam", "a o is ine")
+LAST = ("Nov Lind Okaf March Per Tan Holt Ivan Kell Mor Silv Brand | Varg Whit Zem Ort", "ak er sen ov ez")
+TOWN = ("Ar Bel Cor Dun El Fair Glen Har Il Kars | Lor Mer Nor Pen", "ford wick more bury ham")
+FIRM = ("Ap Bor Cob Del Ever Ful Gran Hel Ion Jun | Kryp Lum Mer Nim", "ex ia on ix tek")
+MANY = ("Flor Jord Aust Victor Madis Linc Carm Ori Merc Sterl | Chels Reg Phoen Atl", "ence in ia on a")
+ADJECTIVE = ("Silent Red Broken Golden Distant Empty Second Late | Frozen Hidden", "")
+NOUN = ("River Garden Winter Mirror Harbour Letter Island Road | Lantern Orchard", "")
 PATTERNS = {
     "person": "first; first last; first last; last; many; first many",
     "organisation": "firm; firm Labs; firm Press; last Motors; many Group; University of town; Bank of many; many",
@@ -244,7 +243,11 @@ class _Writer:
         """Every part of a name is held out, or none."""
         pattern = self.pick(PATTERNS[kind].split("; ")).split()
         side = ("known", "held out").index(self.names)
-        return tuple(self.pick(PARTS[part].split(" | ")[side].split()) if part in PARTS else part for part in pattern)
+        return tuple(self.part(*PARTS[part], side) if part in PARTS else part for part in pattern)
+
+    def part(self, beginnings: str, endings: str, side: int) -> str:
+        beginning: str = self.pick(beginnings.split(" | ")[side].split())
+        return beginning + self.pick(endings.split() or [""])
 
     def phrase(self, subject: str | None = None) -> Wording:
         """One that fits the subject: three in ten say no relation, and otherwise every relation is as likely."""

@@ -1,0 +1,217 @@
+"""Reading a sentence: which words name what, and how these things stand to each other.
+
+A word is cut into the pieces of a byte-level tokeniser, so no script is unknown; its first piece carries its tag. What
+a person is given here is `EntityRelationExtractor`: a trained model with its tokeniser. The network and its loss are in
+`extraction_model.py`, the tags in `tagging.py`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transformer_lib.config import require, require_positive
+from transformer_lib.data.batching import BucketedBatches
+from transformer_lib.data.examples import Annotated, Entity, Relation
+from transformer_lib.tasks.extraction_model import (
+    Batch,
+    ExtractionModel,
+    collate,
+    collate_sentences,
+    collate_spans,
+    extraction_config,
+)
+from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
+from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
+from transformer_lib.tasks.tagging import allowed_steps, best_tags, decode
+from transformer_lib.text.tokenizer import Tokenizer
+
+TASK = "extraction"
+MOST_PIECES = 16  # of a word; an address of a thousand characters is as good as its beginning
+WORD = re.compile(r"\w+(?:[-'\u2019.]\w+)*|[^\w\s]")
+
+Pieces = list[list[int]]
+Change = Callable[[Annotated], Annotated]
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Runs of letters and digits, also around a hyphen, an apostrophe or a point; any other sign is a word."""
+    return tuple(WORD.findall(text))
+
+
+def train_tokenizer(examples: Sequence[Annotated], vocab_size: int) -> Tokenizer:
+    """Pieces learned from the words of the examples, each with a space before it."""
+    return Tokenizer.train([" " + " ".join(example.words) for example in examples], vocab_size)
+
+
+def cut_words(words: Sequence[str], tokenizer: Tokenizer) -> Pieces:
+    """The pieces of each word, at least one and at most `MOST_PIECES`; `ValueError` for an empty word."""
+    for place, word in enumerate(words):
+        require(isinstance(word, str) and word != "", f"words[{place}]", "must be a string that is not empty", word)
+    return [ids[:MOST_PIECES] for ids in tokenizer.encode_batch(" " + word for word in words)]
+
+
+def extraction_batches(
+    examples: Sequence[Annotated],
+    extractor: "EntityRelationExtractor",
+    *,
+    token_budget: int,
+    seed: int,
+    change: Change = lambda example: example,
+) -> BucketedBatches[Batch]:
+    """Endless shuffled batches of at most `token_budget` pieces; `change` may vary an example each time it comes up.
+
+    What `change` draws at random must come from torch's global generator, which a checkpoint keeps. A sentence without
+    words, or of more pieces than the encoder is meant for, is a `ValueError`: nothing is cut off silently.
+    """
+    tokenizer, config = extractor.tokenizer, extractor.model.config
+    cut = [cut_words(example.words, tokenizer) for example in examples]
+    lengths = [sum(map(len, pieces)) for pieces in cut]
+    most = config.encoder.max_length
+    for index, length in enumerate(lengths):
+        require(1 <= length <= most, f"examples[{index}]", f"must have 1 to {most} pieces", length)
+
+    def batch(rows: list[int]) -> Batch:
+        changed = [change(examples[row]) for row in rows]
+        again = [
+            cut[row] if example is examples[row] else cut_words(example.words, tokenizer)
+            for row, example in zip(rows, changed, strict=True)
+        ]
+        return collate(changed, again, config)
+
+    return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed)
+
+
+class EntityRelationExtractor:
+    """A trained model and its tokeniser, to be called with sentences; on the model's device, and without dropout."""
+
+    def __init__(self, model: ExtractionModel, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        size = model.config.encoder.vocab_size
+        require(tokenizer.vocab_size <= size, "tokenizer", f"must have at most {size} pieces", tokenizer.vocab_size)
+        self._steps = allowed_steps(model.config.tags)
+
+    def __call__(
+        self, sentences: Sequence[str | Sequence[str]], *, constrained: bool = True, rows: int = 32
+    ) -> list[Annotated]:
+        """Each sentence, a text or its words, with the entities found in it and the relations between them.
+
+        `constrained` takes the best allowed sequence of tags; without it each word's best tag, with contradictions
+        repaired as `decode` says. A sentence without words has nothing in it. One with more pieces than the encoder
+        is meant for is read in parts, each as long as possible: no relation reaches from one part into another.
+        `rows` parts are read at a time; that changes the time it takes and nothing else.
+        """
+        require(not isinstance(sentences, str), "sentences", "must be a list of them, not one text", sentences)
+        require_positive(rows=rows)
+        words = [split_words(s) if isinstance(s, str) else tuple(s) for s in sentences]
+        parts = [part for row, each in enumerate(words) for part in self._parts(row, each)]
+        found: dict[tuple[int, int], Annotated] = {}
+        by_length = sorted(parts, key=lambda part: sum(map(len, part[2])))
+        for start in range(0, len(parts), rows):
+            group = by_length[start : start + rows]
+            for (row, place, _), each in zip(group, self._read([p for *_, p in group], constrained), strict=True):
+                found[row, place] = each
+        results = [Annotated(each, (), ()) for each in words]
+        for row, place in sorted(found):
+            results[row] = _append(results[row], found[row, place], place)
+        return results
+
+    def _parts(self, row: int, words: Sequence[str]) -> list[tuple[int, int, Pieces]]:
+        """(row, number of the first word, pieces) of each part that is short enough."""
+        most, parts = self.model.config.encoder.max_length, []
+        length = most
+        for place, pieces in enumerate(cut_words(words, self.tokenizer)):
+            pieces = pieces[:most]
+            if length + len(pieces) > most:
+                parts.append((row, place, [pieces]))
+                length = len(pieces)
+            else:
+                parts[-1][2].append(pieces)
+                length += len(pieces)
+        return parts
+
+    @torch.inference_mode()
+    def _read(self, pieces: list[Pieces], constrained: bool) -> list[Annotated]:
+        """Entities and relations of sentences given as pieces; their words are left empty."""
+        model, config = self.model, self.model.config
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        sentences = collate_sentences(pieces)
+        words = model.read(sentences.to(device))
+        scores = model.to_tags(words).cpu()
+        tags = best_tags(scores, sentences.real, self._steps) if constrained else scores.argmax(-1)
+        names = [[config.tags[tag] for tag in row[: len(p)]] for row, p in zip(tags.tolist(), pieces, strict=True)]
+        entities = [decode(row) for row in names]
+        spans = collate_spans([[(e.start, e.end, config.kinds.index(e.kind)) for e in row] for row in entities])
+        pairs = model.to_relations(words, spans.to(device)).argmax(-1).tolist()
+        model.train(was_training)
+        return [
+            Annotated((), found, self._relations(pair, len(found))) for found, pair in zip(entities, pairs, strict=True)
+        ]
+
+    def _relations(self, pairs: list[list[int]], count: int) -> tuple[Relation, ...]:
+        kinds = self.model.config.relations
+        return tuple(
+            Relation(kinds[pairs[i][j] - 1], i, j) for i in range(count) for j in range(count) if i != j and pairs[i][j]
+        )
+
+    def evaluate(self, examples: Sequence[Annotated], *, constrained: bool = True, rows: int = 32) -> dict[str, Any]:
+        """Strict scores of entities and of relations, as `scores` gives them."""
+        found = self([example.words for example in examples], constrained=constrained, rows=rows)
+        return scores(found, examples)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        evaluation: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Write the model to a new folder, with how it was evaluated and what it scored (see `saved.py`)."""
+        about = {"evaluation": evaluation or {}, "record": record or {}}
+        save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "EntityRelationExtractor":
+        """Read what `save` wrote; `ValueError` for anything else."""
+        about = read_about(folder, task=TASK, own_fields=())
+        config = extraction_config(json.dumps(about["config"]))
+        return cls(load_model(folder, lambda: ExtractionModel(config), device=device), load_tokenizer(folder))
+
+
+def named_relations(example: Annotated) -> list[tuple[str, Entity, Entity]]:
+    """(kind, head, tail) of each relation: what must all be right for it to count in a strict score."""
+    return [(kind, example.entities[head], example.entities[tail]) for kind, head, tail in example.relations]
+
+
+def scores(found: Sequence[Annotated], gold: Sequence[Annotated]) -> dict[str, Any]:
+    """Micro and macro F1 and the F1 of each kind, from 0 to 1, for `entities` and for `relations`.
+
+    An entity is right if its kind and both its ends are; a relation if its kind and both its entities are.
+    """
+    wanted = {"entities": lambda example: example.entities, "relations": named_relations}
+    results = {}
+    for name, items in wanted.items():
+        theirs, ours = [items(example) for example in gold], [items(example) for example in found]
+        micro, kinds = strict_f1(ours, theirs), f1_by_kind(ours, theirs)
+        results[name] = _plain(micro) | {
+            "macro_f1": macro_f1(kinds),
+            "kinds": {kind: _plain(score) for kind, score in kinds.items()},
+        }
+    return results
+
+
+def _plain(score: F1) -> dict[str, Any]:
+    return score._asdict()
+
+
+def _append(whole: Annotated, part: Annotated, place: int) -> Annotated:
+    """What was found in the part that begins with word `place`, counted in the whole sentence."""
+    shift = len(whole.entities)
+    entities = [Entity(kind, start + place, end + place) for kind, start, end in part.entities]
+    relations = [Relation(kind, head + shift, tail + shift) for kind, head, tail in part.relations]
+    return Annotated(whole.words, (*whole.entities, *entities), (*whole.relations, *relations))
