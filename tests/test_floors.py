@@ -48,6 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "extraction",
         "retrieval",
         "question_answering",
+        "provenance",
         "recipe",
     ),
     "viz": ("record", "plot"),
