@@ -48,8 +48,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         "extraction",
         "retrieval",
         "question_answering",
+        "evaluation",
         "provenance",
         "recipe",
+        "translation_run",
     ),
     "viz": ("record", "plot"),
 }

@@ -49,6 +49,11 @@ class Run:
     resume: bool = False
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that scores and saves."""
+        return _place()[0] == 0
+
     def train(
         self,
         model: nn.Module,
@@ -129,7 +134,7 @@ def execute(
             "processes": _place()[1],
             "versions": versions(),
         }
-        if _place()[0] == 0:
+        if run.is_first:
             file = Path(path).parent / "results" / f"{name}.json"
             file.parent.mkdir(exist_ok=True)
             write_text(file, json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -6,8 +6,9 @@ reads the sentence and `</s>`; the decoder starts from `<s>` and writes up to `<
 Left out: splitting a text into sentences, and several references.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,8 +176,12 @@ class Translator:
         lowercase: bool = False,
         tokenize: Tokenize = "13a",
     ) -> dict[str, Any]:
-        """Corpus BLEU and chrF of the translations, from 0 to 100, with sacrebleu's signatures."""
-        written = self([pair.source for pair in pairs], beams=beams, length_penalty=length_penalty)
+        """Corpus BLEU and chrF of the translations, from 0 to 100, with sacrebleu's signatures.
+
+        Computed in float64: a difference in rounding between two machines must not decide between two words.
+        """
+        exact = replace(self, model=copy.deepcopy(self.model).double())
+        written = exact([pair.source for pair in pairs], beams=beams, length_penalty=length_penalty)
         references = [pair.target for pair in pairs]
         scores = {
             "bleu": bleu(written, references, lowercase=lowercase, tokenize=tokenize),

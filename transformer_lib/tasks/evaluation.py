@@ -1,0 +1,68 @@
+"""Score a saved model again, under the settings that it was scored with, and compare with its record.
+
+`about.json` names the data as here, the split, and the arguments of the task's own `evaluate`. Left out: other data.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transformer_lib.config import require
+from transformer_lib.data import datasets
+from transformer_lib.data.examples import Pair
+from transformer_lib.tasks.saved import read_about
+
+DATA = ("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh")
+
+
+def load_examples(data: str, split: str = "test") -> Sequence[Any]:
+    """The examples of a split ("train", "validation" or "test"; XQuAD has only a test)."""
+    require(data in DATA, "data", f"must be one of {DATA}", data)
+    splits = ("test",) if data.startswith("xquad") else ("train", "validation", "test")
+    require(split in splits, "split", f"must be one of {splits} for {data}", split)
+    match data.split():
+        case ["multi30k", "de-en"]:
+            return getattr(datasets.multi30k(), split)
+        case ["multi30k", _]:
+            return [Pair(pair.target, pair.source) for pair in getattr(datasets.multi30k(), split)]
+        case ["tatoeba", _]:
+            return getattr(datasets.tatoeba(), split)
+        case ["xquad", language]:
+            return datasets.xquad("en" if language == "en" else "zh")
+        case _:
+            return getattr(datasets.conll04() if data == "conll04" else datasets.wnut17(), split)
+
+
+def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """`recorded`, `found`, and whether they are the `same`: every number that was recorded, exactly."""
+    about = read_about(folder)
+    settings = dict(about["evaluation"])
+    require({"data", "split"} <= settings.keys(), "evaluation", "must name data and split", settings)
+    examples = load_examples(settings.pop("data"), settings.pop("split"))
+    try:
+        found = load_task(folder, device=device).evaluate(examples, **settings)
+    except TypeError as error:
+        raise ValueError(f"evaluation must hold arguments of the task's evaluate: {error}") from error
+    recorded = about["record"]
+    return {"recorded": recorded, "found": found, "same": bool(recorded) and recorded == found}
+
+
+def load_task(folder: str | Path, *, device: torch.device | str = "cpu") -> Any:
+    """The translator, extractor or answerer in `folder`, as its `about.json` says."""
+    match task := read_about(folder)["task"]:
+        case "translation":
+            from transformer_lib.tasks.translation import Translator
+
+            return Translator.load(folder, device=device)
+        case "extraction":
+            from transformer_lib.tasks.extraction import EntityRelationExtractor
+
+            return EntityRelationExtractor.load(folder, device=device)
+        case "question answering":
+            from transformer_lib.tasks.question_answering import QuestionAnswerer
+
+            return QuestionAnswerer.load(folder, device=device)
+        case _:
+            raise ValueError(f"task must be one that can be scored, got {task!r}")
