@@ -1,0 +1,213 @@
+"""A recipe's run: the same however many processes and interruptions, and a record that says where it comes from."""
+
+import functools
+import json
+import multiprocessing
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed
+
+from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.models import Seq2Seq
+from transformer_lib.tasks.recipe import PARTS, Run, execute, load_recipe
+from transformer_lib.tasks.translation import PairIds, pair_batches, translation_loss
+from transformer_lib.training import TrainConfig, latest, load_weights, warmup_stable_decay
+from transformer_lib.training.state import model_tensors
+
+VOCAB = 11
+SEED = 3
+STEPS = 6
+
+
+def small_model(dropout: float) -> Seq2Seq:
+    torch.manual_seed(1)
+    side = ModelConfig(
+        vocab_size=VOCAB,
+        d_model=8,
+        num_layers=1,
+        max_length=16,
+        attention=AttentionConfig(num_heads=2),
+        feedforward=Mlp(d_ff=16),
+        positions=Rope(),
+        dropout=dropout,
+    )
+    return Seq2Seq(Seq2SeqConfig(encoder=side, decoder=side)).double()
+
+
+def small_pairs() -> list[PairIds]:
+    """Of unequal length, so that the batches hold unequal numbers of tokens."""
+    generator = torch.Generator().manual_seed(2)
+    lengths = torch.randint(2, 7, (40, 2), generator=generator).tolist()
+    draw = functools.partial(torch.randint, VOCAB, generator=generator)
+    return [PairIds(draw((s,)).tolist(), draw((t + 1,)).tolist()) for s, t in lengths]
+
+
+def small_config(**changes: Any) -> TrainConfig:
+    schedule = functools.partial(warmup_stable_decay, warmup=2, decay=2, total=STEPS, peak=0.01)
+    parts = {"steps": STEPS, "learning_rate": schedule, "micro_batches": 2, "checkpoint_every": 1, "keep": 3}
+    return TrainConfig(**(parts | changes))
+
+
+def run_small(folder: Path, *, dropout: float = 0.0, resume: bool = False, **changes: Any) -> tuple[Seq2Seq, dict]:
+    run = Run(SEED, torch.device("cpu"), folder, resume)
+    model = small_model(dropout)
+    batches = pair_batches(small_pairs(), token_budget=40, seed=SEED)
+    held_out = list(pair_batches(small_pairs()[:9], token_budget=40, seed=0, epochs=1))
+    averages = changes.pop("averages", (1, 3))
+    loss = functools.partial(translation_loss, smoothing=0.1)
+    return model, run.train(model, loss, batches, small_config(**changes), held_out=held_out, averages=averages)
+
+
+def be_a_rank(rank: int, folder: Path, stops: bool) -> None:
+    torch.set_num_threads(1)
+    store = distributed.FileStore(str(folder / f"store-{stops}"), 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    if stops:  # begun in another life, and ended early
+        run_small(folder / "run", steps=4)
+    model, facts = run_small(folder / "run", resume=stops)
+    torch.save({"weights": model_tensors(model), "facts": facts}, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_two_processes_give_the_weights_of_one(stops: bool, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "transformer_lib.tasks.recipe"])
+    processes = [context.Process(target=be_a_rank, args=(rank, tmp_path, stops)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    model, facts = run_small(tmp_path / "alone")
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(found["weights"], model_tensors(model), atol=1e-10, rtol=0)
+        assert found["facts"]["held_out_loss"] == pytest.approx(facts["held_out_loss"], abs=1e-10, rel=0)
+    untrained = model_tensors(small_model(0.0))
+    assert max(float((untrained[n] - t).abs().max()) for n, t in model_tensors(model).items()) > 0.01
+
+
+def test_a_killed_run_goes_on_bit_for_bit_and_its_time_is_counted(tmp_path: Path) -> None:
+    straight, facts = run_small(tmp_path / "straight", dropout=0.2)
+    run_small(tmp_path / "killed", dropout=0.2, steps=3)
+    resumed, resumed_facts = run_small(tmp_path / "killed", dropout=0.2, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+    assert facts == resumed_facts
+    parts = json.loads((tmp_path / "killed" / "training" / PARTS).read_text())
+    assert [part["until_step"] for part in parts] == [3, 6] and all(part["seconds"] >= 0 for part in parts)
+    with pytest.raises(ValueError, match="folder must not hold an earlier run unless resume=True"):
+        run_small(tmp_path / "killed", dropout=0.2)
+
+
+def test_the_best_mean_of_the_last_checkpoints_is_kept(tmp_path: Path) -> None:
+    steady = functools.partial(warmup_stable_decay, warmup=2, decay=0, total=STEPS, peak=0.01)
+    model, facts = run_small(tmp_path, averages=(1, 2, 3), learning_rate=steady)
+    losses = facts["held_out_losses_of_averages"]
+    count = int(min(losses, key=losses.get))
+    assert facts["held_out_loss"] == losses[str(count)] and len(set(losses.values())) == 3
+    newest = sorted((tmp_path / "training").glob("step-*"))[-count:]
+    other, sums = small_model(0.0), [0] * len(list(model.parameters()))
+    for path in newest:
+        load_weights(path, other)
+        sums = [total + parameter.detach() / count for total, parameter in zip(sums, other.parameters(), strict=True)]
+    torch.testing.assert_close(list(model.parameters()), sums, atol=1e-10, rtol=0)
+    assert newest[-1] == latest(tmp_path / "training")
+
+
+def test_what_a_run_cannot_do_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"averages must be at most keep=3, got \(1, 4\)"):
+        run_small(tmp_path, averages=(1, 4))
+
+
+# The record -----------------------------------------------------------------------------------------------------------
+
+RECIPE = """
+from torch import nn
+from transformer_lib.tasks.recipe import Run
+
+NAME = "toy-{side}"
+OPTIONS = {"side": "left", "save": ""}
+
+
+def run(run: Run):
+    return {"side": run.options["side"], "resume": run.resume, "folder": run.folder.name, "first": run.is_first}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes" / "toy.py"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_the_record_says_where_the_numbers_are_from(recipe: Path) -> None:
+    record = execute(recipe, seed=7, options={"side": "right"})
+    written = json.loads((recipe.parent / "results" / "toy-right-seed7.json").read_text())
+    assert written == record
+    assert record["results"] == {"side": "right", "resume": False, "folder": "toy-right-seed7", "first": True}
+    assert record["recipe"] == "toy.py" and record["options"] == {"side": "right"} and record["seed"] == 7
+    assert record["machine"]["cores"] >= 1 and record["machine"]["processor"] and record["processes"] == 1
+    assert record["versions"]["torch"] == torch.__version__ and record["minutes"] == 0
+    assert str(recipe.parents[1]) not in json.dumps(record), "no path of this machine"
+
+
+def test_the_commit_is_that_of_the_recipe_and_changes_are_owned_up_to(recipe: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(recipe.parent), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert execute(recipe)["commit"] == "unknown"
+    git("init", "-q", "..")
+    git("add", "toy.py")
+    git("commit", "-qm", "recipe")
+    record = execute(recipe)  # the results of the run before do not count as a change
+    assert (record["commit"], record["clean"]) == (git("rev-parse", "HEAD"), True)
+    recipe.write_text(RECIPE + "\n")
+    assert execute(recipe)["clean"] is False
+
+
+def test_what_is_no_recipe_or_no_option_of_it_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"options must be among \['save', 'side'\] for toy-\{side\}, got 'speed'"):
+        execute(recipe, options={"speed": "1"})
+    with pytest.raises(FileNotFoundError, match=r"no recipe .*nowhere\.py"):
+        execute(tmp_path / "nowhere.py")
+    recipe.write_text("NAME = 'x'")
+    with pytest.raises(ValueError, match=r"must define NAME and run\(run\); missing are, got \['run'\]"):
+        execute(recipe)
+    recipe.with_suffix(".txt").write_text("NAME = 'x'")
+    with pytest.raises(ValueError, match="recipe must be a Python file"):
+        execute(recipe.with_suffix(".txt"))
+
+
+def test_the_committed_recipes_are_recipes() -> None:
+    for path in sorted((Path(__file__).parents[2] / "recipes").glob("*.py")):
+        recipe = load_recipe(path)
+        defaults = getattr(recipe, "OPTIONS", {})
+        assert recipe.NAME.format(**defaults) and recipe.__doc__, path.name
+
+
+def test_torchrun_starts_it(recipe: Path) -> None:
+    recipe.write_text(
+        RECIPE.replace(
+            "    return",
+            "    from torch import distributed\n    assert distributed.get_world_size() == 2\n    return",
+        )
+    )
+    code = f"from transformer_lib.tasks.recipe import execute; execute({str(recipe)!r})"
+    start = recipe.parent / "start.py"
+    start.write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    subprocess.run([*command, str(start)], check=True, capture_output=True, timeout=300)
+    written = json.loads((recipe.parent / "results" / "toy-left-seed0.json").read_text())
+    assert written["processes"] == 2 and written["results"]["first"] is True
