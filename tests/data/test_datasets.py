@@ -181,7 +181,7 @@ def test_no_source_is_in_two_splits(pairs):
 
 
 def test_the_split_is_a_hash_and_not_a_habit_of_this_python():
-    """By hand: `printf sentence8 | sha256sum` and so on, sorted; the first two are for testing, the next to choose by."""
+    """By hand: `printf sentence8 | sha256sum` and so on, sorted; first two to test on, then two to choose by."""
     splits = split_by_source([Pair(f"Sentence {i}.", "") for i in range(9)], validation=2, test=2)
     assert [[int(pair.source[9]) for pair in split] for split in splits] == [[1, 3, 5, 6, 7], [0, 4], [2, 8]]
 
