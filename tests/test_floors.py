@@ -31,7 +31,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data": (
         *("corpora", "examples", "download", "datasets"),
         *("toy", "toy_lexicon", "toy_grammar", "toy_translation"),
-        *("toy_extraction", "toy_questions", "packing", "batching", "ngram"),
+        *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram"),
     ),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
@@ -47,7 +47,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "extraction_model",
         "extraction",
         "retrieval",
+        "reading",
         "question_answering",
+        "language_model",
         "evaluation",
         "provenance",
         "recipe",
