@@ -3,6 +3,7 @@
 `about.json` names the data as here, the split, and the arguments of the task's own `evaluate`. Left out: other data.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> di
         found = load_task(folder, device=device).evaluate(examples, **settings)
     except TypeError as error:
         raise ValueError(f"evaluation must hold arguments of the task's evaluate: {error}") from error
-    recorded = about["record"]
+    recorded, found = about["record"], json.loads(json.dumps(found))
     return {"recorded": recorded, "found": found, "same": bool(recorded) and recorded == found}
 
 
