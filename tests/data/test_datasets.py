@@ -64,7 +64,7 @@ def test_tatoeba():
 
 @real
 def test_conll04():
-    """The counts of SpERT (Eberts and Ulges 2020), which has the same split: 288 test sentences, 422 relations."""
+    """The split of Gupta et al. (2016): 1,153 sentences, of which a fifth to choose by, and 288 to test on."""
     splits = conll04()
     assert [len(split) for split in splits] == [922, 231, 288]
     assert [sum(len(example.entities) for example in split) for split in splits] == [3377, 893, 1079]
@@ -91,7 +91,7 @@ def test_conll04s_relations_point_at_what_they_say():
 
 @real
 def test_wnut17():
-    """The counts of the task's report (Derczynski et al. 2017, table 1)."""
+    """The numbers of sentences are those of the copy that Hugging Face gives out as `wnut_17`."""
     splits = wnut17()
     assert [len(split) for split in splits] == [3394, 1009, 1287]
     assert [sum(len(example.entities) for example in split) for split in splits] == [1975, 836, 1079]

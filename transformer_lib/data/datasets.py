@@ -3,7 +3,7 @@
 | set | what | licence |
 |---|---|---|
 | Multi30k (Elliott et al. 2016) | image captions, German and English, test set of 2016 | none stated: research |
-| Tatoeba | sentences, English and Mandarin, as manythings.org prepared them in 2018 | CC BY 2.0 FR |
+| Tatoeba | sentences, English and Mandarin, prepared by manythings.org, as of 2018 | CC BY 2.0 FR |
 | CoNLL04 (Roth and Yih 2004) | news with entities and relations, split by Gupta et al. (2016) | research |
 | WNUT-17 (Derczynski et al. 2017) | social media with rare entities | CC BY 4.0 |
 | XQuAD (Artetxe et al. 2020) | questions on encyclopaedic passages, English and Chinese | CC BY-SA 4.0 |
@@ -11,7 +11,7 @@
 
 Nothing of them stands in this repository: `fetch` looks for each file in `$TRANSFORMER_DATA`, the cache, and at its
 address; `folder` takes the place of the first. The addresses of Tatoeba and CoNLL04 are copies in repositories of
-others, because manythings.org replaces its file from time to time, and CoNLL04 in this split has no home of its own.
+others: manythings.org replaces its file from time to time, and CoNLL04's split is handed on from project to project.
 """
 
 import gzip
