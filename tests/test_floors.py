@@ -46,6 +46,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "mentions",
         "extraction_model",
         "extraction",
+        "extraction_shortcuts",
         "retrieval",
         "reading",
         "question_answering",

@@ -1,0 +1,284 @@
+"""Question answering: a reader points at the answer in a passage, or says that there is none.
+
+One `Encoder` reads question and passage together, and a `SpanHead` scores each token as the first and as the last of
+the answer (BERT's reader, Devlin et al. 2018). Left out: answers that are not a piece of the passage (yes and no,
+counting), and writing an answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from transformer_lib.config import ModelConfig, require, require_numbers, require_positive
+from transformer_lib.data.batching import BucketedBatches
+from transformer_lib.data.examples import Question
+from transformer_lib.models.encoder import Encoder
+from transformer_lib.models.heads import SpanHead, SpanScores
+from transformer_lib.tasks.metrics import Language, exact_match, token_f1
+from transformer_lib.tasks.reading import Example, Layout, ReadingBatch, Window
+from transformer_lib.tasks.retrieval import BM25, ranked
+from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training.loss import LossSum, token_loss
+
+TASK = "question answering"
+OWN_FIELDS = ("max_answer", "overlap", "threshold", "language")
+
+
+# The model and its training -------------------------------------------------------------------------------------------
+
+
+class Reader(nn.Module):
+    """An encoder and a span head; -inf forbids every token but the passage's and the first, which means no answer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.head = SpanHead(config.d_model)
+
+    def forward(self, batch: ReadingBatch) -> SpanScores:
+        """Scores of each token; a config with two segments tells the passage apart, one with three shared tokens too."""
+        kinds = self.config.segments
+        segments = batch.segments.clamp(max=kinds - 1) if kinds else None
+        x = self.encoder(batch.tokens, valid=batch.valid, segments=segments)
+        allowed = batch.segments > 0
+        allowed[:, 0] = True
+        return self.head(x, valid=allowed)
+
+
+def reading_batches(
+    layout: Layout, questions: Sequence[Question], *, token_budget: int, seed: int, epochs: int | None = None
+) -> BucketedBatches[ReadingBatch]:
+    """Shuffled batches of windows of like length, each of at most `token_budget` tokens with its padding."""
+    examples = layout.examples(questions)
+    lengths = [len(example.window.tokens) for example in examples]
+    collate = lambda rows: layout.collate([examples[i] for i in rows])  # noqa: E731
+    return BucketedBatches(lengths, collate, token_budget=token_budget, seed=seed, epochs=epochs)
+
+
+def reading_loss(reader: nn.Module, batch: ReadingBatch) -> LossSum:
+    """The sum of -log p(start) and -log p(end), which counts as two."""
+    batch = _moved(batch, reader)
+    return token_loss(torch.stack(reader(batch), dim=1), batch.targets)
+
+
+def _moved(batch: ReadingBatch, reader: nn.Module) -> ReadingBatch:
+    device = next(reader.parameters()).device
+    return ReadingBatch(*(part.to(device) for part in batch))
+
+
+# The answer -----------------------------------------------------------------------------------------------------------
+
+
+class BestSpan(NamedTuple):
+    """The likeliest span of each row, both ends included, and its score."""
+
+    start: Int[Tensor, " batch"]
+    end: Int[Tensor, " batch"]
+    score: Float[Tensor, " batch"]
+
+
+def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
+    """The start i and end j with the highest start_i + end_j, where i <= j < i + max_answer.
+
+    For each end the best start lies among the `max_answer` tokens up to it: a sliding maximum, so that the work is
+    time * max_answer at most, instead of time^2. A row of -inf gives the score -inf.
+    """
+    require_positive(max_answer=max_answer)
+    width = min(max_answer, scores.start.shape[-1])
+    before = F.pad(scores.start, (width - 1, 0), value=-torch.inf)
+    start, place = F.max_pool1d(before[:, None], width, stride=1, return_indices=True)
+    score, end = (start[:, 0] + scores.end).max(dim=-1)
+    first = place[:, 0].gather(-1, end[:, None])[:, 0] - (width - 1)
+    return BestSpan(first.clamp(min=0), end, score)
+
+
+class AnswerFound(NamedTuple):
+    """The characters `start` to `end - 1` of passage number `passage`; or nothing, "" and no passage.
+
+    `score` is by how much the best span's score exceeds that of no answer in its window, which is the logarithm of how
+    many times likelier the reader thinks it.
+    """
+
+    text: str
+    score: float
+    passage: int | None
+    start: int
+    end: int
+
+    @property
+    def abstained(self) -> bool:
+        return self.passage is None
+
+
+@dataclass(frozen=True)
+class QuestionAnswerer:
+    """Reads passages for the answer to a question, and abstains unless the best span's score is above `threshold`.
+
+    `max_answer` is the longest answer in tokens, `overlap` what the windows on a long passage share (see `Layout`).
+    """
+
+    reader: Reader
+    tokenizer: Tokenizer
+    max_answer: int = 30
+    overlap: int | None = None
+    threshold: float = 0.0
+    language: Language = "en"
+
+    def __post_init__(self) -> None:
+        require_positive(max_answer=self.max_answer)
+        require_numbers(threshold=self.threshold)
+        require(self.language in get_args(Language), "language", f"must be one of {get_args(Language)}", self.language)
+        size = self.reader.config.vocab_size
+        require(self.tokenizer.vocab_size == size, "tokenizer", f"must have {size} tokens", self.tokenizer.vocab_size)
+        self.layout  # noqa: B018  it checks the rest
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.tokenizer, max_length=self.reader.config.max_length, overlap=self.overlap)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "QuestionAnswerer":
+        """The answerer that `save` wrote; `ValueError` for anything else."""
+        about = read_about(folder, task=TASK, own_fields=OWN_FIELDS)
+        config = load_config(folder)
+        require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
+        reader = load_model(folder, lambda: Reader(config), device=device)
+        return cls(reader, load_tokenizer(folder), **{name: about[name] for name in OWN_FIELDS})
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        evaluation: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Write the new folder `folder` (see `saved.py`)."""
+        own = {name: getattr(self, name) for name in OWN_FIELDS}
+        about = own | {"evaluation": evaluation or {}, "record": record or {}}
+        save_model(folder, self.reader, self.tokenizer, task=TASK, about=about, dtype=dtype)
+
+    def __call__(self, question: str, passages: Sequence[str], *, retrieve: int | None = None) -> AnswerFound:
+        """The best answer that any of the passages gives; only the best `retrieve` by BM25 are read (None: all)."""
+        require(not isinstance(passages, str), "passages", "must be a list of texts, not one text", passages)
+        require(len(passages) > 0, "passages", "must not be empty", passages)
+        numbers = ranked(BM25(passages).scores(question), retrieve)
+        found = self.best([(question, passages[number]) for number in numbers])
+        number, best = max(zip(numbers, found, strict=True), key=lambda pair: pair[1].score)
+        return self._decide(best._replace(passage=number))
+
+    def answer_all(self, questions: Sequence[Question]) -> list[AnswerFound]:
+        """Each question's answer from its own passage, or abstention."""
+        return [self._decide(found) for found in self.best([(q.question, q.context) for q in questions])]
+
+    def evaluate(self, questions: Sequence[Question]) -> dict[str, Any]:
+        """Exact match and F1, 0 to 100, over all questions and over those with and without an answer; see `score`."""
+        return score([found.text for found in self.answer_all(questions)], questions, language=self.language)
+
+    def with_threshold_from(self, questions: Sequence[Question]) -> "QuestionAnswerer":
+        """This answerer with the threshold that gives the best F1 on these questions (not those of the test)."""
+        require(len(questions) > 0, "questions", "must not be empty", questions)
+        found = self.best([(q.question, q.context) for q in questions])
+        gains = [
+            _f1(best.text, q, self.language) - _f1("", q, self.language)
+            for best, q in zip(found, questions, strict=True)
+        ]
+        return replace(self, threshold=best_threshold([best.score for best in found], gains))
+
+    @torch.no_grad()
+    def best(self, pairs: Sequence[tuple[str, str]], *, token_budget: int = 8192) -> list[AnswerFound]:
+        """The best span for each question and its passage, whatever its score; of a long passage, in any window."""
+        texts = [self.layout.pieces(passage) for _, passage in pairs]
+        windows = [
+            (number, window)
+            for number, (question, _) in enumerate(pairs)
+            for window in self.layout.windows(question, texts[number])
+        ]
+        windows.sort(key=lambda pair: len(pair[1].tokens), reverse=True)
+        found: dict[int, AnswerFound] = {}
+        while windows:
+            count = max(1, token_budget // len(windows[0][1].tokens))
+            part, windows = windows[:count], windows[count:]
+            read = self._read([window for _, window in part])
+            for (number, window), start, end, margin in zip(part, *read, strict=True):
+                if number not in found or margin > found[number].score:
+                    shift = window.first - window.body
+                    start, end = texts[number].characters(start + shift, end + shift)
+                    found[number] = AnswerFound(texts[number].text[start:end], margin, 0, start, end)
+        return [found[number] for number in range(len(pairs))]
+
+    def _read(self, windows: Sequence[Window]) -> tuple[list[int], list[int], list[float]]:
+        """For each window the first and the last token of its best span, and by how much that exceeds no answer."""
+        batch = self.layout.collate([Example(window, 0, 0) for window in windows])
+        start, end = self.reader(_moved(batch, self.reader))
+        nothing = start[:, 0] + end[:, 0]
+        start[:, 0] = -torch.inf
+        best = best_span(SpanScores(start, end), self.max_answer)
+        return best.start.tolist(), best.end.tolist(), (best.score - nothing).tolist()
+
+    def _decide(self, best: AnswerFound) -> AnswerFound:
+        if best.text and best.score > self.threshold:  # white space alone is no answer
+            return best
+        return AnswerFound("", best.score, None, 0, 0)
+
+
+# Scoring --------------------------------------------------------------------------------------------------------------
+
+
+def score(predicted: Sequence[str], questions: Sequence[Question], *, language: Language = "en") -> dict[str, Any]:
+    """Exact match and F1 from 0 to 100, as in SQuAD 2.0: over all questions, the answerable, and the unanswerable.
+
+    A group without questions is left out; `answered` is the share of questions with an answer, right or wrong.
+    """
+    require(len(questions) > 0, "questions", "must not be empty", questions)
+    require(len(predicted) == len(questions), "predicted", f"must be {len(questions)} in number", len(predicted))
+    pairs = list(zip(predicted, questions, strict=True))
+    groups = {
+        "all": pairs,
+        "answerable": [(text, q) for text, q in pairs if q.answers],
+        "unanswerable": [(text, q) for text, q in pairs if not q.answers],
+    }
+    result: dict[str, Any] = {"answered": 100 * sum(bool(text) for text in predicted) / len(predicted)}
+    for name, group in groups.items():
+        if group:
+            exact = sum(exact_match(text, _golds(q), language=language) for text, q in group)
+            f1 = sum(_f1(text, q, language) for text, q in group)
+            result[name] = {
+                "questions": len(group),
+                "exact_match": 100 * exact / len(group),
+                "f1": 100 * f1 / len(group),
+            }
+    return result
+
+
+def best_threshold(scores: Sequence[float], gains: Sequence[float]) -> float:
+    """The threshold with the highest sum of the gains whose scores are above it; of equally good ones the highest.
+
+    A gain is what answering scores more than abstaining does. The threshold lies midway between two scores, or 1
+    beyond the first or last of them.
+    """
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    down = [scores[i] for i in order]
+    sums = [0.0, *accumulate(gains[i] for i in order)]
+    between = [down[0] + 1, *((a + b) / 2 for a, b in pairwise(down)), down[-1] - 1]
+    # Between equal scores there is no threshold.
+    places = [n for n in range(len(between)) if n in (0, len(down)) or down[n - 1] > down[n]]
+    return between[max(places, key=lambda n: (sums[n], -n))]
+
+
+def _golds(question: Question) -> list[str]:
+    return [answer.text for answer in question.answers]
+
+
+def _f1(text: str, question: Question, language: Language) -> float:
+    return token_f1(text, _golds(question), language=language)
