@@ -7,7 +7,7 @@ a person is given here is `EntityRelationExtractor`: a trained model with its to
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from transformer_lib.tasks.extraction_model import (
     collate_spans,
     extraction_config,
 )
+from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
 from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, decode
@@ -34,7 +35,6 @@ MOST_PIECES = 16  # of a word; an address of a thousand characters is as good as
 WORD = re.compile(r"\w+(?:[-'\u2019.]\w+)*|[^\w\s]")
 
 Pieces = list[list[int]]
-Change = Callable[[Annotated], Annotated]
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -60,9 +60,10 @@ def extraction_batches(
     *,
     token_budget: int,
     seed: int,
+    epochs: int | None = None,
     change: Change = lambda example: example,
 ) -> BucketedBatches[Batch]:
-    """Endless shuffled batches of at most `token_budget` pieces; `change` may vary an example each time it comes up.
+    """Shuffled batches of at most `token_budget` pieces; `change` may vary an example each time it comes up.
 
     What `change` draws at random must come from torch's global generator, which a checkpoint keeps. A sentence without
     words, or of more pieces than the encoder is meant for, is a `ValueError`: nothing is cut off silently.
@@ -82,7 +83,7 @@ def extraction_batches(
         ]
         return collate(changed, again, config)
 
-    return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed)
+    return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed, epochs=epochs)
 
 
 class EntityRelationExtractor:
