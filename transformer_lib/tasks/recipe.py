@@ -54,6 +54,11 @@ class Run:
         """Whether this process is the one that scores and saves."""
         return _place()[0] == 0
 
+    @property
+    def processes(self) -> int:
+        """How many share the work."""
+        return _place()[1]
+
     def train(
         self,
         model: nn.Module,
@@ -131,7 +136,7 @@ def execute(
             **commit,
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine_of(place),
-            "processes": _place()[1],
+            "processes": run.processes,
             "versions": versions(),
         }
         if run.is_first:

@@ -22,7 +22,7 @@ from transformer_lib.training.schedule import warmup_stable_decay
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What decides a run. `token_budget` is that of one update, source and target with their padding.
+    """What decides a run. `token_budget` is that of one update, source and target with their padding, of all processes.
 
     The learning rate rises over `warmup` updates to `peak`, stays, and falls to 0 over the last part `decay` of all.
     `scoring` are arguments of `Translator.evaluate`.
@@ -40,7 +40,6 @@ class Plan:
     optimizer: OptimizerName = "muon"
     weight_decay: float = 0.1
     smoothing: float = 0.1
-    micro_batches: int = 2
     averages: Sequence[int] = (1, 2, 4, 8)
 
 
@@ -53,16 +52,16 @@ def train_translator(run: Run, plan: Plan) -> dict[str, Any]:
     vocab_size = plan.model.encoder.vocab_size
     tokenizer = train_tokenizer(train, vocab_size, lowercase=plan.lowercase)
     encode = partial(encode_pairs, tokenizer, lowercase=plan.lowercase)
-    batches = pair_batches(encode(train), token_budget=plan.token_budget // plan.micro_batches, seed=run.seed)
+    batches = pair_batches(encode(train), token_budget=plan.token_budget // run.processes, seed=run.seed)
     held_out = list(pair_batches(encode(validation), token_budget=plan.token_budget, seed=0, epochs=1))
-    per_epoch = -(-batches.per_epoch // plan.micro_batches)
+    per_epoch = -(-batches.per_epoch // run.processes)
     steps = plan.epochs * per_epoch
     config = TrainConfig(
         steps=steps,
         learning_rate=partial(
             warmup_stable_decay, warmup=plan.warmup, decay=round(plan.decay * steps), total=steps, peak=plan.peak
         ),
-        micro_batches=plan.micro_batches,
+        micro_batches=run.processes,
         optimizer=plan.optimizer,
         weight_decay=plan.weight_decay,
         betas=(0.9, 0.98),

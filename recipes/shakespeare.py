@@ -1,0 +1,77 @@
+"""tiny-shakespeare: a small language model of plays, to see text come out of `python -m transformer_lib generate`.
+
+The first nine tenths are for training; the score is bits per byte on the rest, which no choice of tokens can flatter.
+
+    OMP_NUM_THREADS=2 python -m transformer_lib train recipes/shakespeare.py --seed 0
+
+Data: char-rnn (Karpathy 2015); the text is in the public domain.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
+from transformer_lib.data.batching import PackedBatches
+from transformer_lib.data.datasets import tiny_shakespeare
+from transformer_lib.data.packing import LMBatch, bits_per_byte, held_out_batches
+from transformer_lib.models import DecoderLM
+from transformer_lib.tasks.language_model import Writer
+from transformer_lib.tasks.recipe import Run
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training import LossSum, TrainConfig, best_precision, chunked_token_loss, warmup_stable_decay
+
+NAME = "shakespeare"
+OPTIONS = {"steps": "1500", "save": ""}
+
+MODEL = ModelConfig(
+    vocab_size=1024,
+    d_model=192,
+    num_layers=4,
+    max_length=256,
+    attention=AttentionConfig(num_heads=6),
+    feedforward=SwiGlu(d_ff=512),
+    positions=Rope(),
+    norm=Norm(kind="rms"),
+    dropout=0.2,
+)
+
+
+def next_token_loss(model: nn.Module, batch: LMBatch) -> LossSum:
+    """Every token but the first is a target."""
+    assert isinstance(model, DecoderLM)
+    weight = model.head.weight
+    inputs, targets = (part.to(weight.device) for part in batch)
+    return chunked_token_loss(model.hidden(inputs), weight, targets)
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Bits per byte on the last tenth, and how a scene goes on."""
+    text = tiny_shakespeare()
+    cut = len(text) * 9 // 10
+    tokenizer = Tokenizer.train([text[:cut]], MODEL.vocab_size)
+    train, rest = (torch.tensor(tokenizer.encode(part)) for part in (text[:cut], text[cut:]))
+    steps = int(run.options["steps"])
+    config = TrainConfig(
+        steps=steps,
+        learning_rate=partial(warmup_stable_decay, warmup=steps // 20, decay=steps // 3, total=steps, peak=0.005),
+        micro_batches=run.processes,
+        optimizer="muon",
+        precision=best_precision(run.device),
+        seed=run.seed,
+        eval_every=max(1, steps // 10),
+        checkpoint_every=max(1, steps // 10),
+    )
+    torch.manual_seed(run.seed)
+    model = DecoderLM(MODEL).to(run.device)
+    batches = PackedBatches(train, batch=16 // run.processes, context=MODEL.max_length, seed=run.seed)
+    held_out = held_out_batches(rest, batch=16, context=MODEL.max_length)
+    facts = run.train(model, next_token_loss, batches, config, held_out=held_out, averages=(1, 2))
+    record = {"bits_per_byte": bits_per_byte(facts["held_out_loss"], len(text[cut:].encode()) / (len(rest) - 1))}
+    writer = Writer(model.eval(), tokenizer)
+    if run.is_first:
+        writer.save(Path(run.options["save"] or run.folder / "model"), record=record, dtype=torch.float16)
+    return facts | record | {"sample": writer("ROMEO:\n", max_new_tokens=80)}

@@ -1,0 +1,79 @@
+"""The recipes' run from end to end on a corpus of a few sentences: what it scores is what its saved model scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from transformer_lib.config import AttentionConfig, ModelConfig, Rope, Seq2SeqConfig, SwiGlu
+from transformer_lib.data import datasets
+from transformer_lib.data.examples import Pair, ParallelCorpus
+from transformer_lib.tasks.evaluation import load_examples, score_again
+from transformer_lib.tasks.recipe import Run
+from transformer_lib.tasks.saved import read_about
+from transformer_lib.tasks.translation import Translator
+from transformer_lib.tasks.translation_run import Plan, train_translator
+
+WORDS = {"Hund": "dog", "Katze": "cat", "Baum": "tree", "Haus": "house", "Kind": "child"}
+PAIRS = tuple(Pair(f"{a} und {b}", f"{WORDS[a]} and {WORDS[b]}") for a in WORDS for b in WORDS)
+
+
+@pytest.fixture(autouse=True)
+def corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ParallelCorpus(train=PAIRS[:15], validation=PAIRS[15:20], test=PAIRS[20:])
+    monkeypatch.setattr(datasets, "multi30k", lambda: whole)
+
+
+def small_plan(epochs: int = 4) -> Plan:
+    side = ModelConfig(
+        vocab_size=285,
+        d_model=16,
+        num_layers=1,
+        max_length=32,
+        attention=AttentionConfig(num_heads=2),
+        feedforward=SwiGlu(d_ff=16),
+        positions=Rope(),
+        dropout=0.1,
+    )
+    return Plan(
+        data="multi30k de-en",
+        model=Seq2SeqConfig(encoder=side, decoder=side),
+        epochs=epochs,
+        token_budget=100,
+        peak=0.02,
+        warmup=2,
+        decay=0.5,
+        lowercase=True,
+        scoring={"beams": 2, "lowercase": True},
+        averages=(1, 2),
+    )
+
+
+def test_the_saved_model_scores_its_record_and_holds_rounded_weights(tmp_path: Path) -> None:
+    run = Run(0, torch.device("cpu"), tmp_path / "run", options={"save": str(tmp_path / "model")})
+    results = train_translator(run, small_plan())
+    json.dumps(results, allow_nan=False)
+    about = read_about(tmp_path / "model")
+    assert about["record"] == results["test"] and about["evaluation"]["data"] == "multi30k de-en"
+    assert about["record"]["pairs"] == 5 and results["validation_greedy"]["pairs"] == 5
+    assert score_again(tmp_path / "model")["same"]
+    assert results["bytes"] == sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
+    assert {"steps", "parameters", "held_out_loss", "test_greedy"} <= results.keys()
+
+
+def test_a_run_that_was_done_is_scored_again_without_training(tmp_path: Path) -> None:
+    results = train_translator(Run(0, torch.device("cpu"), tmp_path), small_plan())
+    before = Translator.load(tmp_path / "model").model.state_dict()
+    log = (tmp_path / "training" / "log.jsonl").read_bytes()
+    assert train_translator(Run(0, torch.device("cpu"), tmp_path, resume=True), small_plan()) == results
+    after = Translator.load(tmp_path / "model").model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "training" / "log.jsonl").read_bytes() == log
+
+
+def test_the_other_direction_is_the_pairs_turned_round() -> None:
+    assert load_examples("multi30k en-de") == [Pair(target, source) for source, target in PAIRS[20:]]
+    assert load_examples("multi30k de-en", "train") == PAIRS[:15]
+    with pytest.raises(ValueError, match=r"split must be one of \('test',\) for xquad zh, got 'train'"):
+        load_examples("xquad zh", "train")
