@@ -46,7 +46,7 @@ class Reader(nn.Module):
         self.head = SpanHead(config.d_model)
 
     def forward(self, batch: ReadingBatch) -> SpanScores:
-        """Scores of each token; a config with two segments tells the passage apart, one with three shared tokens too."""
+        """Scores of each token; with two segments the config tells the passage apart, with three shared tokens too."""
         kinds = self.config.segments
         segments = batch.segments.clamp(max=kinds - 1) if kinds else None
         x = self.encoder(batch.tokens, valid=batch.valid, segments=segments)
