@@ -9,8 +9,9 @@ import torch
 from transformer_lib.config import AttentionConfig, ModelConfig, Rope, Seq2SeqConfig, SwiGlu
 from transformer_lib.data import datasets
 from transformer_lib.data.examples import Pair, ParallelCorpus
+from transformer_lib.models import Seq2Seq
 from transformer_lib.tasks.evaluation import load_examples, score_again
-from transformer_lib.tasks.recipe import Run
+from transformer_lib.tasks.recipe import Run, load_recipe
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 from transformer_lib.tasks.translation_run import Plan, train_translator
@@ -77,3 +78,25 @@ def test_the_other_direction_is_the_pairs_turned_round() -> None:
     assert load_examples("multi30k de-en", "train") == PAIRS[:15]
     with pytest.raises(ValueError, match=r"split must be one of \('test',\) for xquad zh, got 'train'"):
         load_examples("xquad zh", "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "most"), [("multi30k", "multi30k en-de", 10e6), ("tatoeba", "tatoeba en-zh", 3e6)]
+)
+def test_the_recipes_models_are_as_small_as_they_should_be(
+    name: str, data: str, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.py")
+    plans: list[Plan] = []
+    monkeypatch.setattr(recipe, "train_translator", lambda run, plan: plans.append(plan) or {})
+    recipe.run(Run(0, torch.device("cpu"), tmp_path, options=recipe.OPTIONS | {"direction": "en-de"}))
+    [plan] = plans
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in Seq2Seq(plan.model).parameters()) < most
+    assert plan.data == data
+
+
+def test_multi30k_has_two_directions(tmp_path: Path) -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "multi30k.py")
+    with pytest.raises(ValueError, match="direction must be 'de-en' or 'en-de', got 'de-fr'"):
+        recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"direction": "de-fr"}))
