@@ -10,11 +10,24 @@ it, with 被. Each language marks what the other does not: plurals, articles, ag
 Left out: pronouns, questions, coordination, relative clauses in relative clauses.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from transformer_lib.config import require
 from transformer_lib.data.examples import Pair
-from transformer_lib.data.toy_lexicon import ADJECTIVES, BA, DETERMINERS, KINDS, NOUNS, PLACES, TIMES, VERBS, Adjective
+from transformer_lib.data.toy_lexicon import (
+    ADJECTIVES,
+    BA,
+    DETERMINERS,
+    KINDS,
+    NOUNS,
+    PASSIVE,
+    PLACES,
+    TIMES,
+    VERBS,
+    Adjective,
+    Verb,
+)
 
 
 class Phrase(NamedTuple):
@@ -52,6 +65,7 @@ class Description(NamedTuple):
 
 
 Meaning = Clause | Description
+Entry = TypeVar("Entry")
 
 
 class Word(NamedTuple):
@@ -59,6 +73,9 @@ class Word(NamedTuple):
 
     text: str
     part: str
+
+
+Say = Callable[[Phrase, str], list[Word]]  # a phrase, and the name of its part of the meaning
 
 
 def english(meaning: Meaning) -> str:
@@ -81,11 +98,9 @@ def alignment(meaning: Meaning) -> frozenset[tuple[int, int]]:
 
     Two words are a pair if they express the same part of the meaning. Some have no partner: the, 把, did.
     """
+    source, target = english_words(meaning), chinese_words(meaning)
     return frozenset(
-        (i, j)
-        for i, left in enumerate(english_words(meaning))
-        for j, right in enumerate(chinese_words(meaning))
-        if left.part == right.part
+        (i, j) for i, left in enumerate(source) for j, right in enumerate(target) if left.part == right.part
     )
 
 
@@ -115,16 +130,49 @@ def chinese_words(meaning: Meaning) -> tuple[Word, ...]:
 
 def adjective_for(english: str, noun: str) -> Adjective:
     """The adjective as it is said of this noun; `ValueError` if it is not."""
-    found = [each for each in ADJECTIVES if each.english == english and each.tags & NOUNS[noun].tags]
+    tags = _find(NOUNS, "noun", noun).tags
+    found = [each for each in ADJECTIVES if each.english == english and each.tags & tags]
     require(len(found) == 1, "adjective", f"must be one that is said of a {noun}", english)
     return found[0]
 
 
-# --- English
+def _find(table: dict[str, Entry], field: str, name: str) -> Entry:
+    require(name in table, field, f"must be one of {', '.join(table)}", name)
+    return table[name]
+
+
+def _verb_of(clause: Clause) -> Verb:
+    """The clause's verb; `ValueError` if one of the languages does not say such a clause."""
+    verb = _find(VERBS, "verb", clause.verb)
+    tenses = [tense for tense in KINDS[verb.kind] if not (clause.passive and tense not in ("past", "future"))]
+    require(clause.tense in tenses, "tense", f"must be one of {', '.join(tenses)} here", clause.tense)
+    require(not (clause.negated and clause.tense == "progressive"), "negated", "must be False with progressive", True)
+    require(not clause.passive or verb.kind in PASSIVE, "passive", f"must be False with {clause.verb}", True)
+    for role, has in {"patient": verb.kind != "alone", "recipient": verb.kind == "transfer"}.items():
+        phrase = getattr(clause, role)
+        require(
+            (phrase is not None) == has, role, f"must be {'a Phrase' if has else 'None'} with {clause.verb}", phrase
+        )
+    require(clause.passive or clause.agent is not None, "agent", "must be a Phrase unless passive", None)
+    if clause.time:
+        when = _find(TIMES, "time", clause.time)[0]
+        require(when == clause.tense, "time", f"must go with {clause.tense}", clause.time)
+    if clause.place:
+        _find(PLACES, "place", clause.place)
+    return verb
 
 
 def _says(text: str, part: str) -> list[Word]:
     return [Word(word, part) for word in text.split()]
+
+
+def _role(say: Say, clause: Clause, name: str, inside: str, *before: Word) -> list[Word]:
+    """What has this role in the clause, after the words that mark it; nothing if nobody has, or the noun outside."""
+    phrase: Phrase | None = getattr(clause, name)
+    return [] if phrase is None or phrase == GAP else [*before, *say(phrase, inside + name)]
+
+
+# --- English
 
 
 def _not(negated: bool) -> list[Word]:
@@ -132,12 +180,12 @@ def _not(negated: bool) -> list[Word]:
 
 
 def _plural(phrase: Phrase) -> bool:
-    return DETERMINERS[phrase.determiner].plural
+    return _find(DETERMINERS, "determiner", phrase.determiner).plural
 
 
 def _english_phrase(phrase: Phrase, role: str) -> list[Word]:
     """Determiner, adjective, noun, relative clause: 'an old book that the teacher bought'."""
-    noun = NOUNS[phrase.noun]
+    noun = _find(NOUNS, "noun", phrase.noun)
     words = _says(phrase.adjective, f"{role}.adjective")
     words += _says(noun.plural if _plural(phrase) else noun.singular, f"{role}.noun")
     if phrase.determiner != "generic":
@@ -151,21 +199,15 @@ def _english_phrase(phrase: Phrase, role: str) -> list[Word]:
 
 def _english_clause(clause: Clause, inside: str, head: Phrase = GAP) -> list[Word]:
     """Subject, verb, object, recipient, agent, place, time; `head` is the noun whose relative clause this is."""
-    verb = VERBS[clause.verb]
+    verb = _verb_of(clause)
 
-    def role(name: str, before: str = "", part: str = "") -> list[Word]:
-        phrase: Phrase | None = getattr(clause, name)
-        if phrase is None or phrase == GAP:
-            return []
-        return _says(before, inside + part) + _english_phrase(phrase, inside + name)
-
-    subject = clause.patient if clause.passive else clause.agent
-    words = role("patient" if clause.passive else "agent")
-    words += _english_verb(clause, inside, plural=_plural(head if subject is None or subject == GAP else subject))
+    subject = "patient" if clause.passive else "agent"
+    words = _role(_english_phrase, clause, subject, inside)
+    words += _english_verb(clause, inside, plural=_plural(getattr(clause, subject) if words else head))
     words += [] if clause.recipient else _says(verb.particle, inside + "verb")
-    words += [] if clause.passive else role("patient")
-    words += role("recipient", verb.particle, "to")
-    words += role("agent", "by", "passive") if clause.passive else []
+    words += [] if clause.passive else _role(_english_phrase, clause, "patient", inside)
+    words += _role(_english_phrase, clause, "recipient", inside, Word(verb.particle, inside + "to"))
+    words += _role(_english_phrase, clause, "agent", inside, Word("by", inside + "passive")) if clause.passive else []
     preposition, _, rest = clause.place.partition(" ")
     words += _says(preposition, inside + "in") + _says(rest, inside + "place")
     return words + _says(clause.time, inside + "time")
@@ -176,6 +218,7 @@ def _english_verb(clause: Clause, inside: str, *, plural: bool) -> list[Word]:
     verb, tense, not_ = VERBS[clause.verb], inside + "tense", clause.negated
     be, was = ("are", "were") if plural else ("is", "was")
     negation = [Word("never" if clause.tense == "perfect" else "not", inside + "negation")] if not_ else []
+    auxiliary: list[Word]
     match clause.tense:
         case "past" if clause.passive:
             auxiliary, form = [Word(was, inside + "passive")], verb.participle
@@ -188,12 +231,10 @@ def _english_verb(clause: Clause, inside: str, *, plural: bool) -> list[Word]:
         case "present":
             auxiliary = [Word("do" if plural else "does", tense)] if not_ else []
             form = verb.base if not_ or plural else verb.third
-        case "future":
+        case _:  # future
             auxiliary, form = [Word("will", tense)], verb.base
             if clause.passive:
-                return [*auxiliary, *negation, Word("be", inside + "passive"), Word(verb.participle, inside + "verb")]
-        case _:
-            raise ValueError(f"tense must be one of {KINDS['plain']}, got {clause.tense!r}")
+                negation, form = [*negation, Word("be", inside + "passive")], verb.participle
     return [*auxiliary, *negation, Word(form, inside + "verb")]
 
 
@@ -202,7 +243,7 @@ def _english_verb(clause: Clause, inside: str, *, plural: bool) -> list[Word]:
 
 def _chinese_phrase(phrase: Phrase, role: str) -> list[Word]:
     """Relative clause with 的, determiner, measure word, adjective, noun: 老师买的一本旧书."""
-    determiner, noun = DETERMINERS[phrase.determiner], NOUNS[phrase.noun]
+    determiner, noun = _find(DETERMINERS, "determiner", phrase.determiner), _find(NOUNS, "noun", phrase.noun)
     words: list[Word] = []
     if phrase.relative:
         words += [*_chinese_clause(phrase.relative, f"{role}.relative."), Word("的", f"{role}.relative")]
@@ -215,31 +256,25 @@ def _chinese_phrase(phrase: Phrase, role: str) -> list[Word]:
 
 def _chinese_clause(clause: Clause, inside: str) -> list[Word]:
     """Subject, time, negation, 会, place, 把 or 被 with its noun, verb with aspect, object, recipient."""
-    verb = VERBS[clause.verb]
-
-    def role(name: str, before: str = "", part: str = "") -> list[Word]:
-        phrase: Phrase | None = getattr(clause, name)
-        if phrase is None or phrase == GAP:
-            return []
-        return _says(before, inside + part) + _chinese_phrase(phrase, inside + name)
+    verb = _verb_of(clause)
 
     fronted = clause.passive or verb.kind in BA
-    after = [] if fronted else role("patient")
-    words = role("patient" if clause.passive else "agent")
+    after = [] if fronted else _role(_chinese_phrase, clause, "patient", inside)
+    words = _role(_chinese_phrase, clause, "patient" if clause.passive else "agent", inside)
     words += _says(TIMES[clause.time][1], inside + "time") if clause.time else []
     words += _chinese_auxiliaries(clause, inside)
     words += [Word(PLACES[clause.place], inside + "place")] if clause.place else []
     if clause.passive:
-        words += role("agent", "被", "passive") or [Word("被", inside + "passive")]
+        words += [Word("被", inside + "passive"), *_role(_chinese_phrase, clause, "agent", inside)]
     elif fronted:
-        words += role("patient", "把", "ba")
+        words += _role(_chinese_phrase, clause, "patient", inside, Word("把", inside + "ba"))
     words.append(Word(verb.chinese, inside + "verb"))
     words += [Word("给", inside + "to")] if clause.recipient else []
     # In a relative clause 了 stays only before an object.
     if clause.tense == "past" and not clause.negated and (not inside or after):
         words.append(Word("了", inside + "verb"))
     words += [Word("过", inside + "tense")] if clause.tense == "perfect" else []
-    return words + after + role("recipient")
+    return words + after + _role(_chinese_phrase, clause, "recipient", inside)
 
 
 def _chinese_auxiliaries(clause: Clause, inside: str) -> list[Word]:

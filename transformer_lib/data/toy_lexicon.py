@@ -120,7 +120,7 @@ NOUNS = {
         bicycle   | bicycles   | 自行车 | 辆 | goods machine washable coloured
         car       | cars       | 汽车   | 辆 | goods machine washable coloured
         window    | windows    | 窗户   | 扇 | opening fragile sized
-        door      | doors      | 门     | 扇 | opening sized coloured
+        door      | doors      | 门     | 扇 | opening coloured
         apple     | apples     | 苹果   | 个 | food sized
         egg       | eggs       | 鸡蛋   | 个 | food sized
         banana    | bananas    | 香蕉   | 根 | food sized
@@ -240,7 +240,7 @@ VERBS = {
     for forms, particle, *rest in _rows(table)
 }
 
-TIMES = {  # the tense, and in Chinese
+TIMES = {  # the tense, and in Chinese, word by word
     "yesterday": ("past", "昨天"),
     "this morning": ("past", "今天早上"),
     "last week": ("past", "上个星期"),
@@ -248,8 +248,8 @@ TIMES = {  # the tense, and in Chinese
     "this evening": ("future", "今天晚上"),
     "next week": ("future", "下个星期"),
     "now": ("progressive", "现在"),
-    "every day": ("present", "每天"),
-    "every weekend": ("present", "每个周末"),
+    "every day": ("present", "每天 都"),
+    "every weekend": ("present", "每个周末 都"),
 }
 PLACES = {  # in Chinese after 在
     "at home": "家",

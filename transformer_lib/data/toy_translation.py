@@ -32,7 +32,7 @@ from transformer_lib.data.toy_lexicon import ADJECTIVES, ANY, BA, KINDS, NOUNS, 
 # with this noun.
 HELD_OUT = {
     "passive": frozenset({"lose", "wash", "praise", "lend to"}),
-    "ba": frozenset({"burn", "borrow", "close", "hand to"}),
+    "ba": frozenset({"burn", "borrow", "close", "repair"}),
     "relative": frozenset({"doctor", "horse", "umbrella", "novel"}),
     "adjective": frozenset({"interesting book", "new computer", "old cat", "young farmer"}),
 }
@@ -174,7 +174,8 @@ class _Speaker:
         if passive:
             place = "" if negated else place
             patient: Phrase | None = self.phrase(self.noun(verb.patients), (*DEFINITE, "many"), relative=0.3)
-            agent = self.phrase(self.noun(verb.agents), ("a", *DEFINITE)) if self.chance(0.7) else None
+            determiners = DEFINITE if negated else ("a", *DEFINITE)
+            agent = self.phrase(self.noun(verb.agents), determiners) if self.chance(0.7) else None
         else:
             some = INDEFINITE if tense in ("past", "progressive") and not negated else ("many",)
             agent = self.phrase(self.noun(verb.agents), (*DEFINITE, *some), relative=0.25)
@@ -230,7 +231,9 @@ class _Speaker:
         negated = tense != "progressive" and self.chance(0.2)
         if gap == "agent":
             return Clause(name, tense, GAP, self.patient(verb, tense, negated, 0.0), negated=negated)
-        agent = self.phrase(self.noun(verb.agents), DEFINITE) if gap == "patient" or self.chance(0.7) else None
+        agent = None
+        if gap == "patient" or self.chance(0.7):
+            agent = self.phrase(self.noun(verb.agents), ("the", "this", "these", "those"))  # not "that that"
         return Clause(name, tense, agent, GAP, negated=negated, passive=gap == "passive")
 
     def verb(self) -> tuple[str, Verb]:
