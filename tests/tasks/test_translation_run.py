@@ -1,7 +1,9 @@
 """The recipes' run from end to end on a corpus of a few sentences: what it scores is what its saved model scores."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,9 +53,17 @@ def small_plan(epochs: int = 4) -> Plan:
     )
 
 
-def test_the_saved_model_scores_its_record_and_holds_rounded_weights(tmp_path: Path) -> None:
+def test_what_is_scored_is_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score, rounded = Translator.evaluate, []
+
+    def evaluate(self: Translator, pairs: Sequence[Pair], **settings: Any) -> dict[str, Any]:
+        rounded.append(all(torch.equal(p, p.half().float()) for p in self.model.parameters()))
+        return score(self, pairs, **settings)
+
+    monkeypatch.setattr(Translator, "evaluate", evaluate)
     run = Run(0, torch.device("cpu"), tmp_path / "run", options={"save": str(tmp_path / "model")})
     results = train_translator(run, small_plan())
+    assert rounded == [True] * 3, "in the half precision of the file"
     json.dumps(results, allow_nan=False)
     about = read_about(tmp_path / "model")
     assert about["record"] == results["test"] and about["evaluation"]["data"] == "multi30k de-en"
