@@ -72,7 +72,7 @@ class ReadingBatch(NamedTuple):
     """Windows in one tensor: `valid` marks the real tokens, `targets` are start and end.
 
     `segments` are 0 in the question, 1 in the passage, and 2 at a token of the passage that the question has as well,
-    the feature that helped Chen et al. (2017) most.
+    which is a feature of the reader of Chen et al. (2017).
     """
 
     tokens: Int[Tensor, "batch time"]
