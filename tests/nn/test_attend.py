@@ -101,6 +101,21 @@ def test_output_and_gradients_are_those_of_torch(
         close(found, expected, f"gradient of {name}")
 
 
+@pytest.mark.parametrize("option", ["plain", "mask", "bias"])
+@HEADS
+def test_a_step_of_decoding_in_bfloat16_rounds_its_output_only(heads: int, kv_heads: int, option: str) -> None:
+    q, k, v = (
+        normal(2, n, time, 8, seed=n + time).bfloat16() for n, time in ((heads, 1), (kv_heads, 70), (kv_heads, 70))
+    )
+    mask = bits(2, 1, 1, 70, seed=1) if option == "mask" else None
+    bias = normal(1, heads, 1, 70, seed=2).bfloat16() if option == "bias" else None
+    found = attend(q, k, v, mask=mask, bias=bias)
+    wide = None if bias is None else bias.double()
+    exact = attend_explicit(q.double(), k.double(), v.double(), mask=mask, bias=wide)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-6)  # half of the last of 8 bits
+
+
 @PATHS
 @given(seed=st.integers(0, 2**32), biased=st.booleans())
 def test_a_masked_key_has_no_influence_and_no_gradient(path: Callable[..., Tensor], seed: int, biased: bool) -> None:

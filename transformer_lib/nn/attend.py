@@ -69,6 +69,10 @@ def attend(
 ) -> Float[Tensor, "batch heads query head_dim"]:
     """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022)."""
     _check_shapes(q, k, v, bias)
+    if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # For a single query, a step of decoding, float32 takes the CPU's kernel half the time, copies included.
+        bias = None if bias is None else bias.float()
+        return attend(q.float(), k.float(), v.float(), mask=mask, bias=bias, scale=scale, dropout=dropout).to(q.dtype)
     causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)
     fused_mask = None if causal else _allowed(mask, q, k)
     if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf
