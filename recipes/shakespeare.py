@@ -8,7 +8,6 @@ Data: char-rnn (Karpathy 2015); the text is in the public domain.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training import LossSum, TrainConfig, best_precision, chunked_token_loss, warmup_stable_decay
 
 NAME = "shakespeare"
-OPTIONS = {"steps": "1500", "save": ""}
+OPTIONS = {"steps": "1500"}
 
 MODEL = ModelConfig(
     vocab_size=1024,
@@ -73,5 +72,5 @@ def run(run: Run) -> dict[str, Any]:
     record = {"bits_per_byte": bits_per_byte(facts["held_out_loss"], len(text[cut:].encode()) / (len(rest) - 1))}
     writer = Writer(model.eval(), tokenizer)
     if run.is_first:
-        writer.save(Path(run.options["save"] or run.folder / "model"), record=record, dtype=torch.float16)
+        writer.save(run.model_folder(), record=record, dtype=torch.float16)
     return facts | record | {"sample": writer("ROMEO:\n", max_new_tokens=80)}

@@ -13,7 +13,6 @@ from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "tatoeba-en-zh"
-OPTIONS = {"save": ""}
 
 SIDE = ModelConfig(
     vocab_size=7000,

@@ -43,7 +43,8 @@ def _train(options: argparse.Namespace) -> int:
         resume=options.resume,
         options=dict(options.set),
     )
-    _print(options, record, json.dumps(record["results"], indent=1, ensure_ascii=False))
+    if record:
+        _print(options, record, json.dumps(record["results"], indent=1, ensure_ascii=False))
     return 0
 
 

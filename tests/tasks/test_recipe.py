@@ -133,7 +133,7 @@ from torch import nn
 from transformer_lib.tasks.recipe import Run
 
 NAME = "toy-{side}"
-OPTIONS = {"side": "left", "save": ""}
+OPTIONS = {"side": "left"}
 
 
 def run(run: Run):
@@ -178,7 +178,7 @@ def test_the_commit_is_that_of_the_recipe_and_changes_are_owned_up_to(recipe: Pa
 
 
 def test_what_is_no_recipe_or_no_option_of_it_is_refused(recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"options must be among \['save', 'side'\] for toy-\{side\}, got 'speed'"):
+    with pytest.raises(ValueError, match=r"options must be among \['side'\] for toy-\{side\}, got 'speed'"):
         execute(recipe, options={"speed": "1"})
     with pytest.raises(FileNotFoundError, match=r"no recipe .*nowhere\.py"):
         execute(tmp_path / "nowhere.py")

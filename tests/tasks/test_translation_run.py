@@ -61,7 +61,7 @@ def test_what_is_scored_is_what_is_saved(tmp_path: Path, monkeypatch: pytest.Mon
         return score(self, pairs, **settings)
 
     monkeypatch.setattr(Translator, "evaluate", evaluate)
-    run = Run(0, torch.device("cpu"), tmp_path / "run", options={"save": str(tmp_path / "model")})
+    run = Run(0, torch.device("cpu"), tmp_path)
     results = train_translator(run, small_plan())
     assert rounded == [True] * 3, "in the half precision of the file"
     json.dumps(results, allow_nan=False)
@@ -99,7 +99,7 @@ def test_the_recipes_models_are_as_small_as_they_should_be(
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.py")
     plans: list[Plan] = []
     monkeypatch.setattr(recipe, "train_translator", lambda run, plan: plans.append(plan) or {})
-    recipe.run(Run(0, torch.device("cpu"), tmp_path, options=recipe.OPTIONS | {"direction": "en-de"}))
+    recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"direction": "en-de"}))
     [plan] = plans
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in Seq2Seq(plan.model).parameters()) < most

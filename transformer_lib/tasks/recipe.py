@@ -5,7 +5,7 @@ A recipe defines `NAME`, which may carry options ("multi30k-{direction}"), `OPTI
 beside it: the results with seed, options, commit, machine, versions and the minutes of training.
 
 Under `torchrun` every process executes the recipe: `Run.train` shares out the micro-batches, so that the run is the
-same whatever the number of processes, but for dropout and the order of additions. Rank 0 writes the record.
+same whatever the number of processes, but for dropout and the order of additions. Rank 0 scores, saves and writes the record.
 Left out: sharded models, searching over settings.
 """
 
@@ -31,6 +31,7 @@ from transformer_lib.tasks.provenance import commit_of, machine_of, versions
 from transformer_lib.text.bpe import write_text
 from transformer_lib.training.checkpoint import load_weights
 from transformer_lib.training.config import TrainConfig
+from transformer_lib.training.files import remove_folder
 from transformer_lib.training.log import Record
 from transformer_lib.training.loop import LossFunction, evaluate, train
 from transformer_lib.training.loss import LossSum
@@ -58,6 +59,13 @@ class Run:
     def processes(self) -> int:
         """How many share the work."""
         return _place()[1]
+
+    def model_folder(self) -> Path:
+        """Where to save the trained model; one that an earlier part of the run left there is removed."""
+        folder = self.folder / "model"
+        if folder.exists():
+            remove_folder(folder)
+        return folder
 
     def train(
         self,
@@ -111,7 +119,7 @@ def execute(
     resume: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run a recipe and write its record; the checkpoints go to `folder`, by default `runs/<name>-seed<k>`.
+    """Run a recipe, write its record and give it (rank 0); checkpoints go to `folder`, else `runs/<name>-seed<k>`.
 
     Raises `FileNotFoundError` without the recipe, and `ValueError` for a file that is none or for an unknown option.
     """
@@ -128,7 +136,7 @@ def execute(
         results = recipe.run(run)
         record = {
             "recipe": Path(path).name,
-            "options": {key: value for key, value in chosen.items() if value},
+            "options": chosen,
             "seed": seed,
             "results": results,
             "minutes": round(sum(part["seconds"] for part in _parts(run.folder)) / 60, 1),
@@ -143,7 +151,7 @@ def execute(
             file = Path(path).parent / "results" / f"{name}.json"
             file.parent.mkdir(exist_ok=True)
             write_text(file, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    return record
+    return record if run.is_first else {}
 
 
 def load_recipe(path: str | Path) -> ModuleType:

@@ -90,7 +90,10 @@ def pair_batches(
 ) -> BucketedBatches[Batch]:
     """Shuffled batches of pairs of like length; source and target with their padding keep to the budget together."""
     lengths = [(len(pair.source), len(pair.target) - 1) for pair in pairs]
-    collate = lambda rows: make_batch([pairs[i] for i in rows])  # noqa: E731
+
+    def collate(rows: list[int]) -> Batch:
+        return make_batch([pairs[i] for i in rows])
+
     return BucketedBatches(lengths, collate, token_budget=token_budget, seed=seed, epochs=epochs)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation import Translator, encode_pairs, pair_batches, train_tokenizer, translation_loss
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.config import OptimizerName, TrainConfig
-from transformer_lib.training.files import remove_folder
 from transformer_lib.training.precision import best_precision
 from transformer_lib.training.schedule import warmup_stable_decay
 
@@ -81,7 +79,7 @@ def train_translator(run: Run, plan: Plan) -> dict[str, Any]:
 def finish(
     run: Run, plan: Plan, model: Seq2Seq, tokenizer: Tokenizer, validation: Sequence[Any], test: Sequence[Any]
 ) -> dict[str, Any]:
-    """Round the weights, score, and save the model to the option `save`, by default in the run's folder."""
+    """Round the weights, score, and save the model as `model` in the run's folder."""
     if not run.is_first:
         return {}
     model = model.to(torch.float16).to(torch.float32).eval()
@@ -93,9 +91,7 @@ def finish(
         "test_greedy": translator.evaluate(test, **greedy),
         "test": record,
     }
-    folder = Path(run.options.get("save") or run.folder / "model")
-    if folder.exists():
-        remove_folder(folder)
+    folder = run.model_folder()
     evaluation = {"data": plan.data, "split": "test", **plan.scoring}
     translator.save(folder, evaluation=evaluation, record=record, dtype=torch.float16)
     return results | {"bytes": sum(file.stat().st_size for file in folder.iterdir())}
