@@ -75,13 +75,15 @@ def extraction_batches(
     for index, length in enumerate(lengths):
         require(1 <= length <= most, f"examples[{index}]", f"must have 1 to {most} pieces", length)
 
+    pieces: dict[str, list[int]] = {}
+    for example, each in zip(examples, cut, strict=True):
+        pieces.update(zip(example.words, each, strict=True))
+
     def batch(rows: list[int]) -> Batch:
         changed = [change(examples[row]) for row in rows]
-        again = [
-            cut[row] if example is examples[row] else cut_words(example.words, tokenizer)
-            for row, example in zip(rows, changed, strict=True)
-        ]
-        return collate(changed, again, config)
+        new = [word for example in changed for word in example.words if word not in pieces]
+        known = pieces | dict(zip(new, cut_words(new, tokenizer), strict=True))
+        return collate(changed, [[known[word] for word in example.words] for example in changed], config)
 
     return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed, epochs=epochs)
 
