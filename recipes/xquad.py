@@ -34,12 +34,23 @@ from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.schedule import warmup_cosine
 
 NAME = "xquad"
-OPTIONS = {"authored_epochs": "6", "epochs": "25"}
+OPTIONS = {"authored": "20000", "authored_epochs": "4", "epochs": "6"}
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 PASSAGES_OF_AN_ARTICLE = 5
 ARTICLES = (slice(0, 35), slice(35, 38), slice(38, 48))
-VOCAB = {"en": 2000, "zh": 1200}
+VOCAB = {"authored": 3000, "en": 2000, "zh": 1200}
 MAX_ANSWER = 24
+MODEL = ModelConfig(
+    vocab_size=VOCAB["authored"],
+    d_model=128,
+    num_layers=2,
+    max_length=384,
+    attention=AttentionConfig(num_heads=4),
+    feedforward=SwiGlu(d_ff=336),
+    positions=Rope(),
+    norm=Norm(kind="rms"),
+    segments=3,
+)
 ALWAYS = 1e9  # no score comes near it
 SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|[\u3002\uff01\uff1f]|$)", re.DOTALL)  # the last three are Chinese
 
@@ -76,10 +87,11 @@ def authored(run: Run, every: dict[Language, Sequence[Question]], splits: dict[L
 
     Its tokeniser has also seen XQuAD's passages of training, without questions, so that it can spell both languages.
     """
-    own = questions(run.seed, train=20_000, held_out=500)
+    count = int(run.options["authored"])
+    own = questions(run.seed, train=count, held_out=max(1, count // 40))
     texts = [text for question in own.train[:2000] for text in (question.context, question.question)]
     texts += [question.context for language in LANGUAGES for question in splits[language].train]
-    answerer = new_answerer(run, texts, vocab_size=3000, dropout=0.0)
+    answerer = new_answerer(run, texts, vocab_size=VOCAB["authored"], dropout=0.0)
     epochs = int(run.options["authored_epochs"])
     facts = train(run, "authored", answerer, own.train, own.validation, epochs=epochs, token_budget=4096, peak=0.003)
     careful = answerer.with_threshold_from(own.validation)
@@ -96,7 +108,7 @@ def authored(run: Run, every: dict[Language, Sequence[Question]], splits: dict[L
 def trained(run: Run, part: Split, language: Language) -> dict[str, Any]:
     """A reader of XQuAD's own questions, which all have an answer: it never abstains."""
     texts = [text for question in part.train for text in (question.context, question.question)]
-    answerer = new_answerer(run, texts, vocab_size=VOCAB[language], dropout=0.2)
+    answerer = new_answerer(run, texts, vocab_size=VOCAB[language], dropout=0.3)
     answerer = replace(answerer, threshold=-ALWAYS, language=language)
     epochs = int(run.options["epochs"])
     facts = train(run, language, answerer, part.train, part.validation, epochs=epochs, token_budget=4096, peak=0.002)
@@ -112,18 +124,7 @@ def new_answerer(run: Run, texts: Sequence[str], *, vocab_size: int, dropout: fl
     """Tokeniser from the texts, weights from the seed; three segments, so that shared tokens are marked."""
     tokenizer = Tokenizer.train([" " + text for text in dict.fromkeys(texts)], vocab_size, SPECIAL_TOKENS)
     torch.manual_seed(run.seed)
-    config = ModelConfig(
-        vocab_size=vocab_size,
-        d_model=128,
-        num_layers=2,
-        max_length=384,
-        attention=AttentionConfig(num_heads=4),
-        feedforward=SwiGlu(d_ff=336),
-        positions=Rope(),
-        norm=Norm(kind="rms"),
-        dropout=dropout,
-        segments=3,
-    )
+    config = replace(MODEL, vocab_size=vocab_size, dropout=dropout)
     return QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=MAX_ANSWER)
 
 
