@@ -1,8 +1,8 @@
 """XQuAD, English and Chinese: how far reading comprehension carries that nothing but this recipe has taught.
 
 Three readers, all from scratch. One learns from 20,000 authored questions and reads XQuAD as it is ("zero-shot"). The
-other two learn from XQuAD's own first 38 articles, 950 questions or so, one in each language, and are asked about its
-last ten. XQuAD was made for testing readers trained elsewhere, on a hundred times as many questions; that is the point.
+other two learn from XQuAD's own first articles, 901 questions, one in each language, and are asked about its last ten.
+XQuAD was made for testing readers trained elsewhere, on a hundred times as many questions. That is the point.
 Beside them stand what needs no reader: a random span, and the sentence with the most words of the question.
 
     OMP_NUM_THREADS=1 python -m transformer_lib train recipes/xquad.py --seed 0
