@@ -25,7 +25,13 @@ from transformer_lib.data.examples import Question
 from transformer_lib.data.toy_questions import questions
 from transformer_lib.tasks.evaluation import load_examples
 from transformer_lib.tasks.metrics import Language
-from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss, score
+from transformer_lib.tasks.question_answering import (
+    QuestionAnswerer,
+    Reader,
+    reading_batches,
+    reading_loss,
+    score_answers,
+)
 from transformer_lib.tasks.reading import SPECIAL_TOKENS, Layout
 from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.retrieval import WORD, words
@@ -116,7 +122,7 @@ def trained(run: Run, part: Split, language: Language) -> dict[str, Any]:
         "train": answerer.evaluate(part.train),
         "validation": answerer.evaluate(part.validation),
         "test": answerer.evaluate(part.test),
-        "tokens_can_say": score([sayable(answerer.layout, q) for q in part.test], part.test, language=language),
+        "tokens_can_say": score_answers([sayable(answerer.layout, q) for q in part.test], part.test, language=language),
     }
 
 
@@ -164,7 +170,7 @@ def baselines(examples: Sequence[Question], language: Language) -> dict[str, Any
     """A random run of one to four words, and the whole sentence that shares most words with the question."""
     rng = random.Random(0)
     ways = {"random_span": partial(random_span, rng), "sentence_overlap": best_sentence}
-    return {name: score([way(q) for q in examples], examples, language=language) for name, way in ways.items()}
+    return {name: score_answers([way(q) for q in examples], examples, language=language) for name, way in ways.items()}
 
 
 def random_span(rng: random.Random, question: Question) -> str:

@@ -22,7 +22,7 @@ from transformer_lib.tasks.question_answering import (
     best_threshold,
     reading_batches,
     reading_loss,
-    score,
+    score_answers,
 )
 from transformer_lib.tasks.reading import SPECIAL_TOKENS, Layout, ReadingBatch
 from transformer_lib.text.bpe import BPE
@@ -191,12 +191,12 @@ def test_the_threshold_takes_the_f1_of_the_validation_questions() -> None:
 
 
 def test_scores_by_hand() -> None:
-    result = score(["the Oslo!", "", "罗马"], QUESTIONS)
+    result = score_answers(["the Oslo!", "", "罗马"], QUESTIONS)
     assert result["all"]["exact_match"] == pytest.approx(200 / 3)
     assert result["answerable"] == {"questions": 2, "exact_match": 50.0, "f1": 50.0}
     assert result["unanswerable"] == {"questions": 1, "exact_match": 100.0, "f1": 100.0}
     assert result["answered"] == pytest.approx(200 / 3)
-    chinese = score(["奥斯"], QUESTIONS[2:], language="zh")
+    chinese = score_answers(["奥斯"], QUESTIONS[2:], language="zh")
     assert chinese["answerable"]["f1"] == pytest.approx(100 * 2 * 2 / 5) and "unanswerable" not in chinese
 
 
@@ -231,7 +231,7 @@ def test_bad_input() -> None:
     with rejects("questions", "empty"):
         found.with_threshold_from([])
     with rejects("predicted", "1", "0"):
-        score([], QUESTIONS[:1])
+        score_answers([], QUESTIONS[:1])
     with rejects("language", "fr"):
         dataclasses.replace(found, language="fr")  # type: ignore[arg-type]
     with rejects("max_answer", "0"):

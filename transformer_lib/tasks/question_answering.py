@@ -182,8 +182,8 @@ class QuestionAnswerer:
         return [self._decide(found) for found in self.best([(q.question, q.context) for q in questions])]
 
     def evaluate(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """Exact match and F1, 0 to 100, over all questions and over those with and without an answer; see `score`."""
-        return score([found.text for found in self.answer_all(questions)], questions, language=self.language)
+        """Exact match and F1, 0 to 100, over all questions and over those with and without an answer; see `score_answers`."""
+        return score_answers([found.text for found in self.answer_all(questions)], questions, language=self.language)
 
     def with_threshold_from(self, questions: Sequence[Question]) -> "QuestionAnswerer":
         """This answerer with the threshold that gives the best F1 on these questions (not those of the test)."""
@@ -235,7 +235,9 @@ class QuestionAnswerer:
 # Scoring --------------------------------------------------------------------------------------------------------------
 
 
-def score(predicted: Sequence[str], questions: Sequence[Question], *, language: Language = "en") -> dict[str, Any]:
+def score_answers(
+    predicted: Sequence[str], questions: Sequence[Question], *, language: Language = "en"
+) -> dict[str, Any]:
     """Exact match and F1 from 0 to 100, as in SQuAD 2.0: over all questions, the answerable, and the unanswerable.
 
     A group without questions is left out; `answered` is the share of questions with an answer, right or wrong.
