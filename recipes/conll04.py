@@ -11,7 +11,6 @@ Data: Roth and Yih (2004), in the split of Gupta et al. (2016).
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,12 +24,11 @@ from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, Extr
 from transformer_lib.tasks.mentions import disguised, swapped
 from transformer_lib.tasks.recipe import Run
 from transformer_lib.training.config import TrainConfig
-from transformer_lib.training.files import remove_folder
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.schedule import warmup_stable_decay
 
 NAME = "conll04"
-OPTIONS = {"epochs": "70", "save": ""}
+OPTIONS = {"epochs": "70"}
 SCORING = {"constrained": True}
 
 ENCODER = ModelConfig(
@@ -88,7 +86,7 @@ def loss(model: nn.Module, batch: Batch) -> LossSum:
 
 
 def finish(run: Run, extractor: EntityRelationExtractor, splits: Splits) -> dict[str, Any]:
-    """Round the weights to what is saved, score, and save the model to the option `save` or in the run's folder."""
+    """Round the weights to what is saved, score, and save the model in the run's folder."""
     if not run.is_first:
         return {}
     extractor.model.to(torch.float16).to(torch.float32).eval()
@@ -97,10 +95,19 @@ def finish(run: Run, extractor: EntityRelationExtractor, splits: Splits) -> dict
         "validation": extractor.evaluate(splits.validation, **SCORING),
         "test_free_tags": extractor.evaluate(splits.test, constrained=False),
         "test": record,
+        "test_unknown_words": unknown_words(splits),
     }
-    folder = Path(run.options.get("save") or run.folder / "model")
-    if folder.exists():
-        remove_folder(folder)
+    folder = run.model_folder()
     evaluation = {"data": "conll04", "split": "test", **SCORING}
     extractor.save(folder, evaluation=evaluation, record=record, dtype=torch.float16)
     return results | {"bytes": sum(file.stat().st_size for file in folder.iterdir())}
+
+
+def unknown_words(splits: Splits) -> dict[str, float]:
+    """The share of the words of the test that training lacks, and of its sentences with at least one such word."""
+    known = {word for example in splits.train for word in example.words}
+    unknown = [[word not in known for word in example.words] for example in splits.test]
+    return {
+        "words": sum(map(sum, unknown)) / sum(map(len, unknown)),
+        "sentences": sum(map(any, unknown)) / len(unknown),
+    }
