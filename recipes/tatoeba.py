@@ -13,6 +13,7 @@ from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "tatoeba-en-zh"
+OPTIONS = {"epochs": "60"}
 
 SIDE = ModelConfig(
     vocab_size=7000,
@@ -32,7 +33,7 @@ def run(run: Run) -> dict[str, Any]:
     plan = Plan(
         data="tatoeba en-zh",
         model=Seq2SeqConfig(encoder=SIDE, decoder=SIDE),
-        epochs=60,
+        epochs=int(run.options["epochs"]),
         token_budget=4096,
         peak=0.005,
         warmup=300,

@@ -99,7 +99,7 @@ def test_the_recipes_models_are_as_small_as_they_should_be(
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.py")
     plans: list[Plan] = []
     monkeypatch.setattr(recipe, "train_translator", lambda run, plan: plans.append(plan) or {})
-    recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"direction": "en-de"}))
+    recipe.run(Run(0, torch.device("cpu"), tmp_path, options=getattr(recipe, "OPTIONS", {}) | {"direction": "en-de"}))
     [plan] = plans
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in Seq2Seq(plan.model).parameters()) < most
