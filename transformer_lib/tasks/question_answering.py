@@ -182,7 +182,7 @@ class QuestionAnswerer:
         return [self._decide(found) for found in self.best([(q.question, q.context) for q in questions])]
 
     def evaluate(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """Exact match and F1, 0 to 100, over all questions and over those with and without an answer; see `score_answers`."""
+        """Exact match and F1, 0 to 100, over all questions and by whether there is an answer (`score_answers`)."""
         return score_answers([found.text for found in self.answer_all(questions)], questions, language=self.language)
 
     def with_threshold_from(self, questions: Sequence[Question]) -> "QuestionAnswerer":
