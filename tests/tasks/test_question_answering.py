@@ -128,6 +128,17 @@ def test_the_best_answer_is_that_of_trying_all_windows_and_spans() -> None:
             assert (best.start, best.end, best.text) == (start, end, passage[start:end])
 
 
+def test_dropout_is_off_when_answering_and_back_on_afterwards() -> None:
+    torch.manual_seed(0)
+    reader = Reader(dataclasses.replace(SMALL, dropout=0.5, segments=3))
+    found = QuestionAnswerer(reader.train(), TOKENIZER)
+    pairs = [(q.question, q.context) for q in QUESTIONS]
+    assert found.best(pairs) == found.best(pairs) and reader.training
+    reader.eval()
+    found.best(pairs)
+    assert not reader.training
+
+
 def test_of_several_passages_the_best_is_taken_or_none() -> None:
     found = answerer()
     passages = [PASSAGE, "Clara lives in Riga.", "安娜住在奥斯陆。"]

@@ -220,7 +220,9 @@ class QuestionAnswerer:
     def _read(self, windows: Sequence[Window]) -> tuple[list[int], list[int], list[float]]:
         """For each window the first and the last token of its best span, and by how much that exceeds no answer."""
         batch = self.layout.collate([Example(window, 0, 0) for window in windows])
-        start, end = self.reader(_moved(batch, self.reader))
+        was_training = self.reader.training
+        start, end = self.reader.eval()(_moved(batch, self.reader))
+        self.reader.train(was_training)
         nothing = start[:, 0] + end[:, 0]
         start[:, 0] = -torch.inf
         best = best_span(SpanScores(start, end), self.max_answer)
