@@ -72,6 +72,7 @@ def be_a_rank(rank: int, folder: Path, stops: bool) -> None:
         run_small(folder / "run", steps=4)
     model, facts = run_small(folder / "run", resume=stops)
     torch.save({"weights": model_tensors(model), "facts": facts}, folder / f"{rank}.pt")
+    distributed.barrier()  # as in `execute`
     distributed.destroy_process_group()
 
 

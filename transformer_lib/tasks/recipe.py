@@ -218,6 +218,7 @@ def _processes(device: torch.device) -> Iterator[torch.device]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        distributed.barrier()  # else the group may end before the thread that exchanged the last gradients: a deadlock
     finally:
         distributed.destroy_process_group()
 
