@@ -114,8 +114,8 @@ def largest_tensor(loss, *arguments, **options) -> int:
 def test_no_tensor_is_larger_than_a_chunk_or_the_weight():
     hidden, weight, targets = example(8, 100, 500, dtype=torch.float32)
     assert largest_tensor(lambda h, w, y: token_loss(h @ w.T, y), hidden, weight, targets) == 800 * 500
-    for rows in (20, 100):
-        assert largest_tensor(chunked_token_loss, hidden, weight, targets, chunk_bytes=rows * 500 * 4) == rows * 500
+    for rows in (20, 100):  # of 500 numbers, stored as 512: each begins on a line of the cache
+        assert largest_tensor(chunked_token_loss, hidden, weight, targets, chunk_bytes=rows * 512 * 4) == rows * 512
 
 
 def test_without_gradients_nothing_is_kept_and_the_value_is_the_same():

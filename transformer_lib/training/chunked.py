@@ -10,6 +10,7 @@ A compiled function calls it as it is: a compiler would join the few rows to all
 in float32. Left out: gradients of gradients, and a head with a bias.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from transformer_lib.training.loss import LossSum, check_targets, subtract_targe
 
 MIB = 2**20
 CACHED_BYTES = 2 * MIB  # of float32 logits at a time, about a core's own cache
+LINE_BYTES = 64  # of a processor's cache: products write rows that begin on one sooner
+STRIP = 4096  # words at a time in the gradient of the weight, so that no second copy of it stands in another type
 
 
 def chunked_token_loss(
@@ -31,9 +34,11 @@ def chunked_token_loss(
     *,
     ignore: int = -100,
     smoothing: float = 0.0,
-    chunk_bytes: int = 256 * MIB,
+    chunk_bytes: int | None = None,
 ) -> LossSum:
     """`token_loss(hidden @ weight.T, targets)`, holding at most `chunk_bytes` of logits (one token's at least).
+
+    Unless given, that is twice what `weight` takes in the products' type: its gradient takes as much anyway.
 
     `weight` is the head's, tied or not: `chunked_token_loss(model.hidden(tokens), model.head.weight, targets)`. Under
     autocast the products are computed in its type, and the loss in float32. Smaller chunks need less memory, and more
@@ -42,7 +47,8 @@ def chunked_token_loss(
     require(hidden.dim() == 3, "hidden", "must have the axes batch, time, d_model", tuple(hidden.shape))
     fits = weight.dim() == 2 and weight.shape[1] == hidden.shape[2]
     require(fits, "weight", f"must have the shape (vocab, {hidden.shape[2]})", tuple(weight.shape))
-    require_positive(chunk_bytes=chunk_bytes)
+    if chunk_bytes is not None:
+        require_positive(chunk_bytes=chunk_bytes)
     check_targets(targets, hidden.shape[:2], weight.shape[0], ignore, smoothing)
     x, y = hidden.flatten(0, 1), targets.flatten().long()
     total = _summed(x, weight, y, ignore, smoothing, chunk_bytes, torch.is_grad_enabled())
@@ -60,28 +66,31 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         ignore: int,
         smoothing: float,
-        chunk_bytes: int,
+        chunk_bytes: int | None,
         with_gradients: bool,
     ) -> Tensor:
         device, wide = hidden.device.type, torch.promote_types(hidden.dtype, torch.float32)
         autocast = torch.is_autocast_enabled(device) and wide == torch.float32
         x = hidden.to(torch.get_autocast_dtype(device)) if autocast else hidden
         w = weight.to(x.dtype)
-        rows = max(1, chunk_bytes // (len(w) * w.itemsize))
+        width = math.ceil(len(w) * w.itemsize / LINE_BYTES) * LINE_BYTES
+        rows = max(1, (2 * w.nbytes if chunk_bytes is None else chunk_bytes) // width)
+        buffer = x.new_empty(min(rows, len(x)), width // w.itemsize)[:, : len(w)]
         block_rows = max(1, CACHED_BYTES // (len(w) * wide.itemsize))
         total = x.new_zeros((), dtype=wide)
-        grad_x, grad_w = torch.empty_like(x), None
+        grad_x = torch.empty_like(x)
+        grad_w = torch.zeros_like(w, dtype=wide) if with_gradients else None
         for chunk, y, grad in zip(x.split(rows), targets.split(rows), grad_x.split(rows), strict=True):
-            logits = chunk @ w.T
+            logits = torch.mm(chunk, w.T, out=buffer[: len(chunk)])
             for block, y_block in zip(logits.split(block_rows), y.split(block_rows), strict=True):
                 log_probs = block.to(wide).log_softmax(dim=-1)
                 total += summed_loss(log_probs, y_block, ignore, smoothing)
                 if with_gradients:
                     block.copy_(subtract_targets_(log_probs.exp_(), y_block, ignore, smoothing))
-            if with_gradients:
+            if grad_w is not None:
                 torch.mm(logits, w, out=grad)
-                part = logits.T @ chunk
-                grad_w = part if grad_w is None else grad_w.to(wide).add_(part)
+                for part, strip in zip(grad_w.split(STRIP), logits.T.split(STRIP), strict=True):
+                    part += strip @ chunk
         if with_gradients:
             ctx.save_for_backward(grad_x, grad_w)
             ctx.types = hidden.dtype, weight.dtype
