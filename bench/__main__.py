@@ -14,6 +14,7 @@ from bench.machine import digest, environment
 
 SUBJECTS = {
     "train": "bench.train_step",
+    "profile": "bench.profile_step",
     "seq2seq": "bench.seq2seq",
     "decode": "bench.decode",
     "beam": "bench.beam",
