@@ -1,8 +1,8 @@
 """Which passages may hold the answer: by the words that they share with the question, or by an encoder's vectors.
 
-BM25 (Robertson and Zaragoza 2009) needs no training: a rare word that stands often in a short passage counts most. Dense
-retrieval compares one vector per text, the mean over the encoder's outputs, by the cosine. Left out: an inverted file
-and approximate search, which pay from about a hundred thousand passages on.
+BM25 (Robertson and Zaragoza 2009) needs no training: a rare word that stands often in a short passage counts most.
+Dense retrieval compares one vector per text, the mean over the encoder's outputs, by the cosine. Left out: an inverted
+file and approximate search, which pay from about a hundred thousand passages on.
 """
 
 import math
