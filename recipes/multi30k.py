@@ -41,7 +41,7 @@ def run(run: Run) -> dict[str, Any]:
         epochs=int(run.options["epochs"]),
         token_budget=4096,
         peak=0.005,
-        warmup=500,
+        warmup=300,
         decay=0.3,
         lowercase=True,
         scoring={"beams": 5, "length_penalty": 1.0, "lowercase": True},
