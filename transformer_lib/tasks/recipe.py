@@ -5,7 +5,8 @@ A recipe defines `NAME`, which may carry options ("multi30k-{direction}"), `OPTI
 beside it: the results with seed, options, commit, machine, versions and the minutes of training.
 
 Under `torchrun` every process executes the recipe: `Run.train` shares out the micro-batches, so that the run is the
-same whatever the number of processes, but for dropout and the order of additions. Rank 0 scores, saves and writes the record.
+same whatever the number of processes, but for dropout and the order of additions. Rank 0 scores, saves and writes the
+record.
 Left out: sharded models, searching over settings.
 """
 
