@@ -40,11 +40,11 @@ from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.schedule import warmup_cosine
 
 NAME = "xquad"
-OPTIONS = {"authored": "20000", "authored_epochs": "4", "epochs": "6"}
+OPTIONS = {"authored": "20000", "authored_epochs": "4", "epochs": "4"}
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 PASSAGES_OF_AN_ARTICLE = 5
 ARTICLES = (slice(0, 35), slice(35, 38), slice(38, 48))
-VOCAB = {"authored": 3000, "en": 2000, "zh": 1200}
+VOCAB = {"authored": 3000, "en": 1000, "zh": 1200}
 MAX_ANSWER = 24
 MODEL = ModelConfig(
     vocab_size=VOCAB["authored"],
