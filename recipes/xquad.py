@@ -1,7 +1,8 @@
 """XQuAD, English and Chinese: how far reading comprehension carries that nothing but this recipe has taught.
 
 Three readers, all from scratch. One learns from 20,000 authored questions and reads XQuAD as it is ("zero-shot"). The
-other two learn from XQuAD's own first articles, 901 questions, one in each language, and are asked about its last ten.
+other two learn from XQuAD's own last articles, 845 questions, one in each language, and are asked about its first ten.
+The settings were chosen while ten others were the test: these ten were looked at only afterwards.
 XQuAD was made for testing readers trained elsewhere, on a hundred times as many questions. That is the point.
 Beside them stand what needs no reader: a random span, and the sentence with the most words of the question.
 
@@ -43,7 +44,7 @@ NAME = "xquad"
 OPTIONS = {"authored": "20000", "authored_epochs": "4", "epochs": "4"}
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 PASSAGES_OF_AN_ARTICLE = 5
-ARTICLES = (slice(0, 35), slice(35, 38), slice(38, 48))
+ARTICLES = (slice(13, 48), slice(10, 13), slice(0, 10))
 VOCAB = {"authored": 3000, "en": 1000, "zh": 1200}
 MAX_ANSWER = 24
 MODEL = ModelConfig(
