@@ -28,11 +28,11 @@ from transformer_lib.training.loss import LossSum
 from transformer_lib.training.schedule import warmup_stable_decay
 
 NAME = "conll04"
-OPTIONS = {"epochs": "80"}
+OPTIONS = {"epochs": "70"}
 SCORING = {"constrained": True}
 
 ENCODER = ModelConfig(
-    vocab_size=2048,
+    vocab_size=1024,
     d_model=128,
     num_layers=3,
     max_length=512,
