@@ -25,7 +25,7 @@ from transformer_lib.tasks.extraction import (
 )
 from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel, extraction_losses
 from transformer_lib.tasks.mentions import disguised
-from transformer_lib.tasks.tagging import encode
+from transformer_lib.tasks.tagging import tags_of
 from transformer_lib.training import LossSum, TrainConfig, train, warmup_cosine
 
 FEW = sentences(12, group="train", names="known", seed=1)
@@ -84,7 +84,7 @@ def test_entities_are_counted_as_by_seqeval(constrained: bool) -> None:
     for model in (reader, trained()):
         found = model([e.words for e in examples], constrained=constrained)
         result = model.evaluate(examples, constrained=constrained)["entities"]
-        tags = [[encode(e, "BIO") for e in side] for side in (examples, found)]
+        tags = [[tags_of(e, "BIO") for e in side] for side in (examples, found)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of kinds that are never predicted
             report = classification_report(*tags, output_dict=True, zero_division=0)

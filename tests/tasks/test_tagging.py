@@ -11,7 +11,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.oracles import normal
 from transformer_lib.data.examples import Annotated, Entity
-from transformer_lib.tasks.tagging import Scheme, allowed_steps, best_tags, decode, encode, tag_names
+from transformer_lib.tasks.tagging import Scheme, allowed_steps, best_tags, entities_of, tag_names, tags_of
 
 SCHEMES = get_args(Scheme)
 KINDS = ("person", "place")
@@ -37,16 +37,16 @@ def test_tags_by_hand() -> None:
     entities = (Entity("place", 0, 1), Entity("person", 1, 4), Entity("person", 4, 6))
     example = Annotated(tuple("abcdefg"), entities, ())
     bio = "B-place B-person I-person I-person B-person I-person O"
-    assert encode(example, "BIO") == bio.split()
+    assert tags_of(example, "BIO") == bio.split()
     bilou = "U-place B-person I-person L-person B-person L-person O"
-    assert encode(example, "BILOU") == bilou.split()
+    assert tags_of(example, "BILOU") == bilou.split()
     assert tag_names(("x",), "BIO") == ("O", "B-x", "I-x")
     assert tag_names(("x",), "BILOU") == ("O", "B-x", "I-x", "L-x", "U-x")
 
 
 @given(sentences(), st.sampled_from(SCHEMES))
 def test_decoding_gives_back_what_was_encoded(example: Annotated, scheme: Scheme) -> None:
-    assert decode(encode(example, scheme)) == example.entities
+    assert entities_of(tags_of(example, scheme)) == example.entities
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_decoding_gives_back_what_was_encoded(example: Annotated, scheme: Scheme
     ],
 )
 def test_the_repair_of_contradicting_tags(tags: str, entities: tuple[Entity, ...]) -> None:
-    assert decode(tags.split()) == entities
+    assert entities_of(tags.split()) == entities
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_sequence_of_tags_is_read_as_by_seqeval(scheme: Scheme) -> None:
     for tags in itertools.product(tag_names(KINDS, scheme), repeat=4 if scheme == "BIO" else 3):
-        assert decode(tags) == by_seqeval(list(tags))
+        assert entities_of(tags) == by_seqeval(list(tags))
 
 
 def legal(tags: tuple[str, ...], scheme: Scheme) -> bool:
     """Whether some sentence is encoded so: decode and encode again."""
-    return encode(Annotated(("w",) * len(tags), decode(tags), ()), scheme) == list(tags)
+    return tags_of(Annotated(("w",) * len(tags), entities_of(tags), ()), scheme) == list(tags)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -123,4 +123,4 @@ def test_padding_changes_nothing() -> None:
 def test_overlapping_entities_have_no_tags() -> None:
     example = Annotated(tuple("abc"), (Entity("x", 0, 2), Entity("y", 1, 3)), ())
     with pytest.raises(ValueError, match="entities must not overlap"):
-        encode(example, "BIO")
+        tags_of(example, "BIO")

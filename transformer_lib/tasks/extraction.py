@@ -27,7 +27,7 @@ from transformer_lib.tasks.extraction_model import (
 from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
 from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
-from transformer_lib.tasks.tagging import allowed_steps, best_tags, decode
+from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
 from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "extraction"
@@ -103,8 +103,8 @@ class EntityRelationExtractor:
         """Each sentence, a text or its words, with the entities found in it and the relations between them.
 
         `constrained` takes the best allowed sequence of tags; without it each word's best tag, with contradictions
-        repaired as `decode` says. A sentence without words has nothing in it. One with more pieces than the encoder
-        is meant for is read in parts, each as long as possible: no relation reaches from one part into another.
+        repaired as `entities_of` says. A sentence without words has nothing in it. One with more pieces than the
+        encoder is meant for is read in parts, each as long as possible: no relation reaches from one part into another.
         `rows` parts are read at a time; that changes the time it takes and nothing else.
         """
         require(not isinstance(sentences, str), "sentences", "must be a list of them, not one text", sentences)
@@ -147,7 +147,7 @@ class EntityRelationExtractor:
         scores = model.to_tags(words).cpu()
         tags = best_tags(scores, sentences.real, self._steps) if constrained else scores.argmax(-1)
         names = [[config.tags[tag] for tag in row[: len(p)]] for row, p in zip(tags.tolist(), pieces, strict=True)]
-        entities = [decode(row) for row in names]
+        entities = [entities_of(row) for row in names]
         spans = collate_spans([[(e.start, e.end, config.kinds.index(e.kind)) for e in row] for row in entities])
         pairs = model.to_relations(words, spans.to(device)).argmax(-1).tolist()
         model.train(was_training)

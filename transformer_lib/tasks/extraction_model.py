@@ -22,7 +22,7 @@ from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Annotated
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import TokenHead
-from transformer_lib.tasks.tagging import Scheme, encode, tag_names
+from transformer_lib.tasks.tagging import Scheme, tag_names, tags_of
 from transformer_lib.training.loss import LossSum, token_loss
 
 IGNORED = -100
@@ -202,7 +202,7 @@ def collate(
     tag_ids = {tag: index for index, tag in enumerate(config.tags)}
     kind_ids = {kind: index for index, kind in enumerate(config.kinds)}
     relation_ids = {relation: index for index, relation in enumerate(config.relations, start=1)}
-    tags = pad([[_known(tag_ids, tag, "tag") for tag in encode(e, config.scheme)] for e in examples], IGNORED)
+    tags = pad([[_known(tag_ids, tag, "tag") for tag in tags_of(e, config.scheme)] for e in examples], IGNORED)
     spans = collate_spans([[(e.start, e.end, _known(kind_ids, e.kind, "kind")) for e in x.entities] for x in examples])
     width = spans.start.shape[1]
     relations = torch.full((len(examples), width, width), IGNORED)

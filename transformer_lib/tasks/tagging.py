@@ -26,7 +26,7 @@ def tag_names(kinds: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     return OUTSIDE, *(f"{mark}-{kind}" for kind in kinds for mark in scheme if mark != OUTSIDE)
 
 
-def encode(example: Annotated, scheme: Scheme) -> list[str]:
+def tags_of(example: Annotated, scheme: Scheme) -> list[str]:
     """One tag per word; `ValueError` if entities overlap."""
     check_annotated(example)
     tags = [OUTSIDE] * len(example.words)
@@ -38,7 +38,7 @@ def encode(example: Annotated, scheme: Scheme) -> list[str]:
     return tags
 
 
-def decode(tags: Sequence[str]) -> tuple[Entity, ...]:
+def entities_of(tags: Sequence[str]) -> tuple[Entity, ...]:
     """The entities that the tags of either scheme mark, in order.
 
     Tags a model gives one by one may contradict each other, as in `O I-person`. Whatever stands there, every word that
@@ -66,7 +66,7 @@ class Steps(NamedTuple):
 
 
 def allowed_steps(tags: Sequence[str]) -> Steps:
-    """The steps that a scheme allows: those of which `encode` could have made use.
+    """The steps that a scheme allows: those of which `tags_of` could have made use.
 
     I and L need B or I of the same kind before them. In BILOU, where there is an L, B and I need I or L after them.
     """
