@@ -3,7 +3,7 @@
 922 sentences are very few, and nothing else is known to this model: no word vectors, no pre-training. Other names in
 the same sentences, dropout and the mean of the last checkpoints are what keeps it from learning them by heart. The
 score is strict: an entity counts with its kind and both its ends, a relation with both its entities and its direction.
-It is trained on the train split alone; validation is only looked at.
+It is trained on the train split alone; validation only says how many of the last checkpoints are averaged.
 
     OMP_NUM_THREADS=1 python -m transformer_lib train recipes/conll04.py --seed 0
 

@@ -84,7 +84,7 @@ def test_two_processes_give_the_weights_of_one(stops: bool, tmp_path: Path) -> N
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(timeout=240)
         assert process.exitcode == 0
     model, facts = run_small(tmp_path / "alone")
     for rank in range(2):

@@ -1,4 +1,4 @@
-"""BM25 against a plain computation from its formula and against rank_bm25; dense vectors against a loop over tokens."""
+"""BM25 against a plain computation from its formula; dense vectors against a loop over tokens."""
 
 import math
 
@@ -47,17 +47,6 @@ def plain_bm25(question: str, passages: list[str], k1: float, b: float) -> list[
 def test_bm25_is_its_formula(question: str, k1: float, b: float) -> None:
     expected = torch.tensor(plain_bm25(question, PASSAGES, k1, b), dtype=torch.float64)
     close(BM25(PASSAGES, k1=k1, b=b).scores(question), expected)
-
-
-def test_bm25_is_rank_bm25_but_for_the_weight_of_a_word() -> None:
-    rank_bm25 = pytest.importorskip("rank_bm25")
-    theirs = rank_bm25.BM25Okapi([words(passage) for passage in PASSAGES], k1=1.2, b=0.75)
-    count = len(PASSAGES)
-    for word in theirs.idf:  # theirs lacks the 1 in the logarithm
-        holding = sum(word in words(passage) for passage in PASSAGES)
-        theirs.idf[word] = math.log(1 + (count - holding + 0.5) / (holding + 0.5))
-    for question in QUESTIONS:
-        close(BM25(PASSAGES).scores(question), torch.tensor(theirs.get_scores(words(question))))
 
 
 def test_words() -> None:
