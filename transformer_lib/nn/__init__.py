@@ -9,6 +9,8 @@ from transformer_lib.nn.block import Block as Block
 from transformer_lib.nn.cache import KVCache as KVCache
 from transformer_lib.nn.cache import LayerCache as LayerCache
 from transformer_lib.nn.cache import RollingCache as RollingCache
+from transformer_lib.nn.dropout import Dropout as Dropout
+from transformer_lib.nn.dropout import dropout as dropout
 from transformer_lib.nn.embedding import Embedding as Embedding
 from transformer_lib.nn.feedforward import FeedForward as FeedForward
 from transformer_lib.nn.feedforward import GatedFeedForward as GatedFeedForward

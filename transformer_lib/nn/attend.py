@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.nn.dropout import dropout as drop
 from transformer_lib.nn.masks import Mask, check_mask
 
 
@@ -53,7 +54,7 @@ def attend_explicit(
 ) -> Float[Tensor, "batch heads query head_dim"]:
     """The explicit path: weights times values. Same arguments and same numbers as `attend`."""
     _check_shapes(q, k, v)
-    weights = F.dropout(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
+    weights = drop(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
     return weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
 
 
@@ -73,6 +74,8 @@ def attend(
         # For a single query, a step of decoding, float32 takes the CPU's kernel half the time, copies included.
         bias = None if bias is None else bias.float()
         return attend(q.float(), k.float(), v.float(), mask=mask, bias=bias, scale=scale, dropout=dropout).to(q.dtype)
+    if dropout and q.device.type == "cpu":  # no kernel there fuses it: torch would do the same, with slower dropout
+        return attend_explicit(q, k, v, mask=mask, bias=bias, scale=scale, dropout=dropout)
     causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)
     fused_mask = None if causal else _allowed(mask, q, k)
     if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformer_lib.config import ModelConfig, require
 from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
+from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.feedforward import build_feedforward
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.norm import build_norm
@@ -30,7 +31,7 @@ class Block(nn.Module):
         self.cross_attention = _attention(config) if cross_attention else None
         self.feedforward_norm = build_norm(config.norm, config.d_model)
         self.feedforward = build_feedforward(config.d_model, config.feedforward)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,

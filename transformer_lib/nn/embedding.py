@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig, Sinusoidal, require
+from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.positions import LearnedPositions, sinusoidal
 
@@ -23,7 +24,7 @@ class Embedding(nn.Module):
         self.positions = LearnedPositions(config.max_length, config.d_model) if table else None
         self.segments = nn.Embedding(config.segments, config.d_model) if config.segments else None
         self.norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,

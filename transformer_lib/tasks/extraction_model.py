@@ -22,6 +22,7 @@ from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Annotated
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import TokenHead
+from transformer_lib.nn.dropout import Dropout
 from transformer_lib.tasks.tagging import Scheme, tag_names, tags_of
 from transformer_lib.training.loss import LossSum, token_loss
 
@@ -118,7 +119,7 @@ class PairHead(nn.Module):
         super().__init__()
         d_model, width, labels = config.encoder.d_model, config.pair_width, len(config.relations) + 1
         self.kinds = nn.Embedding(len(config.kinds), d_model)
-        self.to_ends = nn.Sequential(nn.Linear(d_model, 2 * width), nn.GELU(), nn.Dropout(config.encoder.dropout))
+        self.to_ends = nn.Sequential(nn.Linear(d_model, 2 * width), nn.GELU(), Dropout(config.encoder.dropout))
         self.pair = nn.Parameter(torch.randn(labels, width, width) * width**-0.5)
         self.single = nn.Linear(2 * width, labels)
         nn.init.normal_(self.kinds.weight, std=0.02)
@@ -144,7 +145,7 @@ class ExtractionModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder)
-        self.dropout = nn.Dropout(config.encoder.dropout)
+        self.dropout = Dropout(config.encoder.dropout)
         self.to_tags = TokenHead(config.encoder.d_model, len(config.tags))
         self.to_relations = PairHead(config)
 
