@@ -16,7 +16,7 @@ from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "multi30k-{direction}"
-OPTIONS = {"direction": "de-en", "epochs": "70"}
+OPTIONS = {"direction": "de-en", "epochs": "26"}
 
 SIDE = ModelConfig(
     vocab_size=10_000,
