@@ -17,6 +17,7 @@ from torch import Tensor
 from tests.oracles import CONFIG, POSITIONS, bits, close, integers, randomise
 from transformer_lib.config import Alibi, AttentionConfig, ModelConfig, NoPositions, Positions, Rope, Seq2SeqConfig
 from transformer_lib.models import DecoderLM, Encoder, Seq2Seq
+from transformer_lib.nn import FixedCache, KVCache
 
 EVERY_POSITIONS = pytest.mark.parametrize("positions", POSITIONS, ids=lambda kind: type(kind).__name__)
 
@@ -72,14 +73,22 @@ def unless_full(valid: Tensor) -> Tensor | None:
     return None if valid.all() else valid
 
 
+@pytest.mark.parametrize("kind", [KVCache, FixedCache])
 @EVERY_POSITIONS
 @given(valid=real_slots(), cuts=st.lists(times, max_size=4), kv_heads=sharing, window=windows, seed=seeds)
 def test_any_split_of_any_batch_through_the_cache_is_each_row_alone(
-    positions: Positions, valid: Tensor, cuts: list[int], kv_heads: int, window: int | None, seed: int
+    positions: Positions,
+    kind: type[KVCache],
+    valid: Tensor,
+    cuts: list[int],
+    kv_heads: int,
+    window: int | None,
+    seed: int,
 ) -> None:
     model = decoder(positions, kv_heads, window)
     rows, time = valid.shape
-    tokens, cache = integers(13, rows, time, seed=seed), model.new_cache(rows, time + 2)
+    tokens = integers(13, rows, time, seed=seed)
+    cache = kind(model.config, rows, time + seed % 3, dtype=torch.float64)
     borders = sorted({0, time, *(cut for cut in cuts if cut < time)})
     pieces = [
         model(tokens[:, start:end], valid=unless_full(valid[:, start:end]), cache=cache)

@@ -35,7 +35,9 @@ def test_the_gradient_is_that_of_the_numbers_that_stay(dtype: torch.dtype, shape
     assert out.dtype == dtype and out.shape == shape
     (grad,) = torch.autograd.grad(out.sum(), x)
     expected = torch.where(out == 0, 0.0, 1 / 0.75)
-    torch.testing.assert_close(grad.double(), expected.double(), rtol=2**-8 if dtype == torch.bfloat16 else 1e-6, atol=0)
+    torch.testing.assert_close(
+        grad.double(), expected.double(), rtol=2**-8 if dtype == torch.bfloat16 else 1e-6, atol=0
+    )
 
 
 def test_a_seed_says_everything_and_nothing_is_drawn_where_nothing_is_dropped() -> None:

@@ -10,6 +10,7 @@ from transformer_lib.generation.generate import pad_left as pad_left
 from transformer_lib.generation.generate import stop_at as stop_at
 from transformer_lib.generation.generate import stream as stream
 from transformer_lib.generation.layout import store_by_column as store_by_column
+from transformer_lib.generation.recorded import Recorded as Recorded
 from transformer_lib.generation.sampling import distribution as distribution
 from transformer_lib.generation.sampling import draw as draw
 from transformer_lib.generation.sampling import greedy as greedy

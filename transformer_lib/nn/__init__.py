@@ -6,6 +6,7 @@ from transformer_lib.nn.attend import attention_weights as attention_weights
 from transformer_lib.nn.attention import Attention as Attention
 from transformer_lib.nn.attention import KeyValues as KeyValues
 from transformer_lib.nn.block import Block as Block
+from transformer_lib.nn.cache import FixedCache as FixedCache
 from transformer_lib.nn.cache import KVCache as KVCache
 from transformer_lib.nn.cache import LayerCache as LayerCache
 from transformer_lib.nn.cache import RollingCache as RollingCache

@@ -53,7 +53,8 @@ def causal_relations(
     simply "causal", and a single newest token needs none, as long as all are in the window. `past` hides from each
     token what it does not continue.
     """
-    seen = None if cache is None or cache.length == positions.shape[1] else cache.positions
+    held = None if cache is None else cache.positions
+    seen = None if held is None or held.shape[1] == positions.shape[1] else held
     plain = plain and (cache is None or cache.plain)
     key_positions = positions if seen is None else seen
     bounds = [w for w in (config.attention.window, None if cache is None else cache.reach) if w is not None]
