@@ -22,6 +22,7 @@ SUBJECTS = {
     "tokenise": "bench.tokenise",
     "start": "bench.start",
 }
+ON_A_GPU = ("train", "decode")
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, QUICK_ROUNDS = 6, 2
 
@@ -48,8 +49,10 @@ def _run_subject(subject: str, module: ModuleType, options: argparse.Namespace) 
     given = vars(options)
     default = QUICK_ROUNDS if options.quick else getattr(module, "ROUNDS", ROUNDS)
     options = argparse.Namespace(**given | {"rounds": options.rounds or default})
-    record = {"subject": subject, "title": module.TITLE} | environment() | {"settings": _settings(options), "rows": []}
-    path = options.out / f"{subject}.json" if options.out else None
+    record = {"subject": subject, "title": module.TITLE} | environment(options.device)
+    record |= {"settings": _settings(options), "rows": []}
+    name = subject if options.device == "cpu" else f"{subject}-{options.device}"
+    path = options.out / f"{name}.json" if options.out else None
     if options.resume and path and path.exists():
         record["rows"] = _finished_rows(path, record)
     done = {row["row"] for row in record["rows"]}
@@ -109,6 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, help=f"default: the subject's own, or {ROUNDS}")
     parser.add_argument("--steps", type=_positive, default=1, help="steps of each candidate per round")
     parser.add_argument("--threads", type=_positive, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: for train and decode")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does it run at all?")
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of the same code and settings")
     parser.add_argument("--out", type=Path, help="folder of the records; default bench/results, with --quick none")
@@ -120,10 +124,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         folder = getattr(options, name)
         if folder and not Path(folder, file).is_file():
             parser.error(f"--{name} must be a folder that holds {file}, got {folder!r}")
-    options.subjects = options.subjects or list(SUBJECTS)
+    if options.device == "cuda" and not _has_gpu():
+        parser.error("--device cuda needs a GPU that torch can use, and there is none")
+    options.subjects = options.subjects or list(SUBJECTS if options.device == "cpu" else ON_A_GPU)
+    if options.device == "cuda" and not set(options.subjects) <= set(ON_A_GPU):
+        parser.error(f"SUBJECT must be one of {', '.join(ON_A_GPU)} with --device cuda, got {options.subjects}")
     if not options.quick:
         options.out = options.out or RESULTS
     return options
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Greedy decoding: prompts go in, tokens come out one by one, ours and the peers', on the CPU.
+"""Greedy decoding: prompts go in, tokens come out one by one, ours and the peers', on the CPU or a GPU.
 
 One step of a candidate writes all texts of the batch; reading the prompts is inside the time. In bfloat16 the weights
 themselves are of that type. Everybody's texts must be greedy texts of the same weights, or the candidate counts as
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure
+from bench.harness import OURS, Build, Candidate, Facts, clock_of, compare, installed, lines_of, measure
 from bench.machine import has_bfloat16
 
 TITLE = "greedy decoding, cache and prompt included: batch and precision"
@@ -19,13 +19,18 @@ ROUNDS = 5
 WARMUP = 2
 
 # layers, d_model, heads, vocabulary; prompt and new tokens
-SIZES = {"full": (6, 256, 8, 8192, 32, 200), "quick": (2, 64, 4, 512, 8, 24)}
+SIZES = {
+    "full": (6, 256, 8, 8192, 32, 200),
+    "quick": (2, 64, 4, 512, 8, 24),
+    "gpt2": (12, 768, 12, 50_304, 32, 200),  # on a GPU
+}
 # By how much a token's logit may lie below the highest one. Rounding to bfloat16 was seen to cost 0.008; the second
 # likeliest token lies 0.16 below the first at the median.
 REGRET = {"float32": 1e-4, "bfloat16": 0.03}
 SIZE_TOLERANCE = 0.02
 
 OURS_COMPILED, OURS_LLAMA = f"{OURS}-compiled", f"{OURS}-llama"
+OURS_RECORDED = f"{OURS}-recorded"  # as a CUDA graph
 PEERS: dict[str, str | None] = {
     "huggingface-dynamic": "transformers",
     "huggingface-static": "transformers",
@@ -42,6 +47,8 @@ OTHERS = ("x-transformers",)  # with weights of their own
 
 def rows(options: Namespace) -> list[str]:
     """Without instructions for bfloat16 the row would time plain loops: it is left out."""
+    if options.device == "cuda":
+        return ["batch 1 bfloat16", "batch 16 bfloat16"]
     if options.quick:
         return ["batch 2 float32"]
     precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
@@ -51,7 +58,7 @@ def rows(options: Namespace) -> list[str]:
 def run(row: str, options: Namespace) -> dict[str, Any]:
     """Measure ours against the peers at one batch size and precision."""
     _, batch, precision = row.split()
-    size = "quick" if options.quick else "full"
+    size = "gpt2" if options.device == "cuda" else "quick" if options.quick else "full"
     *_, new = SIZES[size]
     peers, left_out = installed(PEERS, options.peers or (QUICK_PEERS if options.quick else None))
     for name in [name for name in peers if name in ONE_TEXT and batch != "1"]:
@@ -60,20 +67,21 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
         peers.remove("nanogpt")
         left_out.append("nanogpt")
     own = [OURS]
-    own += [OURS_COMPILED] if "huggingface-compiled" in peers else []
+    own += [OURS_COMPILED] if "huggingface-compiled" in peers and options.device == "cpu" else []
     own += [OURS_LLAMA] if "litgpt" in peers else []
+    own += [OURS_RECORDED, f"{OURS_RECORDED}-compiled"] if options.device == "cuda" else []
     task = (size, int(batch), precision)
     candidates = {name: Candidate(prepare, (name, options.nanogpt, *task)) for name in (*own, *peers)}
     record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=WARMUP, threads=options.threads)
     check_equal_work(record, task, options.threads)
     facts = {"row": row, "tokens_per_step": int(batch) * new, "left_out": left_out}
-    facts |= compare(record, threads=options.threads)
-    return facts | {"targets": targets(facts["theirs_over_ours"], options.threads)}
+    ours = OURS_RECORDED if options.device == "cuda" and "failed" not in record[OURS_RECORDED] else OURS
+    facts |= compare(record, threads=options.threads, device=options.device, ours=ours)
+    return facts | {"targets": targets(facts["theirs_over_ours"], clock_of(options.threads, options.device))}
 
 
-def targets(ratios: dict[str, Facts], threads: int) -> list[Facts]:
+def targets(ratios: dict[str, Facts], clock: str) -> list[Facts]:
     """How many times Hugging Face's speed ours shall be, and is: with its default cache, and with its best one."""
-    clock = "cpu_time" if threads == 1 else "wall_time"
     theirs = {name: over[clock]["median"] for name, over in ratios.items() if name.startswith("huggingface")}
     found = []
     if "huggingface-dynamic" in theirs:
@@ -98,7 +106,8 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
     import os
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # generate warns about it when it compiles
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no processes that outlive the compiling
+    if size != "gpt2":
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no processes that outlive the compiling
     import torch
 
     from bench import peers_generation, peers_llama
@@ -106,6 +115,8 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
     makers = {
         OURS: peers_generation.ours,
         OURS_COMPILED: lambda: peers_generation.ours(compiled=True),
+        OURS_RECORDED: lambda: peers_generation.ours(recorded=True),
+        f"{OURS_RECORDED}-compiled": lambda: peers_generation.ours(compiled=True, recorded=True),
         OURS_LLAMA: lambda: peers_generation.ours(peers_llama.ours_llama),
         "huggingface-dynamic": peers_generation.huggingface,
         "huggingface-static": lambda: peers_generation.huggingface(cache="static"),
@@ -139,7 +150,8 @@ def task_of(size: str, batch: int, precision: str) -> Any:
     from bench.peers_generation import Task
 
     layers, width, heads, vocab, prompt, new = SIZES[size]
-    return Task(Shape(layers, width, heads, prompt + new, batch, vocab), prompt, new, getattr(torch, precision))
+    shape, device = Shape(layers, width, heads, prompt + new, batch, vocab), "cuda" if size == "gpt2" else "cpu"
+    return Task(shape, prompt, new, getattr(torch, precision), device)
 
 
 def check_equal_work(record: dict[str, Facts], task: tuple[str, int, str], threads: int) -> None:

@@ -151,10 +151,15 @@ def _raw(turns: Sequence[Turn], warmup: int) -> Facts:
     }
 
 
-def compare(record: Mapping[str, Facts], *, threads: int, ours: str = OURS) -> Facts:
+def clock_of(threads: int, device: str) -> str:
+    """Processor time says most with one thread; with more, or where a GPU does the work, the wall clock does."""
+    return "cpu_time" if threads == 1 and device == "cpu" else "wall_time"
+
+
+def compare(record: Mapping[str, Facts], *, threads: int, device: str = "cpu", ours: str = OURS) -> Facts:
     """The record of one row: raw candidates, everybody's ratios to `ours`, the fastest and the leanest peer.
 
-    Who is fastest is read off the processor time with one thread, off the wall clock with more. Candidates whose names
+    Who is fastest is read off the clock that `clock_of` names. Candidates whose names
     begin with `OURS` are not peers. `Failed` if ours failed: then there is nothing to compare with.
     """
     our = record[ours]
@@ -170,7 +175,9 @@ def compare(record: Mapping[str, Facts], *, threads: int, ours: str = OURS) -> F
         if name != ours and "failed" not in facts
     }
     row: Facts = {"candidates": dict(record), "theirs_over_ours": ratios}
-    clock = "cpu_time" if threads == 1 else "wall_time"
+    clock = clock_of(threads, device)
+    if device != "cpu":
+        row["device"] = device
     peers = {name: over for name, over in ratios.items() if not name.startswith(OURS)}
     if peers:
         fastest = min(peers, key=lambda name: peers[name][clock]["median"])
@@ -200,16 +207,20 @@ def version_of(package: str) -> str | None:
 
 
 def lines_of(record: Facts, units: float, unit: str = "tokens/s") -> str:
-    """One line per candidate: `units` of work per second of processor time, memory, and the ratios to ours."""
+    """One line per candidate: `units` of work per second, memory, and the ratios to ours.
+
+    Seconds are of processor time, on a GPU of the wall clock.
+    """
+    clock = "wall" if "device" in record else "cpu"
     lines = [f"  {'candidate':28} {unit:>10} {'MiB':>6}   their time / ours (quartiles), their memory / ours"]
     for name, facts in record["candidates"].items():
         if "failed" in facts:
             lines.append(f"  {name:28} failed: {facts['failed']}")
             continue
         memory = f"{facts['memory']['added_mib']:.0f}" if facts["memory"] else "-"
-        line = f"  {name:28} {units / statistics.median(facts['cpu_seconds']):10,.0f} {memory:>6}"
+        line = f"  {name:28} {units / statistics.median(facts[f'{clock}_seconds']):10,.0f} {memory:>6}"
         if over := record["theirs_over_ours"].get(name):
-            time = over["cpu_time"]
+            time = over[f"{clock}_time"]
             line += f"   {time['median']:.3f} ({time['lower_quartile']:.3f}-{time['upper_quartile']:.3f})"
             line += f"  {over['memory']:.3f}" if over["memory"] else ""
         lines.append(line)
@@ -250,14 +261,20 @@ def _serve(pipe: Connection, candidate: Candidate, threads: int) -> None:
         match pipe.recv():
             case "settle":
                 _settle()
+                if torch.cuda.is_initialized():
+                    torch.cuda.reset_peak_memory_stats()
                 pipe.send(None)
             case "memory":
                 peak = memory_of("VmHWM")
+                if torch.cuda.is_initialized():  # the GPU's own, of which the model and the optimiser are a part
+                    peak, before = torch.cuda.max_memory_allocated(), 0
                 pipe.send({"peak_mib": peak / MIB, "added_mib": (peak - before) / MIB} if peak else None)
             case steps:
                 cpu, wall = _cpu_seconds(), time.perf_counter()
                 for _ in range(steps):
                     value = step()
+                if isinstance(value, torch.Tensor):  # read once at the end, because a GPU must be waited for
+                    value = value.item()
                 cpu, wall = _cpu_seconds() - cpu, time.perf_counter() - wall
                 pipe.send(Turn(cpu / steps, wall / steps, value))
 

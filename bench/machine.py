@@ -16,7 +16,7 @@ BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions; avx512bw ser
 PEERS = ("transformers", "x-transformers", "litgpt", "llms-from-scratch", "tokenizers")
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """Machine, versions (of what is installed), commit and date."""
     versions = {package: version_of(package) for package in ("torch", *PEERS)}
     return {
@@ -26,12 +26,22 @@ def environment() -> dict[str, Any]:
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "instructions": [flag for flag in ("avx2", "avx512bw", *BFLOAT16) if flag in _cpu_flags()],
             "system": platform.system(),
-        },
+        }
+        | _gpu(device),
         "versions": {"python": platform.python_version()} | {name: have for name, have in versions.items() if have},
         "commit": _commit(),
         "code": digest(path for folder in ("transformer_lib", "bench") for path in (ROOT / folder).rglob("*.py")),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    if device == "cpu":
+        return {}
+    import torch
+
+    facts = torch.cuda.get_device_properties(device)
+    return {"gpu": facts.name, "gpu_memory_gib": round(facts.total_memory / 2**30, 1), "cuda": torch.version.cuda}
 
 
 def has_bfloat16() -> bool:

@@ -47,14 +47,21 @@ OUR_NAMES = {
 }
 
 
-def our_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
-    """The mean loss of either of our models: the one place where it is written."""
+def chunked_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss of either of our models, without the logits of all tokens at once."""
     from transformer_lib.training.chunked import chunked_token_loss
 
     return chunked_token_loss(model.hidden(tokens), model.head.weight, targets).mean()
 
 
-def ours() -> Make:
+def whole_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss with them, which a compiled step on a GPU finishes sooner."""
+    from transformer_lib.training.loss import token_loss
+
+    return token_loss(model(tokens), targets).mean()
+
+
+def ours(our_loss: Callable[..., Tensor] = chunked_loss) -> Make:
     from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig
     from transformer_lib.models import DecoderLM
 
@@ -196,18 +203,20 @@ def plain_loss(model: nn.Module) -> Loss:
     return lambda tokens, targets: F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
 
 
-def stepper(model: nn.Module, loss_of: Callable[..., Tensor], precision: str) -> Callable[..., float]:
+def stepper(
+    model: nn.Module, loss_of: Callable[..., Tensor], precision: str, device: str = "cpu"
+) -> Callable[..., Tensor]:
     """The training step that every candidate takes: from a batch, given as `loss_of` takes it, to its loss before."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def step(*batch: Any) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    def step(*batch: Any) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return loss.item()
+        return loss.detach()
 
     return step
 

@@ -23,13 +23,14 @@ class Task(NamedTuple):
     prompt: int
     new: int
     dtype: torch.dtype
+    device: str
 
 
 Make = Callable[[Task], tuple[nn.Module, Write]]
 
 
-def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = False) -> Make:
-    from transformer_lib.generation import generate
+def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = False, recorded: bool = False) -> Make:
+    from transformer_lib.generation import Recorded, generate
 
     build = family()
 
@@ -37,7 +38,8 @@ def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = Fals
         model = ready(build, task)
         if compiled:
             model.compile()
-        return model, lambda prompts: generate(model, prompts, max_new_tokens=task.new).tokens
+        writer = Recorded(model) if recorded else model
+        return model, lambda prompts: generate(writer, prompts, max_new_tokens=task.new).tokens
 
     return make
 
@@ -47,7 +49,7 @@ def huggingface(*, cache: str = "dynamic") -> Make:
     from transformers import CompileConfig
 
     build = peers.huggingface_gpt2()
-    compilation = CompileConfig(fullgraph=True, mode="default")
+    compilation = CompileConfig(fullgraph=True, mode="reduce-overhead" if torch.cuda.is_available() else "default")
     compilation._compile_all_devices = True  # by default a step is compiled on accelerators only
     settings = {
         "dynamic": {},
@@ -119,19 +121,23 @@ def nanogpt(path: str) -> Make:
 
 
 def ready(build: peers.Make, task: Task) -> nn.Module:
-    """The model in the task's precision, all of its weights by column (which helps us, so everybody gets it)."""
+    """The model on the task's device and in its precision.
+
+    On the CPU all of its weights are stored by column, which helps us, so everybody gets it.
+    """
     from transformer_lib.generation.layout import store_by_column
 
     model, _ = build(task.shape)
-    model = model.to(task.dtype).eval()
-    store_by_column(model)
+    model = model.to(task.device, task.dtype).eval()
+    if task.device == "cpu":
+        store_by_column(model)
     return model
 
 
 def prompts_of(task: Task) -> Tensor:
     """Random prompts, the same for everybody."""
     size = (task.shape.batch, task.prompt)
-    return torch.randint(task.shape.vocab, size, generator=torch.Generator().manual_seed(1))
+    return torch.randint(task.shape.vocab, size, generator=torch.Generator().manual_seed(1)).to(task.device)
 
 
 def regrets(
@@ -148,7 +154,7 @@ def regrets(
     found = {}
     with torch.inference_mode():
         for name, text in texts.items():
-            written = torch.tensor(text)
+            written = torch.tensor(text, device=task.device)
             logits = judge(torch.cat([prompts, written], dim=1)[:, :-1])[:, task.prompt - 1 :]
             taken = logits.gather(-1, written[..., None]).squeeze(-1)
             found[name] = float((logits.amax(dim=-1) - taken).max())

@@ -4,10 +4,12 @@ Llama has rotary positions, RMSNorm, SwiGLU and no bias; the feed-forward width 
 same shape to within 1 %. Here too the candidates of the family have the same weights, drawn under Hugging Face's names.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from bench.peers import Loss, Make, Shape, our_loss, plain_loss, renamed
+from bench.peers import Loss, Make, Shape, chunked_loss, plain_loss, renamed
 
 OUR_NAMES = {
     "model.embed_tokens": "embedding.tokens",
@@ -36,7 +38,7 @@ LITGPT_NAMES = {
 }
 
 
-def ours_llama() -> Make:
+def ours_llama(our_loss: Callable[..., Tensor] = chunked_loss) -> Make:
     from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
     from transformer_lib.models import DecoderLM
 

@@ -76,7 +76,7 @@ def prepare(peer: str, size_name: str, precision: str) -> Build:
     }
     make = makers[peer]()
 
-    def build() -> tuple[Callable[[], float], Facts]:
+    def build() -> tuple[Callable[[], Any], Facts]:
         size = peers.Size(*SIZES[size_name])
         model, loss_of = make(size)
         step = stepper(model, loss_of, precision)
@@ -85,7 +85,7 @@ def prepare(peer: str, size_name: str, precision: str) -> Build:
         batches = [peers.batch_of(size, rows, sides) for rows in groups]
         turn = 0
 
-        def next_step() -> float:
+        def next_step() -> Any:
             nonlocal turn
             turn += 1
             return step(batches[(turn - 1) % len(batches)])
@@ -103,7 +103,7 @@ def prepare_epoch(name: str, size_name: str, precision: str) -> Build:
 
     make = peers.ours()
 
-    def build() -> tuple[Callable[[], float], Facts]:
+    def build() -> tuple[Callable[[], Any], Facts]:
         size = peers.Size(*SIZES[size_name])
         model, loss_of = make(size)
         step = stepper(model, loss_of, precision)
@@ -115,7 +115,7 @@ def prepare_epoch(name: str, size_name: str, precision: str) -> Build:
             groups = list(peers.random_batches(sides, budget, seed=0))
         batches = [peers.batch_of(size, rows, sides) for rows in groups]
 
-        def epoch() -> float:
+        def epoch() -> Any:
             return [step(batch) for batch in batches][-1]
 
         facts = _facts(model, batches)

@@ -1,7 +1,8 @@
-"""One training step of a decoder-only language model, ours and the peers', on the CPU.
+"""One training step of a decoder-only language model, ours and the peers'.
 
 A step is forward, mean cross entropy, backward, fused AdamW, zero_grad; no clipping, no dropout, no data loading. The
 tokens are random, the same for everybody, and the same at every step: this measures speed and memory, not learning.
+On a GPU there is one row, GPT-2 124M compiled in bfloat16, with the share of the GPU's peak that it reaches.
 """
 
 import os
@@ -21,12 +22,15 @@ SHAPES = {
     "small": (6, 256, 8, 256, 16, 8192),
     "slice": (4, 768, 12, 512, 2, 50_257),  # four layers of GPT-2 124M
     "quick": (2, 64, 4, 32, 4, 512),
+    "gpt2": (12, 768, 12, 1024, 16, 50_304),  # GPT-2 124M, its vocabulary rounded up to a multiple of 128, on a GPU
 }
 PRECISIONS = ("float32", "bfloat16")
 MODES = ("eager", "compiled")
 WARMUP = 3
 # The workers inherit this: each compiles by itself and not from a cache, so that the cost is counted for all alike.
 COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+# Dense bfloat16 operations a second by the datasheet.
+PEAKS = {"NVIDIA H100": 989.4e12, "NVIDIA H200": 989.4e12, "NVIDIA A100": 312e12}
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 SIZE_TOLERANCE = 0.02  # between architectures; within one the numbers of parameters are equal
 
@@ -42,16 +46,19 @@ PEERS: dict[str, str | None] = {
 }
 QUICK_PEERS = ("huggingface-gpt2", "huggingface-llama", "torch", "nanogpt")  # nothing beyond requirements.txt
 OURS_LLAMA = f"{OURS}-llama"
+OURS_CHUNKED = f"{OURS}-chunked"  # on a GPU; on the CPU all of ours are
 # Candidates of one architecture have the same weights, so their losses must agree with the first one's.
 Families = tuple[tuple[str, ...], ...]
 FAMILIES: Families = (
-    (OURS, "huggingface-gpt2", "llms-from-scratch", "torch", "nanogpt"),
+    (OURS, OURS_CHUNKED, "huggingface-gpt2", "llms-from-scratch", "torch", "nanogpt"),
     (OURS_LLAMA, "huggingface-llama", "litgpt"),
 )
 
 
 def rows(options: Namespace) -> list[str]:
     """Without instructions for bfloat16 the row would time plain loops, twenty times slower: it is left out."""
+    if options.device == "cuda":
+        return ["gpt2 bfloat16 compiled"]
     if options.quick:
         return ["quick float32 eager"]
     precisions = PRECISIONS if has_bfloat16() else PRECISIONS[:1]
@@ -61,29 +68,50 @@ def rows(options: Namespace) -> list[str]:
 def run(row: str, options: Namespace) -> dict[str, Any]:
     """Measure ours against the peers in one shape, precision and mode: the raw record and the ratios."""
     shape, precision, mode = row.split()
-    os.environ |= COMPILER
+    if options.device == "cpu":
+        os.environ |= COMPILER
     peers, left_out = installed(PEERS, options.peers or (QUICK_PEERS if options.quick else None))
     if "nanogpt" in peers and not options.nanogpt:
         peers.remove("nanogpt")
         left_out.append("nanogpt")
-    candidates = {
-        name: Candidate(prepare, (name, options.nanogpt, shape, precision, mode)) for name in (OURS, OURS_LLAMA, *peers)
-    }
+    own = [OURS, OURS_LLAMA] if options.device == "cpu" else [OURS, OURS_CHUNKED, OURS_LLAMA]
+    candidates = {name: Candidate(prepare, (name, options.nanogpt, shape, precision, mode)) for name in (*own, *peers)}
     record = measure(candidates, rounds=options.rounds, steps=options.steps, warmup=WARMUP, threads=options.threads)
     check_equal_work(record, TOLERANCE[precision])
-    if mode == "compiled":
+    if mode == "compiled" and options.device == "cpu":
         for facts in record.values():
             if "failed" not in facts:
                 usual = statistics.median(facts["cpu_seconds"])
                 facts["compile_cpu_seconds"] = sum(facts["warmup_cpu_seconds"]) - WARMUP * usual
     _, _, _, context, batch, _ = SHAPES[shape]
     row_facts = {"row": row, "tokens_per_step": batch * context, "left_out": left_out}
-    return row_facts | compare(record, threads=options.threads)
+    row_facts |= compare(record, threads=options.threads, device=options.device)
+    if options.device == "cuda":
+        row_facts["utilisation"] = utilisation(record, shape)
+    return row_facts
+
+
+def utilisation(record: dict[str, Facts], shape: str) -> dict[str, float]:
+    """Model FLOP utilisation of each candidate: 6 N + 12 layers context d_model operations a token, over the peak.
+
+    N are the parameters without the position table (Chowdhery et al. 2022, appendix B). Empty if the peak is unknown.
+    """
+    import torch
+
+    layers, width, _, context, batch, _ = SHAPES[shape]
+    peak = next((peak for name, peak in PEAKS.items() if torch.cuda.get_device_name().startswith(name)), None)
+    found = {}
+    for name, facts in record.items():
+        if peak and "failed" not in facts:
+            flops = 6 * facts["matrix_parameters"] + 12 * layers * context * width
+            found[name] = batch * context * flops / statistics.median(facts["wall_seconds"]) / peak
+    return found
 
 
 def lines(record: dict[str, Any]) -> str:
-    """Tokens per second of processor time, memory and ratios."""
-    return lines_of(record, record["tokens_per_step"])
+    """Tokens per second, memory and ratios, and how much of a GPU's peak is used."""
+    used = [f"  {name:28} {100 * share:.1f} % of the peak" for name, share in record.get("utilisation", {}).items()]
+    return "\n".join([lines_of(record, record["tokens_per_step"]), *used])
 
 
 def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: str) -> Build:
@@ -94,9 +122,12 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
 
     if mode == "compiled":
         import torch._inductor.compile_fx  # here, so that it is not counted as the candidate's memory
+    device = "cuda" if shape == "gpt2" else "cpu"
+    loss = peers.whole_loss if device == "cuda" else peers.chunked_loss
     makers = {
-        OURS: peers.ours,
-        OURS_LLAMA: peers_llama.ours_llama,
+        OURS: lambda: peers.ours(loss),
+        OURS_CHUNKED: peers.ours,
+        OURS_LLAMA: lambda: peers_llama.ours_llama(loss),
         "huggingface-gpt2": peers.huggingface_gpt2,
         "huggingface-llama": peers_llama.huggingface_llama,
         "x-transformers": peers_llama.x_transformers,
@@ -107,15 +138,19 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
     }
     make = makers[peer]()
 
-    def build() -> tuple[Callable[[], float], Facts]:
+    def build() -> tuple[Callable[[], torch.Tensor], Facts]:
+        torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
         size = peers.Shape(*SHAPES[shape])
         model, loss_of = make(size)
+        model.to(device)
         if mode == "compiled":
             loss_of = torch.compile(loss_of)
-        step = peers.stepper(model, loss_of, precision)
+        step = peers.stepper(model, loss_of, precision, device)
         stream = torch.randint(size.vocab, (size.batch, size.context + 1), generator=torch.Generator().manual_seed(1))
-        tokens, targets = stream[:, :-1].contiguous(), stream[:, 1:].contiguous()
-        return lambda: step(tokens, targets), {"parameters": sum(weight.numel() for weight in model.parameters())}
+        tokens, targets = stream[:, :-1].contiguous().to(device), stream[:, 1:].contiguous().to(device)
+        parameters = sum(weight.numel() for weight in model.parameters())
+        positions = sum(weight.numel() for weight in model.parameters() if len(weight) == size.context)
+        return lambda: step(tokens, targets), {"parameters": parameters, "matrix_parameters": parameters - positions}
 
     return build
 

@@ -91,7 +91,9 @@ class Subject(ModuleType):
 def run_subject(subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, list[Any]]:
     """The exit status of `python -m bench train` with this subject in the place of the real one, and the rows kept."""
     monkeypatch.setattr(command.importlib, "import_module", lambda _: subject)
-    monkeypatch.setattr(command, "environment", lambda: dict.fromkeys(("machine", "versions", "commit", "code"), "one"))
+    monkeypatch.setattr(
+        command, "environment", lambda _: dict.fromkeys(("machine", "versions", "commit", "code"), "one")
+    )
     status = command.main(["train", "--out", str(out), *options])
     path = out / "train.json"
     return status, json.loads(path.read_text())["rows"] if path.exists() else []

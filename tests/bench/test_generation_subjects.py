@@ -13,6 +13,7 @@ from bench.harness import OURS
 
 def options(**given: object) -> Namespace:
     standard = {"rounds": 2, "steps": 1, "threads": 1, "quick": True, "nanogpt": None, "minbpe": None, "peers": None}
+    standard["device"] = "cpu"
     return Namespace(**standard | given)
 
 
@@ -66,7 +67,7 @@ def test_other_work_in_decoding_is_named(change: dict[str, object], message: str
 def test_targets_are_over_the_default_cache_and_the_best() -> None:
     ratios = {name: {"cpu_time": {"median": value}} for name, value in (("dynamic", 1.6), ("static", 1.2))}
     ratios = {f"huggingface-{name}": over for name, over in ratios.items()} | {"litgpt": {"cpu_time": {"median": 0.5}}}
-    first, second = decode.targets(ratios, threads=1)
+    first, second = decode.targets(ratios, "cpu_time")
     assert (first["is"], first["at_least"]) == (1.6, 1.5)
     assert (second["is"], second["at_least"]) == (1.2, 1.3)
     assert "static" in second["over"]

@@ -2,8 +2,8 @@
 
 A cache is an argument, never stored on a module. It is allocated once and written in place. All rows share the slots;
 rows of unequal length differ in which slots hold real tokens (`valid`) and at which positions they stand. `KVCache`
-holds a whole text, `FixedCache` too, in steps that can be recorded, and `RollingCache` the beginning and the newest part
-of a text without end. Left out: paging.
+holds a whole text, `FixedCache` too, in steps that can be recorded; `RollingCache` holds the beginning and the newest
+part of a text without end. Left out: paging.
 """
 
 import sys

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -57,6 +58,15 @@ def token_loss(
     require(logits.is_floating_point(), "logits", "must be floating point", logits.dtype)
     check_targets(targets, logits.shape[:2], logits.shape[2], ignore, smoothing)
     wide = logits if logits.dtype == torch.float64 else logits.float()
+    if torch.compiler.is_compiling():  # a compiler makes one pass of torch's own loss, and keeps no logarithms for it
+        total = F.cross_entropy(
+            wide.flatten(0, 1),
+            targets.flatten().long(),
+            ignore_index=ignore,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
+        return LossSum(total, (targets != ignore).sum())
     summed = cast("Callable[..., Tensor]", _SummedCrossEntropy.apply)  # torch leaves apply without a type
     total = summed(wide.flatten(0, 1), targets.flatten().long(), ignore, smoothing)
     return LossSum(total, (targets != ignore).sum())
