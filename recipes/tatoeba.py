@@ -13,7 +13,7 @@ from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "tatoeba-en-zh"
-OPTIONS = {"epochs": "60"}
+OPTIONS = {"epochs": "40"}
 
 SIDE = ModelConfig(
     vocab_size=7000,
