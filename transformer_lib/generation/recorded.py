@@ -1,7 +1,7 @@
 """A step of decoding recorded once as a CUDA graph: the GPU replays it without waiting for Python.
 
-A small step is some two hundred kernels of a few microseconds each, and Python needs longer to ask for one than the GPU
-to run it. A graph asks for all of them at once.
+A small step is more than a hundred kernels of a few microseconds each, and Python needs longer to ask for one than the
+GPU to run it. A graph asks for all of them at once.
 """
 
 import torch
