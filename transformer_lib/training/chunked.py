@@ -78,7 +78,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         w = weight.to(x.dtype)
         width = math.ceil(len(w) * w.itemsize / LINE_BYTES) * LINE_BYTES
         rows = max(1, (2 * w.nbytes if chunk_bytes is None else chunk_bytes) // width)
-        buffer = x.new_empty(min(rows, len(x)), width // w.itemsize)[:, : len(w)]
+        padded = x.new_empty(min(rows, len(x)), width // w.itemsize)
+        padded[:, len(w) :] = 0  # products with AMX read these too and multiply them by 0, which turns no NaN into 0
+        buffer = padded[:, : len(w)]
         # A GPU has no small cache to keep to, and wants few large products.
         block_rows = max(1, CACHED_BYTES // (len(w) * wide.itemsize)) if device == "cpu" else rows
         words = STRIP if device == "cpu" else len(w)
