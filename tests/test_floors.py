@@ -35,7 +35,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
-        *("config", "precision", "log", "files", "state", "checkpoint", "loop"),
+        *("config", "precision", "log", "files", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
     "tasks": (

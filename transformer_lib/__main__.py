@@ -42,6 +42,7 @@ def _train(options: argparse.Namespace) -> int:
         folder=options.folder,
         resume=options.resume,
         options=dict(options.set),
+        parallel=options.parallel,
     )
     if record:
         _print(options, record, json.dumps(record["results"], indent=1, ensure_ascii=False))
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--folder", type=Path, help="for checkpoints and log (default: runs/NAME-seedK)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
     train.add_argument("--set", type=_setting, action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
+    train.add_argument("--parallel", metavar="HOW", help="under torchrun: ddp (default), or fsdp2 for a sharded model")
 
     evaluate = add("evaluate", _evaluate, "score a saved model again and compare with its record")
     evaluate.add_argument("checkpoint", type=Path, help="the folder of a saved model")

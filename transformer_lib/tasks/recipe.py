@@ -5,9 +5,11 @@ A recipe defines `NAME`, which may carry options ("multi30k-{direction}"), `OPTI
 beside it: the results with seed, options, commit, machine, versions and the minutes of training.
 
 Under `torchrun` every process executes the recipe: `Run.train` shares out the micro-batches, so that the run is the
-same whatever the number of processes, but for dropout and the order of additions. Rank 0 scores, saves and writes the
-record.
-Left out: sharded models, searching over settings.
+same whatever the number of processes, but for dropout and the order of additions. Every rank has the whole model when
+the training is done; rank 0 scores, saves and writes the record. With `--resume` and `--max-restarts`, a job that lost
+a process goes on from its newest checkpoint; so does one with more or fewer processes, if the recipe's batches do not
+depend on their number. Several machines must share the folder.
+Left out: models that one process cannot hold when it scores, searching over settings.
 """
 
 import dataclasses
@@ -18,14 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from transformer_lib.config import require
 from transformer_lib.tasks.provenance import commit_of, machine_of, versions
@@ -34,8 +34,8 @@ from transformer_lib.training.checkpoint import load_weights
 from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.files import remove_folder
 from transformer_lib.training.log import Record
-from transformer_lib.training.loop import LossFunction, evaluate, train
-from transformer_lib.training.loss import LossSum
+from transformer_lib.training.loop import LossFunction, Share, evaluate, train
+from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back
 from transformer_lib.training.state import Batches, model_tensors, set_model_tensors
 
 PARTS = "parts.json"
@@ -43,13 +43,17 @@ PARTS = "parts.json"
 
 @dataclass(frozen=True)
 class Run:
-    """What a recipe is told: where to compute, where to keep checkpoints, and its options, all of them set."""
+    """What a recipe is told: where to compute, where to keep checkpoints, and its options, all of them set.
+
+    `parallel` says how several processes share a training; without them it says nothing.
+    """
 
     seed: int
     device: torch.device
     folder: Path
     resume: bool = False
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parallel: Parallel = "ddp"
 
     @property
     def is_first(self) -> bool:
@@ -86,22 +90,17 @@ class Run:
         """
         require(max(averages) <= config.keep, "averages", f"must be at most keep={config.keep}", averages)
         folder, rank, ranks = self.folder / name, *_place()
-        trained, loss, own = model, loss_fn, folder
-        if ranks > 1:
+        trained, loss = model, loss_fn
+        if distributed.is_initialized():
             shared = config.micro_batches % ranks == 0
             require(shared, "micro_batches", f"must share out over {ranks} processes", config.micro_batches)
-            trained = DistributedDataParallel(_WithLoss(model, loss_fn))
-            vars(trained)["config"] = getattr(model, "config", None)  # of the settings that must stay
-            loss, batches, own = _call, _Share(batches, rank, ranks), folder / f"rank-{rank}"
-            config = dataclasses.replace(
-                config,
-                micro_batches=config.micro_batches // ranks,
-                seed=config.seed * ranks + rank,  # dropout must not be the same on all
-                progress=config.progress if rank == 0 else False,
-            )
+            trained, loss = parallelize(model, loss_fn, self.parallel), call_with_loss
+            batches = Share(batches, rank, ranks)
+            config = dataclasses.replace(config, progress=config.progress if rank == 0 else False)
         with _timed(folder / PARTS, config, rank) as on_step:
-            train(trained, loss, batches, config, held_out=held_out, folder=own, resume=self.resume, on_step=on_step)
-        losses = _choose_average(trained, loss, held_out, config, own, averages)
+            train(trained, loss, batches, config, held_out=held_out, folder=folder, resume=self.resume, on_step=on_step)
+        losses = _choose_average(trained, loss, held_out, config, folder, averages)
+        take_back(trained, model)
         return {
             "steps": config.steps,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -119,11 +118,15 @@ def execute(
     folder: str | Path | None = None,
     resume: bool = False,
     options: Mapping[str, str] | None = None,
+    parallel: str | None = None,
 ) -> dict[str, Any]:
     """Run a recipe, write its record and give it (rank 0); checkpoints go to `folder`, else `runs/<name>-seed<k>`.
 
-    Raises `FileNotFoundError` without the recipe, and `ValueError` for a file that is none or for an unknown option.
+    `parallel`, "ddp" or "fsdp2" (`training/parallel.py`), is for the processes that `torchrun` started; None is "ddp".
+    Raises `FileNotFoundError` without the recipe, and `ValueError` for a file that is none, for an unknown option, or
+    for `parallel` in a process that `torchrun` did not start.
     """
+    shared = _choose_parallel(parallel)
     recipe = load_recipe(path)
     known: dict[str, str] = dict(getattr(recipe, "OPTIONS", {}))
     for key in options or {}:
@@ -132,7 +135,7 @@ def execute(
     name = f"{recipe.NAME.format(**chosen)}-seed{seed}"
     commit = commit_of(Path(path).parent)
     with _processes(torch.device(device)) as place:
-        run = Run(seed, place, Path(folder or Path("runs", name)), resume, chosen)
+        run = Run(seed, place, Path(folder or Path("runs", name)), resume, chosen, shared or "ddp")
         run.folder.mkdir(parents=True, exist_ok=True)
         results = recipe.run(run)
         record = {
@@ -146,6 +149,7 @@ def execute(
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine_of(place),
             "processes": run.processes,
+            **({"parallel": shared} if shared else {}),
             "versions": versions(),
         }
         if run.is_first:
@@ -173,38 +177,13 @@ def load_recipe(path: str | Path) -> ModuleType:
 # Several processes ----------------------------------------------------------------------------------------------------
 
 
-class _WithLoss(nn.Module):
-    """Model and loss as one module, because `DistributedDataParallel` must see the whole forward pass."""
-
-    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
-        super().__init__()
-        self.model = model
-        self.loss_fn = loss_fn
-
-    def forward(self, batch: Any) -> LossSum:
-        return self.loss_fn(self.model, batch)
-
-
-def _call(model: nn.Module, batch: Any) -> LossSum:
-    return model(batch)
-
-
-class _Share:
-    """Of every `ranks` batches the one for this rank; the position is counted in whole such rounds."""
-
-    def __init__(self, batches: Batches, rank: int, ranks: int) -> None:
-        self.batches, self.rank, self.ranks = batches, rank, ranks
-
-    def __iter__(self) -> Iterator[Any]:
-        stream = iter(self.batches)
-        while len(group := list(islice(stream, self.ranks))) == self.ranks:
-            yield group[self.rank]
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.batches.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.batches.load_state_dict(state)
+def _choose_parallel(word: str | None) -> Parallel | None:
+    """How the processes of `torchrun` are to share a training; None if it started none."""
+    require(word in (None, *get_args(Parallel)), "parallel", f"must be one of {get_args(Parallel)}", word)
+    started = distributed.is_torchelastic_launched()
+    require(started or word is None, "parallel", "must be left out unless torchrun starts the processes", word)
+    chosen = cast("Parallel", word or "ddp")
+    return chosen if started else None
 
 
 @contextmanager
@@ -226,8 +205,7 @@ def _processes(device: torch.device) -> Iterator[torch.device]:
 
 def _place() -> tuple[int, int]:
     """The number of this process, and how many there are."""
-    joined = distributed.is_available() and distributed.is_initialized()
-    return (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
 # Weights and time -----------------------------------------------------------------------------------------------------

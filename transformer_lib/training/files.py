@@ -48,6 +48,13 @@ def remove_partials(folder: Path) -> None:
         shutil.rmtree(partial)
 
 
+def recorded_names(path: Path) -> tuple[str, ...]:
+    """The files of a folder as `SHA256SUMS` lists them; without it, none."""
+    sums = path / SUMS
+    lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
+    return tuple(line.partition("  ")[2] for line in lines)
+
+
 def check_folder(path: Path, names: tuple[str, ...]) -> None:
     """Raise `ValueError` unless `path` holds exactly these files, each with the bytes that were written."""
     require(path.is_dir(), "path", "must be a folder", str(path))

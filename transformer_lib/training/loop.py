@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from transformer_lib.config import require, to_json
@@ -24,7 +25,15 @@ from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon
-from transformer_lib.training.parallel import sum_over_ranks, without_exchange
+from transformer_lib.training.parallel import (
+    bare,
+    first_says,
+    gather,
+    let_go,
+    place_of,
+    sum_over_ranks,
+    without_exchange,
+)
 from transformer_lib.training.state import Batches, TrainState
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
@@ -49,6 +58,10 @@ def train(
     goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. `on_step` is
     called with each `Record`. Torch's global random generators are seeded by `config.seed`.
 
+    If several processes train the model (see `parallel.py`), each calls this with its share of the batches, and
+    `config` is the same for all: its `micro_batches` are those of all together. Rank 0 writes the log; a checkpoint is
+    written by all, and any number of ranks can go on from it.
+
     Raises `FloatingPointError`, before the weights are touched, if a loss or a gradient is not finite; `ValueError` if
     `batches` runs out, the checkpoint is of another run, or `folder` holds an earlier run and `resume` is False.
     """
@@ -56,18 +69,20 @@ def train(
     if folder is not None:
         _take_up(Path(folder), state, resume)
     require(state.step <= config.steps, "steps", f"must not be below the checkpoint's {state.step}", config.steps)
-    stream = _endless(batches)
-    with _open_log(folder, state) as log, _progress_bar(config, state) as bar:
+    stream = endless(batches)
+    rank, ranks = place_of(model)
+    with _open_log(folder if rank == 0 else None, state) as log, _progress_bar(config, state) as bar:
         while state.step < config.steps:
-            record = train_step(state, loss_fn, islice(stream, config.micro_batches), config)
+            record = train_step(state, loss_fn, islice(stream, config.micro_batches // ranks), config)
             if held_out is not None and _is_due(state.step, config.eval_every, config):
                 nats = evaluate(model, loss_fn, held_out, precision=config.precision)
                 record = dataclasses.replace(record, held_out=nats)
             if log is not None:
                 log.write(record)
-                if _is_due(state.step, config.checkpoint_every, config):
+            if folder is not None and _is_due(state.step, config.checkpoint_every, config):
+                if log is not None:
                     log.flush_to_disk()
-                    save_latest(log.path.parent, state, keep=config.keep)
+                save_latest(folder, state, keep=config.keep)
             bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
             bar.update()
             if on_step is not None:
@@ -83,7 +98,7 @@ def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any],
     loss = accumulate(model, loss_fn, batches, precision=config.precision)
     mean, tokens = float(loss.mean()), int(loss.count)
     _require_finite(mean, f"loss over {tokens} tokens", step)
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf))
+    norm = float(gather(nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)))
     _require_finite(norm, "norm of the gradient", step)
     rate = config.learning_rate(step)
     for group in optimizer.param_groups:
@@ -98,8 +113,8 @@ def accumulate(
 ) -> LossSum:
     """Leave in `.grad` the gradient of the mean over all tokens, `(sum_b dL_b) / (sum_b n_b)`, and return both sums.
 
-    The batches may hold unequal numbers of tokens: one division at the end weighs every token the same. If the model
-    is a `DistributedDataParallel`, the sums go over all ranks, and gradients are exchanged once, with the last batch.
+    The batches may hold unequal numbers of tokens: one division at the end weighs every token the same. If several
+    processes train the model, the sums go over all ranks; under DDP gradients are exchanged once, with the last batch.
     """
     batches = list(batches)
     require(bool(batches), "batches", "must not be empty", batches)
@@ -129,15 +144,22 @@ def evaluate(
     model.eval()
     with _autocast(model, precision):
         losses = [loss_fn(model, batch) for batch in batches]
+    let_go(model)
     model.train(was_training)
     require(bool(losses), "batches", "must not be empty", losses)
     return float(functools.reduce(operator.add, losses).mean())
 
 
 def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainState:
-    """The state before the first step, with the random generators seeded."""
-    torch.manual_seed(config.seed)
-    shape = getattr(model, "config", None)
+    """The state before the first step, with the random generators seeded: dropout must differ from rank to rank.
+
+    Raises `ValueError` for Muon on a sharded model (`parallel.py` says why).
+    """
+    rank, ranks = place_of(model)
+    torch.manual_seed(config.seed * ranks + rank)
+    rule = "must not be Muon under fsdp2, as it rounds products of whole matrices otherwise than of their parts"
+    require(not (config.optimizer == "muon" and isinstance(model, FSDPModule)), "optimizer", rule, config.optimizer)
+    shape = getattr(bare(model), "config", None)
     settings = {
         "model": json.loads(to_json(shape)) if dataclasses.is_dataclass(shape) else None,
         "training": config.settings(),
@@ -150,10 +172,15 @@ def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainS
 
 def _take_up(folder: Path, state: TrainState, resume: bool) -> None:
     """Take up the newest checkpoint, or see to it that no earlier run is written over."""
-    folder.mkdir(parents=True, exist_ok=True)
-    newest = latest(folder)
-    used = newest is not None or (folder / LOG).exists()
-    require(resume or not used, "folder", "must not hold an earlier run unless resume=True", str(folder))
+
+    def look() -> Path | None:
+        folder.mkdir(parents=True, exist_ok=True)
+        newest = latest(folder)
+        used = newest is not None or (folder / LOG).exists()
+        require(resume or not used, "folder", "must not hold an earlier run unless resume=True", str(folder))
+        return newest
+
+    newest = first_says(state.model, look)  # two ranks might see a folder in two states
     if newest is not None:
         load_state(newest, state)
 
@@ -171,7 +198,7 @@ def _is_due(step: int, every: int | None, config: TrainConfig) -> bool:
     return step == config.steps or (every is not None and step % every == 0)
 
 
-def _endless(batches: Batches) -> Iterator[Any]:
+def endless(batches: Batches) -> Iterator[Any]:
     """Pass after pass, until one is empty: a position restored at the very end of a pass gives one such, not two."""
     empty_passes = 0
     while empty_passes < 2:
@@ -180,6 +207,29 @@ def _endless(batches: Batches) -> Iterator[Any]:
             empty_passes = 0
             yield batch
     raise ValueError(f"batches must not run out before the last step, got {batches.state_dict()!r}")
+
+
+class Share:
+    """Of every `ranks` batches the one for this rank; the position is counted in whole such rounds.
+
+    A round may begin in one pass and end in the next, so that any number of ranks goes through the same batches.
+    """
+
+    def __init__(self, batches: Batches, rank: int, ranks: int) -> None:
+        self.batches, self.rank, self.ranks = batches, rank, ranks
+
+    def __iter__(self) -> Iterator[Any]:
+        stream = endless(self.batches)
+        while True:
+            yield list(islice(stream, self.ranks))[self.rank]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position of all ranks."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go to the position, whatever number of ranks reached it."""
+        self.batches.load_state_dict(state)
 
 
 def _autocast(model: nn.Module, precision: Precision) -> torch.autocast:

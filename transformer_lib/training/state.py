@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from transformer_lib.config import require
 from transformer_lib.training.optim import MuonAndAdamW
+from transformer_lib.training.parallel import bare, place_of, share_like
 
 Named = dict[str, Tensor]
 
@@ -49,8 +50,11 @@ class TrainState:
 
 
 def model_tensors(model: nn.Module) -> Named:
-    """Every tensor of the state dict under its first name: a tied weight is one object with several names."""
-    first = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    """Every tensor of the state dict under its first name: a tied weight is one object with several names.
+
+    If several processes train the model, the names are those of the model alone, and a sharded tensor is a `DTensor`.
+    """
+    first = {id(tensor): (name, tensor) for name, tensor in reversed(bare(model).state_dict(keep_vars=True).items())}
     return {name: tensor.detach().contiguous() for name, tensor in first.values()}
 
 
@@ -66,29 +70,52 @@ def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
 
 def set_model_tensors(tensors: Named, model: nn.Module) -> None:
     """Copy checked tensors into the model's own."""
-    own = model.state_dict()
+    own = bare(model).state_dict()
     with torch.no_grad():
         for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+            own[name].copy_(share_like(tensor, own[name]))
 
 
 # The optimiser and the random generators ------------------------------------------------------------------------------
 
 
 def training_tensors(state: TrainState) -> Named:
-    """`optimizer/<parameter>/<slot>` for each of the optimiser's, `generator/<device>` for each random generator's."""
+    """`optimizer/<parameter>/<slot>` for each of the optimiser's, `generator/<device>` for each random generator's.
+
+    The generators of rank 1 and on are `generator/<device>/<rank>`.
+    """
     tensors = {
         f"optimizer/{name}/{slot}": tensor.contiguous()
-        for name, parameter in state.model.named_parameters()
+        for name, parameter in bare(state.model).named_parameters()
         for slot, tensor in state.optimizer.state.get(parameter, {}).items()
     }
-    return tensors | {name: _get_generator(device) for name, device in _generators(state.model).items()}
+    return tensors | generator_tensors(state.model)
+
+
+def generator_tensors(model: nn.Module) -> Named:
+    """The state of each random generator that this process draws from."""
+    return {name: _get_generator(device) for name, device in _generators(model).items()}
+
+
+def is_of_training(name: str) -> bool:
+    """Whether a tensor of this name is the optimiser's or a generator's; the model's have no slash in their names."""
+    return "/" in name
+
+
+def empty_training_tensors(stored: Named, state: TrainState) -> Named:
+    """Room for the stored tensors that this process needs: a moment in parts if its parameter is."""
+    own = {name: torch.empty_like(tensor) for name, tensor in generator_tensors(state.model).items() if name in stored}
+    for key, tensor in stored.items():
+        if not key.startswith("generator/"):
+            parameter = bare(state.model).get_parameter(_split(key)[0])
+            own[key] = torch.empty_like(parameter.detach() if tensor.dim() else tensor, device=parameter.device)
+    return own
 
 
 def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
     """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
     orders = _orders(state)
-    parameters = {name: state.model.get_parameter(name) for order in orders for name in order}
+    parameters = {name: bare(state.model).get_parameter(name) for order in orders for name in order}
     slots: dict[str, set[str]] = {}
     for key, tensor in tensors.items():
         if key.startswith("generator/"):
@@ -123,7 +150,7 @@ def set_training_tensors(tensors: Named, state: TrainState) -> None:
 
 def _orders(state: TrainState) -> list[list[str]]:
     """For each optimiser that the run's consists of, the names of its parameters in the order of its groups."""
-    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    names = {id(parameter): name for name, parameter in bare(state.model).named_parameters()}
     parts = state.optimizer.parts if isinstance(state.optimizer, MuonAndAdamW) else (state.optimizer,)
     return [[names[id(parameter)] for group in part.param_groups for parameter in group["params"]] for part in parts]
 
@@ -134,9 +161,10 @@ def _split(key: str) -> tuple[str, str]:
 
 
 def _generators(model: nn.Module) -> dict[str, torch.device]:
-    """The devices whose random generator the run draws from: always the CPU, and the model's own."""
+    """The devices whose random generator this process draws from: always the CPU, and the model's own."""
     devices = {parameter.device for parameter in model.parameters()} | {torch.device("cpu")}
-    return {f"generator/{device.type}": device for device in devices}
+    rank, _ = place_of(model)
+    return {f"generator/{device.type}" + (f"/{rank}" if rank else ""): device for device in devices}
 
 
 def _get_generator(device: torch.device) -> Tensor:
