@@ -22,7 +22,7 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "positions", "masks", "cache", "relations", "attend", "tiled"),
+        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer"),
@@ -37,7 +37,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
-    "generation": ("sampling", "layout", "generate", "conditioned", "beam", "speculative"),
+    "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from transformer_lib.config import Alibi, require
 from transformer_lib.models.decoder import DecoderLM
-from transformer_lib.nn.cache import FixedCache, KVCache
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.fixed_cache import FixedCache
 
 WARMUP = 3  # steps before the recording, in which libraries allocate what they keep (and a compiled model compiles)
 
@@ -67,17 +68,17 @@ class Recorded:
         newest: int | None = None,
     ) -> Float[Tensor, "batch newest vocab"]:
         """The logits after each token; those of a replayed step stand where the next replay will write."""
-        one_more = tokens.shape[1] == 1 and cache is not None and cache is self._cache and cache.length > 0
-        if not one_more or any(part is not None for part in (positions, valid, past)):
+        own = self._cache
+        begun = own is not None and cache is own and own.length > 0
+        if not begun or tokens.shape[1] > 1 or any(part is not None for part in (positions, valid, past)):
             return self.model(tokens, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
-        cache = self._cache
-        assert cache is not None
-        require(cache.room > 0, "cache", f"has room for 0 more tokens of max_length={cache.max_length}", 1)
-        graph = self._record(cache) if self._graph is None else self._graph
+        assert own is not None
+        require(own.room > 0, "cache", f"has room for 0 more tokens of max_length={own.max_length}", 1)
+        graph = self._record(own) if self._graph is None else self._graph
         with torch.inference_mode():
             self._tokens.copy_(tokens)
             graph.replay()
-        cache.length += 1
+        own.length += 1
         return self._logits
 
     @torch.inference_mode()

@@ -6,7 +6,6 @@ from transformer_lib.nn.attend import attention_weights as attention_weights
 from transformer_lib.nn.attention import Attention as Attention
 from transformer_lib.nn.attention import KeyValues as KeyValues
 from transformer_lib.nn.block import Block as Block
-from transformer_lib.nn.cache import FixedCache as FixedCache
 from transformer_lib.nn.cache import KVCache as KVCache
 from transformer_lib.nn.cache import LayerCache as LayerCache
 from transformer_lib.nn.cache import RollingCache as RollingCache
@@ -15,6 +14,7 @@ from transformer_lib.nn.dropout import dropout as dropout
 from transformer_lib.nn.embedding import Embedding as Embedding
 from transformer_lib.nn.feedforward import FeedForward as FeedForward
 from transformer_lib.nn.feedforward import GatedFeedForward as GatedFeedForward
+from transformer_lib.nn.fixed_cache import FixedCache as FixedCache
 from transformer_lib.nn.init import init_weights as init_weights
 from transformer_lib.nn.masks import causal_mask as causal_mask
 from transformer_lib.nn.masks import padding_mask as padding_mask

@@ -2,8 +2,7 @@
 
 A cache is an argument, never stored on a module. It is allocated once and written in place. All rows share the slots;
 rows of unequal length differ in which slots hold real tokens (`valid`) and at which positions they stand. `KVCache`
-holds a whole text, `FixedCache` too, in steps that can be recorded; `RollingCache` holds the beginning and the newest
-part of a text without end. Left out: paging.
+holds a whole text, `RollingCache` the beginning and the newest part of a text without end. Left out: paging.
 """
 
 import sys
@@ -270,59 +269,6 @@ class RollingCache(KVCache):
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         super().select(rows)
         self._unturned = self._unturned.index_select(1, rows)
-
-
-class FixedCache(KVCache):
-    """A cache whose every step has the same shapes: attention sees all slots, and `valid` hides those not yet filled.
-
-    Where the next token goes is a number on the device, so a step can be recorded once and replayed without Python
-    (`generation.Recorded`). The price is attention over empty slots.
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        batch: int,
-        max_length: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        super().__init__(config, batch, max_length, dtype=dtype, device=device)
-        self.plain = False  # what is seen is always said by `valid`
-        self._filled = torch.zeros((), dtype=torch.int64, device=device)
-        self._slots = self._filled[None]
-
-    @property
-    def positions(self) -> Int[Tensor, "batch key"]:
-        return self._positions
-
-    @property
-    def valid(self) -> Bool[Tensor, "batch key"]:
-        return self._valid
-
-    def _open(self, positions: Int[Tensor, "#batch time"], valid: Bool[Tensor, "batch time"] | None) -> None:
-        self._slots = self._filled + torch.arange(positions.shape[1], device=positions.device)
-        self._filled += positions.shape[1]
-        real = torch.ones_like(positions, dtype=torch.bool) if valid is None else valid
-        self._positions.index_copy_(1, self._slots, positions.expand(self.batch, -1))
-        self._valid.index_copy_(1, self._slots, real.expand(self.batch, -1))
-
-    def write(
-        self,
-        layer: int,
-        k: Float[Tensor, "batch kv_heads time head_dim"],
-        v: Float[Tensor, "batch kv_heads time head_dim"],
-    ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
-        keys, values = self.keys[layer], self.values[layer]
-        keys.index_copy_(2, self._slots, k)
-        values.index_copy_(2, self._slots, v)
-        return keys, values
-
-    def rewind(self, length: int) -> None:
-        super().rewind(length)
-        self._filled.fill_(length)
-        self._valid[:, length:] = False
 
 
 class LayerCache(NamedTuple):

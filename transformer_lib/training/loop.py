@@ -26,12 +26,12 @@ from transformer_lib.training.log import Record, StepLog
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon
 from transformer_lib.training.parallel import (
-    bare,
     first_says,
     gather,
     let_go,
     place_of,
     sum_over_ranks,
+    unwrapped,
     without_exchange,
 )
 from transformer_lib.training.state import Batches, TrainState
@@ -159,7 +159,7 @@ def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainS
     torch.manual_seed(config.seed * ranks + rank)
     rule = "must not be Muon under fsdp2, as it rounds products of whole matrices otherwise than of their parts"
     require(not (config.optimizer == "muon" and isinstance(model, FSDPModule)), "optimizer", rule, config.optimizer)
-    shape = getattr(bare(model), "config", None)
+    shape = getattr(unwrapped(model), "config", None)
     settings = {
         "model": json.loads(to_json(shape)) if dataclasses.is_dataclass(shape) else None,
         "training": config.settings(),

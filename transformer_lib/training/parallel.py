@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -62,6 +62,7 @@ def parallelize(model: nn.Module, loss_fn: Callable[[nn.Module, Any], LossSum], 
     for module in [*shared.model.modules()]:
         if isinstance(module, Block):
             fully_shard(module)
+            register_fsdp_forward_method(module, "project_memory")  # the one other door to a block's weights
     fully_shard(shared)
     _copy(model.state_dict(), shared.model.state_dict())
     return shared
@@ -71,10 +72,10 @@ def take_back(shared: nn.Module, model: nn.Module) -> None:
     """Give `model`, on every rank, the weights of what `parallelize` made of it, and its place beside them."""
     if isinstance(shared, FSDPModule):
         model.to(next(shared.parameters()).device)
-        _copy(bare(shared).state_dict(), model.state_dict())
+        _copy(unwrapped(shared).state_dict(), model.state_dict())
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside, whose weights have the names that they have without other processes."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     return inner.model if isinstance(inner, WithLoss) else inner

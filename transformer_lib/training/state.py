@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from transformer_lib.config import require
 from transformer_lib.training.optim import MuonAndAdamW
-from transformer_lib.training.parallel import bare, place_of, share_like
+from transformer_lib.training.parallel import place_of, share_like, unwrapped
 
 Named = dict[str, Tensor]
 
@@ -54,7 +54,9 @@ def model_tensors(model: nn.Module) -> Named:
 
     If several processes train the model, the names are those of the model alone, and a sharded tensor is a `DTensor`.
     """
-    first = {id(tensor): (name, tensor) for name, tensor in reversed(bare(model).state_dict(keep_vars=True).items())}
+    first = {
+        id(tensor): (name, tensor) for name, tensor in reversed(unwrapped(model).state_dict(keep_vars=True).items())
+    }
     return {name: tensor.detach().contiguous() for name, tensor in first.values()}
 
 
@@ -70,7 +72,7 @@ def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
 
 def set_model_tensors(tensors: Named, model: nn.Module) -> None:
     """Copy checked tensors into the model's own."""
-    own = bare(model).state_dict()
+    own = unwrapped(model).state_dict()
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(share_like(tensor, own[name]))
@@ -86,7 +88,7 @@ def training_tensors(state: TrainState) -> Named:
     """
     tensors = {
         f"optimizer/{name}/{slot}": tensor.contiguous()
-        for name, parameter in bare(state.model).named_parameters()
+        for name, parameter in unwrapped(state.model).named_parameters()
         for slot, tensor in state.optimizer.state.get(parameter, {}).items()
     }
     return tensors | generator_tensors(state.model)
@@ -107,7 +109,7 @@ def empty_training_tensors(stored: Named, state: TrainState) -> Named:
     own = {name: torch.empty_like(tensor) for name, tensor in generator_tensors(state.model).items() if name in stored}
     for key, tensor in stored.items():
         if not key.startswith("generator/"):
-            parameter = bare(state.model).get_parameter(_split(key)[0])
+            parameter = unwrapped(state.model).get_parameter(_split(key)[0])
             own[key] = torch.empty_like(parameter.detach() if tensor.dim() else tensor, device=parameter.device)
     return own
 
@@ -115,7 +117,7 @@ def empty_training_tensors(stored: Named, state: TrainState) -> Named:
 def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
     """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
     orders = _orders(state)
-    parameters = {name: bare(state.model).get_parameter(name) for order in orders for name in order}
+    parameters = {name: unwrapped(state.model).get_parameter(name) for order in orders for name in order}
     slots: dict[str, set[str]] = {}
     for key, tensor in tensors.items():
         if key.startswith("generator/"):
@@ -150,7 +152,7 @@ def set_training_tensors(tensors: Named, state: TrainState) -> None:
 
 def _orders(state: TrainState) -> list[list[str]]:
     """For each optimiser that the run's consists of, the names of its parameters in the order of its groups."""
-    names = {id(parameter): name for name, parameter in bare(state.model).named_parameters()}
+    names = {id(parameter): name for name, parameter in unwrapped(state.model).named_parameters()}
     parts = state.optimizer.parts if isinstance(state.optimizer, MuonAndAdamW) else (state.optimizer,)
     return [[names[id(parameter)] for group in part.param_groups for parameter in group["params"]] for part in parts]
 
