@@ -1,0 +1,225 @@
+"""What a training run will need, before it is started: memory of each GPU, tokens per second, hours and cost.
+
+Parameters and floating-point operations follow from the `ModelConfig` alone. A trained weight takes part in one
+multiplication and addition per token forward, and in two backward, so a token costs 6 FLOPs for each weight of a matrix
+(Kaplan et al. 2020), the head's included and a table's lookup not, and 12 w h d_k for the scores and sums of a layer's
+h heads over the w keys that a query sees on average. Model FLOPs utilisation (MFU, Chowdhery et al. 2022) is the share
+of a GPU's peak that these FLOPs come to; it is measured (`bench/`), never computed, and recomputation does not count.
+
+The tests hold this to published figures: GPT-3's 3.14e23 FLOPs (Brown et al. 2020, table D.1), Llama 3 405B's 3.8e25
+(Grattafiori et al. 2024), LLaMA 65B's 21 days at 380 tokens per second and GPU on 2,048 A100s (Touvron et al. 2023).
+
+Left out: how MFU falls with the number of GPUs (it is your measurement that must be from a run like the planned), the
+memory that an allocator wastes, tensor and pipeline parallelism, failures, and evaluation.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_positive
+from transformer_lib.training.config import Precision
+from transformer_lib.training.parallel import Parallel
+
+FLOAT32, BFLOAT16 = 4, 2  # bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """A kind of GPU: its peak in dense bfloat16 FLOPs per second, its memory in bytes, its price per hour."""
+
+    name: str
+    peak: float
+    memory: float
+    price: float
+
+    def __post_init__(self) -> None:
+        for name in ("peak", "memory"):
+            require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))
+        require(self.price >= 0, "price", "must not be negative", self.price)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameters:
+    """How many weights a decoder has, by place; `matmul` are those that every token is multiplied with."""
+
+    embedding: int
+    blocks: int
+    largest_block: int
+    rest: int
+    matmul: int
+
+    @property
+    def total(self) -> int:
+        """All of them, a tied one once."""
+        return self.embedding + self.blocks + self.rest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Bytes on one GPU at the fullest moment of a step."""
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    activations: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        """All at once, which is a little more than the peak: the logits are gone before the gradient is whole."""
+        return sum(getattr(self, field.name) for field in dataclasses.fields(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One row of a table: a number of GPUs, and what a run on them needs and gives."""
+
+    gpus: int
+    memory: Memory
+    fits: bool
+    tokens_per_second: float
+    tokens_per_step: int
+    steps: int
+    hours: float
+    gpu_hours: float
+    cost: float
+
+
+def parameters(config: ModelConfig) -> Parameters:
+    """The weights of a `DecoderLM` of this config."""
+    width, head = config.d_model, config.head_dim
+    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
+    attention = width * (queries + 2 * keys) + queries * width
+    feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * width * config.feedforward.d_ff
+    biases = (queries + 2 * keys + width) * config.attention.bias
+    wide = config.feedforward.d_ff * (1 if isinstance(config.feedforward, Mlp) else 2)
+    biases += (wide + width) * config.feedforward.bias
+    norm = width * (2 if config.norm.kind == "layer" else 1)
+    qk = 2 * head * config.attention.qk_norm
+    block = attention + feedforward + biases + 2 * norm + qk
+    table = config.vocab_size * width
+    positions = config.max_length * width * isinstance(config.positions, Learned)
+    norms = norm * ((config.norm_order == "pre") + config.embedding_norm)
+    return Parameters(
+        embedding=table + positions + config.segments * width,
+        blocks=config.num_layers * block,
+        largest_block=block,
+        rest=norms + table * (not config.tie_embeddings),
+        matmul=config.num_layers * (attention + feedforward) + table,
+    )
+
+
+def flops_per_token(config: ModelConfig, *, context: int) -> float:
+    """Forward and backward, 6 N + 12 L h d_k w: w is the mean number of keys that a query sees.
+
+    Scores and sums are two products of 2 w h d_k FLOPs each, three times with the backward pass. Queries see on average
+    (T + 1) / 2 keys of a causal context of T; published numbers often count T.
+    """
+    require_positive(context=context)
+    window = min(config.attention.window or context, context)
+    seen = window - window * (window - 1) / (2 * context)  # the first `window` queries see 1, 2, ...; the others all
+    heads = config.attention.num_heads * config.head_dim
+    return 6 * parameters(config).matmul + 12 * config.num_layers * heads * seen
+
+
+def memory(
+    config: ModelConfig,
+    *,
+    gpus: int,
+    batch: int,
+    context: int,
+    parallel: Parallel,
+    precision: Precision = "bfloat16",
+    recompute: bool = False,
+    chunked_logits: bool = True,
+) -> Memory:
+    """On each of `gpus` with `batch` texts of `context` tokens at a time; AdamW, weights and moments in float32.
+
+    "ddp" holds all of the weights, gradients and moments, and its buckets are views of the gradients. "fsdp2" holds
+    1/gpus of each, and gathered are the embedding with the head, for the whole step, and two blocks: the one that runs
+    and the next. `recompute` keeps each block's input, and all activations of one block (`recompute.py`);
+    `chunked_logits` keeps none of the logits but one chunk (`chunked.py`), which is left out here.
+    """
+    require_positive(gpus=gpus, batch=batch, context=context)
+    require(parallel in ("ddp", "fsdp2"), "parallel", "must be 'ddp' or 'fsdp2'", parallel)
+    count = parameters(config)
+    share = 1 if parallel == "ddp" else gpus
+    held = count.total / share * FLOAT32
+    outside = count.embedding + count.rest
+    gathered = 0.0 if share == 1 else float((outside + min(2, config.num_layers) * count.largest_block) * FLOAT32)
+    size = BFLOAT16 if precision == "bfloat16" else FLOAT32
+    tokens = batch * context
+    return Memory(
+        parameters=held,
+        gradients=held,
+        optimizer=2 * held,
+        gathered=gathered,
+        activations=float(tokens * activations_per_token(config, precision=precision, recompute=recompute)),
+        logits=0.0 if chunked_logits else float(tokens * config.vocab_size * (size + 2 * FLOAT32)),
+    )
+
+
+def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat16", recompute: bool = False) -> int:
+    """Bytes kept for the backward pass of all blocks, without the score matrix: attention is fused (Dao et al. 2022).
+
+    The residual stream stays in float32 under autocast: a pre-norm block keeps it twice, with its normalised copy in
+    float32 and as the matrices read it. Added are queries, keys and values, attention's output, and what the
+    feed-forward network keeps: before and after the activation, and with a gate the product. An upper part of this, as
+    Korthikanti et al. (2022) count it, depends on which copies a framework keeps.
+    """
+    size = BFLOAT16 if precision == "bfloat16" else FLOAT32
+    width, head = config.d_model, config.head_dim
+    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
+    cast = size if precision == "bfloat16" else 0
+    streams = 2 * width * (2 * FLOAT32 + cast)
+    hidden = config.feedforward.d_ff * (2 if isinstance(config.feedforward, Mlp) else 4)
+    block = streams + (2 * queries + 2 * keys + hidden) * size
+    return config.num_layers * width * FLOAT32 + block if recompute else config.num_layers * block
+
+
+def plan(
+    config: ModelConfig,
+    gpu: Gpu,
+    *,
+    gpus: int,
+    tokens: float,
+    batch: int,
+    context: int,
+    mfu: float,
+    parallel: Parallel = "fsdp2",
+    accumulate: int = 1,
+    recompute: bool = False,
+    chunked_logits: bool = True,
+) -> Plan:
+    """A run over `tokens` tokens in bfloat16 on `gpus` GPUs, each with `accumulate` times `batch` texts a step.
+
+    `mfu` is what you measured in a run like this one. The run `fits` if memory's sum is at most 90 % of the GPU's: the
+    rest is the allocator's and the communication's. Raises `ValueError` for an `mfu` outside (0, 1].
+    """
+    require(0 < mfu <= 1, "mfu", "must be above 0 and at most 1", mfu)
+    require(tokens > 0, "tokens", "must be positive", tokens)
+    require_positive(accumulate=accumulate)
+    need = memory(
+        config,
+        gpus=gpus,
+        batch=batch,
+        context=context,
+        parallel=parallel,
+        recompute=recompute,
+        chunked_logits=chunked_logits,
+    )
+    speed = gpus * gpu.peak * mfu / flops_per_token(config, context=context)
+    step = gpus * accumulate * batch * context
+    hours = tokens / speed / 3600
+    return Plan(
+        gpus=gpus,
+        memory=need,
+        fits=need.total <= 0.9 * gpu.memory,
+        tokens_per_second=speed,
+        tokens_per_step=step,
+        steps=-(-int(tokens) // step),
+        hours=hours,
+        gpu_hours=gpus * hours,
+        cost=gpus * hours * gpu.price,
+    )
