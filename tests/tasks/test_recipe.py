@@ -3,6 +3,8 @@
 import functools
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import distributed
 
+from transformer_lib.__main__ import main
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.models import Seq2Seq
 from transformer_lib.tasks.recipe import PARTS, Run, execute, load_recipe
 from transformer_lib.tasks.translation import PairIds, pair_batches, translation_loss
-from transformer_lib.training import TrainConfig, latest, load_weights, warmup_stable_decay
+from transformer_lib.training import TrainConfig, latest, load_weights, read_log, warmup_stable_decay
 from transformer_lib.training.state import model_tensors
 
 VOCAB = 11
@@ -198,17 +202,91 @@ def test_the_committed_recipes_are_recipes() -> None:
         assert recipe.NAME.format(**defaults) and recipe.__doc__, path.name
 
 
-def test_torchrun_starts_it(recipe: Path) -> None:
-    recipe.write_text(
-        RECIPE.replace(
-            "    return",
-            "    from torch import distributed\n    assert distributed.get_world_size() == 2\n    return",
-        )
+KILLED = """
+import os, signal
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from test_recipe import small_config, small_model, small_pairs
+
+from transformer_lib.tasks.recipe import Run
+from transformer_lib.tasks.translation import pair_batches, translation_loss
+from transformer_lib.training.state import model_tensors
+
+NAME = "killed"
+
+
+def run(run: Run):
+    def loss(model, batch):
+        again = os.environ.get("TORCHELASTIC_RESTART_COUNT")
+        reached = any(run.folder.glob("training/step-00000003"))
+        if again == "0" and reached and not run.is_first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return translation_loss(model, batch)
+
+    model = small_model(0.0)
+    batches = pair_batches(small_pairs(), token_budget=40, seed=run.seed)
+    held_out = list(pair_batches(small_pairs()[:9], token_budget=40, seed=0, epochs=1))
+    facts = run.train(model, loss, batches, small_config(), held_out=held_out, averages=(1, 3))
+    if run.is_first:
+        folder = run.model_folder()
+        folder.mkdir()
+        save_file(model_tensors(model), folder / "model.safetensors")
+    return facts
+"""
+
+
+def torchrun(*arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+    """Two processes that may be restarted once, all of them ended should they hang."""
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "1",
+    ]
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    command = [*start, "--monitor-interval", "0.1", "-m", "transformer_lib", "train", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
-    code = f"from transformer_lib.tasks.recipe import execute; execute({str(recipe)!r})"
-    start = recipe.parent / "start.py"
-    start.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
-    subprocess.run([*command, str(start)], check=True, capture_output=True, timeout=300)
-    written = json.loads((recipe.parent / "results" / "toy-left-seed0.json").read_text())
-    assert written["processes"] == 2 and written["results"]["first"] is True
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its workers
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_torchrun_restarts_a_job_that_lost_a_process_and_nothing_is_lost(
+    parallel: str, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    recipe.write_text(KILLED)
+    alone = execute(recipe, seed=SEED, folder=recipe.parent / "alone")
+    folder = recipe.parent / "killed"
+    options = ["--seed", str(SEED), "--folder", str(folder), "--resume", "--parallel", parallel]
+    done = torchrun(str(recipe), *options)
+    assert done.returncode == 0 and "exitcode: -9" in done.stderr, done.stderr[-3000:]
+    record = json.loads((recipe.parent / "results" / f"killed-seed{SEED}.json").read_text())
+    assert (record["processes"], record["parallel"], "parallel" in alone) == (2, parallel, False)
+    found, expected = (load_file(place / "model" / "model.safetensors") for place in (folder, recipe.parent / "alone"))
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    for name in ("held_out_loss", "steps", "parameters"):
+        assert record["results"][name] == pytest.approx(alone["results"][name], abs=1e-10, rel=0)
+    steps = [entry.step for entry in read_log(folder / "training" / "log.jsonl")]
+    assert steps == list(range(1, STEPS + 1))
+
+
+def test_a_way_to_share_the_work_is_refused_without_torchrun(recipe: Path) -> None:
+    with pytest.raises(ValueError, match=r"parallel must be one of \('ddp', 'fsdp2'\), got 'ddp2'"):
+        execute(recipe, parallel="ddp2")
+    with pytest.raises(ValueError, match="parallel must be left out unless torchrun starts the processes, got 'fsdp2'"):
+        execute(recipe, parallel="fsdp2")
+    assert main(["train", str(recipe), "--parallel", "ddp"]) == 2

@@ -6,9 +6,13 @@ beside it: the results with seed, options, commit, machine, versions and the min
 
 Under `torchrun` every process executes the recipe: `Run.train` shares out the micro-batches, so that the run is the
 same whatever the number of processes, but for dropout and the order of additions. Every rank has the whole model when
-the training is done; rank 0 scores, saves and writes the record. With `--resume` and `--max-restarts`, a job that lost
-a process goes on from its newest checkpoint; so does one with more or fewer processes, if the recipe's batches do not
-depend on their number. Several machines must share the folder.
+the training is done; rank 0 scores, saves and writes the record. Several machines must share the folder.
+
+With `--resume`, a job goes on from its newest checkpoint, with more or fewer processes, too, if the recipe's batches do
+not depend on their number. With torchrun's `--max-restarts` and `--standalone` (or `--rdzv-backend c10d`) it does so by
+itself when a process is lost, but set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: in torch 2.13 the new processes may else
+find the addresses of the old (pytorch issue 135712).
+
 Left out: models that one process cannot hold when it scores, searching over settings.
 """
 
