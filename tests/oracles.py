@@ -13,12 +13,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.config import Alibi, AttentionConfig, Learned, ModelConfig, NoPositions, Rope, Sinusoidal, SwiGlu
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    Llama3Scaling,
+    ModelConfig,
+    NoPositions,
+    Rope,
+    Sinusoidal,
+    SwiGlu,
+)
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = dict[str, Tensor]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-POSITIONS = [NoPositions(), Sinusoidal(), Learned(), Rope(), Alibi()]
+SLOWED = Rope(scaling=Llama3Scaling(factor=4.0, original_length=6))
+POSITIONS = [NoPositions(), Sinusoidal(), Learned(), Rope(), SLOWED, Alibi()]
 
 CONFIG = ModelConfig(
     vocab_size=13,

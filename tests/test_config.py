@@ -13,14 +13,18 @@ from transformer_lib.config import (
     Alibi,
     AttentionConfig,
     Learned,
+    LinearScaling,
+    Llama3Scaling,
     Mlp,
     ModelConfig,
     NoPositions,
     Norm,
+    NtkScaling,
     Rope,
     Seq2SeqConfig,
     Sinusoidal,
     SwiGlu,
+    YarnScaling,
     from_json,
     to_json,
 )
@@ -33,11 +37,26 @@ feedforwards = st.one_of(
     st.builds(Mlp, d_ff=sizes, activation=st.sampled_from(["relu", "gelu", "gelu_tanh", "silu"]), bias=st.booleans()),
     st.builds(SwiGlu, d_ff=sizes, bias=st.booleans()),
 )
+factors = st.floats(1, 64)
+scalings = st.one_of(
+    st.none(),
+    st.builds(LinearScaling, factor=factors),
+    st.builds(NtkScaling, factor=factors, original_length=sizes),
+    st.builds(
+        YarnScaling,
+        factor=factors,
+        original_length=sizes,
+        beta_fast=st.floats(2, 64),
+        attention_factor=st.none() | factors,
+        truncate=st.booleans(),
+    ),
+    st.builds(Llama3Scaling, factor=factors, original_length=sizes, high_turns=st.floats(2, 8)),
+)
 positions = st.one_of(
     st.builds(NoPositions),
     st.builds(Sinusoidal, base=bases),
     st.builds(Learned),
-    st.builds(Rope, theta=bases),
+    st.builds(Rope, theta=bases, scaling=scalings),
     st.builds(Alibi),
 )
 
@@ -48,7 +67,7 @@ def attentions(draw: st.DrawFn) -> AttentionConfig:
     return AttentionConfig(
         num_heads=kv_heads * group,
         num_kv_heads=kv_heads,
-        head_dim=2 * draw(sizes),
+        head_dim=2 + 2 * draw(sizes),
         bias=draw(st.booleans()),
         qk_norm=draw(st.booleans()),
         window=draw(st.none() | sizes),
@@ -71,6 +90,7 @@ models = st.builds(
     scale_embeddings=st.booleans(),
     embedding_norm=st.booleans(),
     segments=st.integers(0, 3),
+    head_bias=st.booleans(),
 )
 PRESETS = [
     presets.tiny,
@@ -131,6 +151,20 @@ BAD_FIELDS = [
     (Norm, {"eps": "tiny"}, ("eps", "number", "'tiny'")),
     (Rope, {"theta": 1.0}, ("theta", "greater than 1", "1.0")),
     (Rope, {"theta": "big"}, ("theta", "number", "'big'")),
+    (Rope, {"scaling": "yarn"}, ("scaling", "None", "'yarn'")),
+    (LinearScaling, {"factor": 0.5}, ("factor", "at least 1", "0.5")),
+    (LinearScaling, {"factor": "2"}, ("factor", "number", "'2'")),
+    (NtkScaling, {"factor": 2.0, "original_length": 0}, ("original_length", "at least 1", "0")),
+    (YarnScaling, {"factor": 2.0, "original_length": 8, "beta_fast": 1.0}, ("beta_fast", "beta_slow=1.0", "1.0")),
+    (YarnScaling, {"factor": 2.0, "original_length": 8, "attention_factor": 0.0}, ("attention_factor", "positive")),
+    (YarnScaling, {"factor": 2.0, "original_length": 8, "truncate": 1}, ("truncate", "True or False", "1")),
+    (Llama3Scaling, {"factor": 2.0, "original_length": 8, "low_turns": 4.0}, ("high_turns", "low_turns=4.0", "4.0")),
+    (
+        ModelConfig,
+        {"d_model": 8, "positions": Rope(scaling=NtkScaling(factor=2.0, original_length=8))},
+        ("head_dim", "above 2", "2"),
+    ),
+    (ModelConfig, {"head_bias": 1}, ("head_bias", "True or False", "1")),
     (Sinusoidal, {"base": float("nan")}, ("base", "greater than 1", "nan")),
     (
         Seq2SeqConfig,
@@ -178,7 +212,7 @@ def edited(**change: Any) -> str:
         (edited(colour=1), ("fields of ModelConfig", "'colour'")),
         (edited(vocab_size="DROP"), ("fields of ModelConfig", "'vocab_size'")),
         (edited(vocab_size="many"), ("vocab_size", "'many'")),
-        (edited(norm={"type": "Norm", "kind": "layer"}), ("fields of Norm", "'eps'")),
+        (edited(feedforward={"type": "SwiGlu", "bias": True}), ("fields of SwiGlu", "'d_ff'")),
         (edited(norm={"type": "Rope", "theta": 10.0}), ("norm", "Rope")),
         (edited(norm=None), ("norm", "None")),
     ],
@@ -186,6 +220,11 @@ def edited(**change: Any) -> str:
 def test_foreign_json_is_refused(text: str, words: tuple[str, ...]) -> None:
     with rejects(*words):
         from_json(text)
+
+
+def test_an_older_file_lacks_what_has_a_default() -> None:
+    older = edited(head_bias="DROP", positions={"type": "Rope", "theta": 10_000.0})
+    assert from_json(older) == CONFIG
 
 
 def test_a_config_cannot_be_changed_and_names_every_field() -> None:

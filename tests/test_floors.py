@@ -13,12 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "transformer_lib"
 FLOORS: dict[str, int] = {
-    "config": 0,
-    **dict.fromkeys(["nn", "text", "scratch"], 1),
-    **dict.fromkeys(["models", "data", "training"], 2),
-    **dict.fromkeys(["generation", "interop"], 3),
-    **dict.fromkeys(["tasks", "viz", "book"], 4),
-    **dict.fromkeys(["__main__", "__init__"], 5),
+    "checks": 0,
+    "scaling": 1,
+    "config": 2,
+    **dict.fromkeys(["nn", "text", "scratch"], 3),
+    **dict.fromkeys(["models", "data", "training"], 4),
+    **dict.fromkeys(["generation", "interop"], 5),
+    **dict.fromkeys(["tasks", "viz", "book"], 6),
+    **dict.fromkeys(["__main__", "__init__"], 7),
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
@@ -37,6 +39,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
         *("config", "precision", "log", "files", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
+    "interop": ("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub", "keras", "onnx"),
     "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",

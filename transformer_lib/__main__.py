@@ -103,7 +103,12 @@ def _answer(options: argparse.Namespace) -> int:
 def _generate(options: argparse.Namespace) -> int:
     from transformer_lib.tasks.language_model import Writer
 
-    writer = Writer.load(options.checkpoint, device=options.device)
+    if options.from_hf:
+        from transformer_lib.interop.hub import find
+
+        writer = Writer.from_hf(find(options.from_hf), device=options.device)
+    else:
+        writer = Writer.load(options.checkpoint, device=options.device)
     prompts = _texts(options)
     found = [
         writer(prompt, max_new_tokens=options.max_new_tokens, temperature=options.temperature, seed=options.seed)
@@ -159,7 +164,10 @@ def _parser() -> argparse.ArgumentParser:
     answer.add_argument("question")
     answer.add_argument("--passages", type=Path, help="a text file, passages apart by empty lines (default: stdin)")
 
-    generate = add_user("generate", _generate, "continue texts with a language model")
+    generate = add("generate", _generate, "continue texts with a language model")
+    model = generate.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, help="the folder of a saved model")
+    model.add_argument("--from-hf", metavar="MODEL", help="a folder of transformers', or OWNER/MODEL of the Hub")
     add_texts(generate, "the beginning of a text")
     generate.add_argument("--max-new-tokens", type=int, default=200, help="(default: 200)")
     generate.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")

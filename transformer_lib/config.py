@@ -15,32 +15,18 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from transformer_lib.checks import require as require
+from transformer_lib.checks import require_flags as require_flags
+from transformer_lib.checks import require_numbers as require_numbers
+from transformer_lib.checks import require_positive as require_positive
+from transformer_lib.scaling import LinearScaling as LinearScaling
+from transformer_lib.scaling import Llama3Scaling as Llama3Scaling
+from transformer_lib.scaling import NtkScaling as NtkScaling
+from transformer_lib.scaling import RopeScaling as RopeScaling
+from transformer_lib.scaling import YarnScaling as YarnScaling
+
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 NormOrder = Literal["pre", "post"]
-
-
-def require(holds: bool, field: str, rule: str, value: object) -> None:
-    """Raise `ValueError` naming the field, the rule and the value received, unless the rule holds."""
-    if not holds:
-        raise ValueError(f"{field} {rule}, got {value!r}")
-
-
-def require_positive(**fields: int) -> None:
-    """Each named field must be a whole number of at least 1."""
-    for name, value in fields.items():
-        require(type(value) is int and value >= 1, name, "must be a whole number of at least 1", value)
-
-
-def require_numbers(**fields: float) -> None:
-    """Each named field must be a number."""
-    for name, value in fields.items():
-        require(type(value) in (int, float), name, "must be a number", value)
-
-
-def require_flags(**fields: bool) -> None:
-    """Each named field must be True or False."""
-    for name, value in fields.items():
-        require(type(value) is bool, name, "must be True or False", value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,13 +123,19 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rope:
-    """Queries and keys rotated by an angle proportional to their position (Su et al. 2021)."""
+    """Queries and keys rotated by an angle proportional to their position (Su et al. 2021).
+
+    `scaling` carries a trained model to longer texts.
+    """
 
     theta: float = 10_000.0
+    scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         require_numbers(theta=self.theta)
         require(self.theta > 1, "theta", "must be greater than 1", self.theta)
+        known = self.scaling is None or isinstance(self.scaling, RopeScaling)
+        require(known, "scaling", "must be a scaling of the positions or None", self.scaling)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +152,8 @@ class ModelConfig:
     """One stack of Transformer blocks with its embedding.
 
     `scale_embeddings` multiplies them by sqrt(d_model) (Vaswani et al. 2017); `embedding_norm` normalises their sum
-    and `segments` adds a trained vector per segment id (both BERT's). `max_length` bounds a `Learned` position table
+    and `segments` adds a trained vector per segment id (both BERT's); `head_bias` adds one number to the logits of each
+    token (Marian's). `max_length` bounds a `Learned` position table
     and is the length the model is meant for otherwise.
     """
 
@@ -178,6 +171,7 @@ class ModelConfig:
     scale_embeddings: bool = False
     embedding_norm: bool = False
     segments: int = 0
+    head_bias: bool = False
 
     def __post_init__(self) -> None:
         require_positive(
@@ -188,7 +182,7 @@ class ModelConfig:
             names = " or ".join(kind.__name__ for kind in allowed)
             require(isinstance(getattr(self, name), allowed), name, f"must be a {names}", getattr(self, name))
         require(self.norm_order in get_args(NormOrder), "norm_order", "must be 'pre' or 'post'", self.norm_order)
-        for name in ("tie_embeddings", "scale_embeddings", "embedding_norm"):
+        for name in ("tie_embeddings", "scale_embeddings", "embedding_norm", "head_bias"):
             require_flags(**{name: getattr(self, name)})
         require_numbers(dropout=self.dropout)
         require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1", self.dropout)
@@ -199,6 +193,8 @@ class ModelConfig:
             require(self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model)
         if isinstance(self.positions, Rope):
             require(self.head_dim % 2 == 0, "head_dim", "must be even for Rope", self.head_dim)
+            wide = self.head_dim > 2 or not isinstance(self.positions.scaling, NtkScaling)
+            require(wide, "head_dim", "must be above 2 for NtkScaling", self.head_dim)
         if isinstance(self.positions, Sinusoidal):
             require(self.d_model % 2 == 0, "d_model", "must be even for Sinusoidal", self.d_model)
 
@@ -233,6 +229,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "feedforward": (Mlp, SwiGlu),
     "positions": (NoPositions, Sinusoidal, Learned, Rope, Alibi),
     "norm": (Norm,),
+    "scaling": get_args(RopeScaling),
 }
 _TYPES = {kind.__name__: kind for kinds in _FIELD_TYPES.values() for kind in kinds}
 _TYPES |= {kind.__name__: kind for kind in (ModelConfig, Seq2SeqConfig)}
@@ -244,7 +241,10 @@ def to_json(config: Any) -> str:
 
 
 def from_json(text: str) -> Any:
-    """Rebuild what `to_json` wrote. Unknown types, unknown fields and missing fields are `ValueError`s."""
+    """Rebuild what `to_json` wrote; a field with a default may be missing, so that older files can be read.
+
+    Unknown types, unknown fields and other missing fields are `ValueError`s.
+    """
     try:
         tagged = json.loads(text)
     except json.JSONDecodeError as error:
@@ -268,5 +268,7 @@ def _from_tagged(value: Any) -> Any:
     kind = _TYPES[str(name)]
     fields = {key: _from_tagged(part) for key, part in value.items() if key != "type"}
     known = {field.name for field in dataclasses.fields(kind)}
-    require(fields.keys() == known, f"fields of {name}", f"must be exactly {sorted(known)}", sorted(fields))
+    needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    rule = f"must be among {sorted(known)}, with none missing of {sorted(needed)}"
+    require(needed <= fields.keys() <= known, f"fields of {name}", rule, sorted(fields))
     return kind(**fields)

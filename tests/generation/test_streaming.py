@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.oracles import CONFIG, POSITIONS, close, integers, randomise, rejects
-from transformer_lib.config import Alibi, AttentionConfig, Learned, NoPositions, Positions, Rope, Sinusoidal
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    NoPositions,
+    NtkScaling,
+    Positions,
+    Rope,
+    Sinusoidal,
+    YarnScaling,
+)
 from transformer_lib.generation import generate, pad_left, sample, stream
 from transformer_lib.models import DecoderLM
 from transformer_lib.nn import RollingCache
@@ -152,6 +162,9 @@ def test_bad_input() -> None:
     for positions in (Learned(), Sinusoidal()):
         with rejects("sinks", "distances alone", type(positions).__name__):
             rolling(decoder(positions), 1, window=4, sinks=1)
+    for scaling in (NtkScaling(factor=2.0, original_length=8), YarnScaling(factor=2.0, original_length=8)):
+        with rejects("sinks", "turned and no more", type(scaling).__name__):
+            rolling(decoder(Rope(scaling=scaling)), 1, window=4, sinks=1)
     with rejects("sinks + window", "at most the 24 tokens", "25"):
         rolling(model, 1, window=21, sinks=4)
     with rejects("sinks + window", "at most the 5 tokens", "6"):

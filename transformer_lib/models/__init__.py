@@ -2,6 +2,7 @@
 
 from transformer_lib.models.decoder import DecoderLM as DecoderLM
 from transformer_lib.models.encoder import Encoder as Encoder
+from transformer_lib.models.heads import MaskedLM as MaskedLM
 from transformer_lib.models.heads import MaskedLMHead as MaskedLMHead
 from transformer_lib.models.heads import SequenceHead as SequenceHead
 from transformer_lib.models.heads import SpanHead as SpanHead

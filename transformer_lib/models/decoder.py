@@ -25,7 +25,7 @@ class DecoderLM(nn.Module):
         self.embedding = Embedding(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = build_norm(config.norm, config.d_model) if config.norm_order == "pre" else nn.Identity()
-        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=config.head_bias)
         init_weights(self, config)
         if config.tie_embeddings:
             self.head.weight = self.embedding.tokens.weight

@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig
+from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.norm import build_norm
 
 
@@ -24,6 +25,26 @@ class MaskedLMHead(nn.Module):
     def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
         """Logits of the token at each (masked) position."""
         return self.to_vocab(self.norm(F.gelu(self.dense(x))))
+
+
+class MaskedLM(nn.Module):
+    """BERT as it is trained: an encoder, and at each position the logits of the token that stood there."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.head = MaskedLMHead(config, self.encoder.embedding.tokens)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        valid: Bool[Tensor, "batch time"] | None = None,
+        segments: Int[Tensor, "batch time"] | None = None,
+    ) -> Float[Tensor, "batch time vocab"]:
+        """Arguments as for an `Encoder`."""
+        return self.head(self.encoder(tokens, valid=valid, segments=segments))
 
 
 class TokenHead(nn.Linear):

@@ -38,7 +38,7 @@ class Seq2Seq(nn.Module):
         self.embedding = Embedding(decoder)
         self.blocks = nn.ModuleList(Block(decoder, cross_attention=True) for _ in range(decoder.num_layers))
         self.final_norm = build_norm(decoder.norm, decoder.d_model) if decoder.norm_order == "pre" else nn.Identity()
-        self.head = nn.Linear(decoder.d_model, decoder.vocab_size, bias=False)
+        self.head = nn.Linear(decoder.d_model, decoder.vocab_size, bias=decoder.head_bias)
         for part in (self.embedding, self.blocks, self.head):
             init_weights(part, decoder)
         if config.share_embeddings:

@@ -12,7 +12,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.config import Alibi, ModelConfig, NoPositions, Rope, require, require_positive
+from transformer_lib.config import (
+    Alibi,
+    ModelConfig,
+    NoPositions,
+    NtkScaling,
+    Rope,
+    YarnScaling,
+    require,
+    require_positive,
+)
 from transformer_lib.nn.positions import Rotation, apply_rope, rope_rotation
 
 
@@ -179,7 +188,11 @@ class RollingCache(KVCache):
         self._oldest = sinks  # the slot that is given up next
         self._order: Tensor | None = None  # while a piece is read that gives up tokens: the slots, oldest first
         self._seen = (self._positions, self._valid)  # of that order and of the piece
-        self._theta = config.positions.theta if sinks and isinstance(config.positions, Rope) else None
+        self._rope = config.positions if sinks and isinstance(config.positions, Rope) else None
+        if self._rope is not None:
+            # Their keys depend on the length as well, or carry a factor besides the turn.
+            plain = not isinstance(self._rope.scaling, NtkScaling | YarnScaling)
+            require(plain, "sinks", "need keys that are turned and no more", self._rope.scaling)
         self._turn: Rotation | None = None  # how far the sinks have moved along
         self._unturned = self.keys[:, :, :, :sinks].clone()  # their keys as they were written
 
@@ -232,8 +245,9 @@ class RollingCache(KVCache):
         given_up = self.length + 1 - self.max_length
         moved = torch.arange(given_up, given_up + self.sinks, device=positions.device)[None]
         self._positions[:, : self.sinks] = moved
-        if self._theta is not None:
-            self._turn = rope_rotation(moved[:, :1], self.keys.shape[4], theta=self._theta, dtype=self.keys.dtype)
+        if self._rope is not None:
+            theta, scaling, keys = self._rope.theta, self._rope.scaling, self.keys
+            self._turn = rope_rotation(moved[:, :1], keys.shape[4], theta=theta, scaling=scaling, dtype=keys.dtype)
 
     def _open_piece(self, positions: Tensor, valid: Tensor | None) -> None:
         """The piece looks at all old tokens, and what is left of both in the end is the newest."""

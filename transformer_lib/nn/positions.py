@@ -6,9 +6,9 @@ All are functions of position numbers, never of tensor shapes, so they hold unde
 
 RoPE uses the half-split layout of Hugging Face: channel i turns together with channel i + head_dim / 2. The paper and
 some checkpoints pair channels 2i and 2i + 1 instead; the two differ by a permutation of the channels.
-Left out: the scaling schemes that extend a trained context (linear, NTK, YaRN).
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import require
+from transformer_lib.config import LinearScaling, Llama3Scaling, NtkScaling, RopeScaling, YarnScaling, require
 
 
 def sinusoidal(
@@ -52,12 +52,26 @@ class Rotation(NamedTuple):
 
 
 def rope_rotation(
-    positions: Int[Tensor, "batch time"], head_dim: int, *, theta: float = 10_000.0, dtype: torch.dtype = torch.float32
+    positions: Int[Tensor, "batch time"],
+    head_dim: int,
+    *,
+    theta: float = 10_000.0,
+    scaling: RopeScaling | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Rotation:
-    """Angles position * theta^(-2i / head_dim) for i below head_dim / 2 (Su et al. 2021)."""
+    """Angles position * theta^(-2i / head_dim) for i below head_dim / 2 (Su et al. 2021), slowed down by `scaling`.
+
+    Under `NtkScaling` the frequencies are those of the length that each row has reached, so keys in a cache keep the
+    turn of the length at which they were written, as everybody has it; a text read in other pieces then differs.
+    """
     require(head_dim % 2 == 0, "head_dim", "must be even", head_dim)
-    angles = _angles(positions, head_dim, theta, dtype)[:, None]
-    return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+    wide = torch.promote_types(dtype, torch.float32)
+    frequencies = _scaled_frequencies(positions, head_dim, theta, scaling, wide)
+    angles = (positions[..., None].to(wide) * frequencies)[:, None]
+    cos, sin = angles.cos(), angles.sin()
+    if (size := _attention_factor(scaling)) != 1.0:
+        cos, sin = cos * size, sin * size
+    return Rotation(cos.to(dtype), sin.to(dtype))
 
 
 def apply_rope(
@@ -93,8 +107,48 @@ def alibi_bias(
     return -alibi_slopes(heads).to(dtype).to(distance.device)[None, :, None, None] * distance
 
 
+def _scaled_frequencies(
+    positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None, wide: torch.dtype
+) -> Float[Tensor, "*batch half"]:
+    plain = _frequencies(head_dim, theta, wide, positions.device)
+    match scaling:
+        case None:
+            return plain
+        case LinearScaling(factor=factor):
+            return plain / factor
+        case NtkScaling(factor=factor, original_length=trained):
+            length = (positions.amax(dim=-1, keepdim=True)[..., None] + 1).clamp(min=trained).to(wide)
+            growth = (factor * length / trained - (factor - 1)) ** (head_dim / (head_dim - 2))
+            return _frequencies(head_dim, theta * growth, wide, positions.device)
+        case YarnScaling(factor=factor, original_length=trained):
+            # The channel pair that turns so often within the trained length, as a real number.
+            fast, slow = (
+                head_dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+                for turns in (scaling.beta_fast, scaling.beta_slow)
+            )
+            if scaling.truncate:
+                fast, slow = math.floor(fast), math.ceil(slow)
+            fast, slow = max(fast, 0), min(slow, head_dim - 1)
+            pairs = torch.arange(head_dim // 2, dtype=wide, device=positions.device)
+            slowed = ((pairs - fast) / (slow - fast or 0.001)).clamp(0, 1)
+            return plain / factor * slowed + plain * (1 - slowed)
+        case Llama3Scaling(factor=factor, original_length=trained):
+            turns = trained * plain / (2 * math.pi)
+            kept = ((turns - scaling.low_turns) / (scaling.high_turns - scaling.low_turns)).clamp(0, 1)
+            return plain / factor * (1 - kept) + plain * kept
+
+
+def _attention_factor(scaling: RopeScaling | None) -> float:
+    if not isinstance(scaling, YarnScaling):
+        return 1.0
+    return 0.1 * math.log(scaling.factor) + 1 if scaling.attention_factor is None else scaling.attention_factor
+
+
 def _angles(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:
-    # Computed at each forward pass, and never below float32: a stored table is silently rounded by model.to(bfloat16).
     wide = torch.promote_types(dtype, torch.float32)
-    frequencies = base ** -(torch.arange(0, width, 2, dtype=wide, device=positions.device) / width)
-    return positions[..., None].to(wide) * frequencies
+    return positions[..., None].to(wide) * _frequencies(width, base, wide, positions.device)
+
+
+def _frequencies(width: int, base: float | Tensor, wide: torch.dtype, device: torch.device) -> Tensor:
+    # Computed at each forward pass, and never below float32: a stored table is silently rounded by model.to(bfloat16).
+    return base ** -(torch.arange(0, width, 2, dtype=wide, device=device) / width)

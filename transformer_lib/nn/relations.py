@@ -92,8 +92,9 @@ def _bias_and_rotation(
     config: ModelConfig, query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor | None, Rotation | None]:
     match config.positions:
-        case Rope(theta=theta):
-            return None, rope_rotation(query_positions, config.head_dim, theta=theta, dtype=dtype)
+        case Rope(theta=theta, scaling=scaling):
+            rotation = rope_rotation(query_positions, config.head_dim, theta=theta, scaling=scaling, dtype=dtype)
+            return None, rotation
         case Alibi():
             return alibi_bias(query_positions, key_positions, config.attention.num_heads, dtype=dtype), None
         case _:

@@ -10,6 +10,7 @@ import torch
 from transformer_lib.config import ModelConfig, require
 from transformer_lib.generation.generate import generate
 from transformer_lib.generation.sampling import sample
+from transformer_lib.interop.huggingface import from_hf, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
 from transformer_lib.text.tokenizer import Tokenizer
@@ -26,7 +27,8 @@ class Writer:
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
-        require(self.tokenizer.vocab_size == size, "tokenizer", f"must have {size} tokens", self.tokenizer.vocab_size)
+        known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
+        require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
@@ -35,6 +37,14 @@ class Writer:
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
         return cls(load_model(folder, lambda: DecoderLM(config), device=device), load_tokenizer(folder))
+
+    @classmethod
+    def from_hf(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
+        """A decoder that transformers wrote, with its `tokenizer.json`."""
+        model = from_hf(folder, dropout=0.0, device=device)
+        require(isinstance(model, DecoderLM), "folder", "must hold a decoder", type(model).__name__)
+        assert isinstance(model, DecoderLM)
+        return cls(model, read_tokenizer(folder))
 
     def save(
         self, folder: str | Path, *, record: dict[str, Any] | None = None, dtype: torch.dtype | None = None

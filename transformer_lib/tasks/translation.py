@@ -103,6 +103,7 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
     So the loss on held-out pairs is the model's own, in nats per token.
     """
     assert isinstance(model, Seq2Seq)
+    require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
     source, valid, target, labels = (part.to(weight.device) for part in batch)
     # No mask for the target's padding: it stands on the right, where no real token looks.

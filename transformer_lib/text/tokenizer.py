@@ -30,7 +30,9 @@ class Tokenizer:
     def __init__(self, rust: RustTokenizer) -> None:
         self._rust = rust
         rust.encode_special_tokens = True  # as text, that is: a text never gives special tokens, whoever wrote it
-        self.special_tokens = {token.content: i for i, token in sorted(rust.get_added_tokens_decoder().items())}
+        self.special_tokens = {
+            token.content: i for i, token in sorted(rust.get_added_tokens_decoder().items()) if token.special
+        }
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._rust,)  # a copy or a worker process needs the setting above as well
@@ -94,13 +96,18 @@ class Tokenizer:
         write_text(Path(path), self._rust.to_str(pretty=True))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
-        """Read what `save` wrote; `ValueError` for anything else, even a tokenizer with other rules."""
+    def load(cls, path: str | os.PathLike[str], *, any_rules: bool = False) -> "Tokenizer":
+        """Read what `save` wrote; `ValueError` for anything else.
+
+        With `any_rules` it may be a tokenizer of another kind and with other rules, which `to_bpe` does not know.
+        """
         text = Path(path).read_text(encoding="utf-8")
         try:
             rust = RustTokenizer.from_str(text)
         except Exception as error:  # the Rust library raises nothing more precise
             raise ValueError(f"{path} must be a tokenizer.json: {error}") from error
+        if any_rules:
+            return cls(rust)
         require(isinstance(rust.model, models.BPE), str(path), "must hold a BPE model", rust.model)
         loaded = cls(rust)
         # Rebuilding it from its merges gives the same file only if everything else is as this module writes it.

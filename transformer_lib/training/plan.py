@@ -105,7 +105,7 @@ def parameters(config: ModelConfig) -> Parameters:
         embedding=table + positions + config.segments * width,
         blocks=config.num_layers * block,
         largest_block=block,
-        rest=norms + table * (not config.tie_embeddings),
+        rest=norms + table * (not config.tie_embeddings) + config.vocab_size * config.head_bias,
         matmul=config.num_layers * (attention + feedforward) + table,
     )
 

@@ -1,0 +1,167 @@
+"""Small models of Hugging Face's with random weights: every family, and every field of theirs that we honour."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers as hf
+from torch import Tensor, nn
+
+from tests.interop.wide import Float64
+from tests.oracles import integers, randomise
+
+TRAINED = 16  # the length after which scaled positions differ
+LENGTH = 40
+TOKENS = integers(13, 3, 9)
+LONG = integers(13, 1, LENGTH, seed=1)
+VALID = torch.arange(9) < torch.tensor([[9], [4], [1]])
+
+
+class Case(NamedTuple):
+    """One architecture of theirs and its settings."""
+
+    architecture: str
+    settings: dict[str, Any]
+
+    @property
+    def is_decoder(self) -> bool:
+        return self.architecture.endswith(("LMHeadModel", "ForCausalLM"))
+
+    def build(self, dtype: torch.dtype) -> Any:
+        """The model; in float64 to be called within `Float64`, or its norms and angles are rounded."""
+        kind = getattr(hf, self.architecture)
+        with torch.no_grad(), Float64() if dtype is torch.float64 else nullcontext():
+            torch.manual_seed(0)
+            model = randomise(kind(kind.config_class(**self.settings)), dtype=dtype)
+            if self.architecture == "MarianMTModel":
+                model.final_logits_bias.copy_(torch.linspace(-1, 1, 13)[None])
+                angles = torch.arange(64)[:, None] / 10_000 ** (torch.arange(0, 16, 2) / 16)
+                for side in (model.model.encoder, model.model.decoder):
+                    side.embed_positions.weight.copy_(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return model
+
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float64, **options: Any) -> Any:
+        model = self.build(dtype)
+        model.save_pretrained(folder, **options)
+        return model
+
+    @property
+    def drop(self) -> tuple[str, ...]:
+        return ("bert.pooler.*",) if self.architecture == "BertModel" else ()
+
+
+ROPE: dict[str, Any] = {
+    "vocab_size": 13,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-4,
+}
+
+
+def _llama(**rope: Any) -> Case:
+    fields = {"rope_theta": 500.0, "rope_type": "default"} | rope
+    return Case("LlamaForCausalLM", ROPE | {"head_dim": 8, "rope_parameters": fields})
+
+
+_GPT2 = {"vocab_size": 13, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64}
+_BERT = {
+    "vocab_size": 13,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+_MARIAN = {
+    "vocab_size": 13,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 20,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+    "forced_eos_token_id": None,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.1,
+}
+_OLD = {"original_max_position_embeddings": TRAINED, "factor": 4.0}
+CASES = {
+    "gpt2": Case("GPT2LMHeadModel", _GPT2),
+    "gpt2 relu untied": Case(
+        "GPT2LMHeadModel",
+        _GPT2 | {"n_inner": 20, "activation_function": "relu", "tie_word_embeddings": False, "resid_pdrop": 0.1},
+    ),
+    "llama": _llama(),
+    "llama biases tied": Case(
+        "LlamaForCausalLM", ROPE | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}
+    ),
+    "llama linear": _llama(rope_type="linear", factor=3.0),
+    "llama dynamic": Case(
+        "LlamaForCausalLM",
+        ROPE
+        | {
+            "head_dim": 8,
+            "max_position_embeddings": TRAINED,
+            "rope_parameters": {"rope_theta": 500.0, "rope_type": "dynamic", "factor": 2.0},
+        },
+    ),
+    "llama yarn": _llama(rope_type="yarn", **_OLD),
+    "llama yarn set": _llama(rope_type="yarn", beta_fast=4, beta_slow=2, attention_factor=1.3, truncate=False, **_OLD),
+    "llama yarn deepseek": _llama(rope_type="yarn", mscale=0.7, mscale_all_dim=1.0, **_OLD),
+    "llama llama3": _llama(rope_type="llama3", low_freq_factor=1.0, high_freq_factor=4.0, **_OLD),
+    "mistral": Case("MistralForCausalLM", ROPE | {"sliding_window": 3}),
+    "mistral full": Case("MistralForCausalLM", ROPE | {"sliding_window": None}),
+    "qwen3": Case("Qwen3ForCausalLM", ROPE | {"head_dim": 6, "tie_word_embeddings": True}),
+    "qwen3 window biases": Case(
+        "Qwen3ForCausalLM",
+        ROPE
+        | {
+            "head_dim": 6,
+            "attention_bias": True,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "max_window_layers": 0,
+        },
+    ),
+    "bert": Case("BertModel", _BERT),
+    "bert masked": Case("BertForMaskedLM", _BERT | {"type_vocab_size": 3}),
+    "marian": Case("MarianMTModel", _MARIAN),
+    "marian relu scaled": Case("MarianMTModel", _MARIAN | {"activation_function": "relu", "scale_embedding": True}),
+}
+DECODERS = [name for name, case in CASES.items() if case.is_decoder]
+
+
+def their_output(model: nn.Module, tokens: Tensor, valid: Tensor | None = None, **options: Any) -> Tensor:
+    """Logits, or a bare encoder's vectors; positions count the real tokens, as ours do."""
+    mask = None if valid is None else valid.long()
+    decoder = "Causal" in type(model).__name__ or "LMHead" in type(model).__name__
+    if decoder and valid is not None:
+        options["position_ids"] = (valid.cumsum(1) - 1).clamp(min=0)
+    if "Bert" in type(model).__name__:
+        options["token_type_ids"] = tokens % 2
+    if "Marian" in type(model).__name__:
+        options["decoder_input_ids"] = tokens.flip(1)
+    with torch.no_grad(), Float64() if model.dtype is torch.float64 else nullcontext():
+        output = model(tokens, attention_mask=mask, use_cache=False, **options)
+    return output.logits if "logits" in output else output.last_hidden_state
+
+
+def our_output(model: nn.Module, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+    with torch.no_grad():
+        match type(model).__name__:
+            case "DecoderLM":
+                return model(tokens, valid=valid)
+            case "Seq2Seq":
+                return model(tokens, tokens.flip(1), source_valid=valid)
+            case _:
+                return model(tokens, valid=valid, segments=tokens % 2)

@@ -1,0 +1,446 @@
+"""Every family of Hugging Face's: their weights in our models give their numbers, and the reverse."""
+
+import dataclasses
+import fnmatch
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import tokenizers
+import torch
+import transformers as hf
+
+from tests.interop.families import CASES, DECODERS, LENGTH, LONG, TOKENS, VALID, Case, our_output, their_output
+from tests.interop.wide import Float64
+from tests.oracles import CONFIG, close, randomise, rejects
+from transformer_lib.__main__ import main
+from transformer_lib.config import Alibi, AttentionConfig, Mlp, ModelConfig, Norm, NtkScaling, Rope
+from transformer_lib.generation import generate
+from transformer_lib.interop.hub import find
+from transformer_lib.interop.huggingface import from_hf, from_hf_state, read_tokenizer, to_hf
+from transformer_lib.models import DecoderLM, Seq2Seq, presets
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training import token_loss
+
+F32, F64 = torch.float32, torch.float64
+TOKEN_IDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+
+families = pytest.mark.parametrize("name", CASES)
+decoders = pytest.mark.parametrize("name", DECODERS)
+
+
+def opened(case: Case, folder: Path) -> Any:
+    return from_hf(folder, drop=case.drop)
+
+
+@families
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
+def test_theirs_gives_the_same_numbers_in_ours(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    case = CASES[name]
+    theirs = case.save(tmp_path / "model", dtype=dtype)
+    mine = opened(case, tmp_path / "model")
+    assert next(mine.parameters()).dtype is dtype and not mine.training
+    close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
+
+
+@families
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_batches_are_the_same(name: str, side: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    if side == "left" and not case.is_decoder:
+        pytest.skip("their encoders count padding on the left as positions")
+    theirs = case.save(tmp_path / "model")
+    valid = VALID if side == "right" else VALID.flip(1)
+    found, expected = our_output(opened(case, tmp_path / "model"), TOKENS, valid), their_output(theirs, TOKENS, valid)
+    rows = slice(None) if "marian" in name else valid  # there it is the source that is padded
+    close(found[rows], expected[rows])
+
+
+@families
+def test_long_texts_are_the_same(name: str, tmp_path: Path) -> None:
+    """Past the length from which the scaled positions differ."""
+    case = CASES[name]
+    theirs = case.save(tmp_path / "model")
+    close(our_output(opened(case, tmp_path / "model"), LONG), their_output(theirs, LONG))
+
+
+@decoders
+def test_distant_positions_are_the_same(name: str, tmp_path: Path) -> None:
+    if "gpt2" in name:
+        pytest.skip("its table has no more positions")
+    theirs = CASES[name].save(tmp_path / "model")
+    positions = torch.arange(9)[None] + 20_000
+    found = from_hf(tmp_path / "model")(TOKENS, positions=positions)
+    close(found, their_output(theirs, TOKENS, position_ids=positions))
+
+
+@decoders
+def test_steps_with_a_cache_are_the_same(name: str, tmp_path: Path) -> None:
+    theirs = CASES[name].save(tmp_path / "model")
+    mine = from_hf(tmp_path / "model")
+    cache, past = mine.new_cache(1, LENGTH), hf.DynamicCache(config=theirs.config)
+    with torch.no_grad():
+        for start, end in [(0, 14), *((step, step + 1) for step in range(14, LENGTH))]:
+            with Float64():
+                expected = theirs(LONG[:, start:end], past_key_values=past, use_cache=True).logits
+            close(mine(LONG[:, start:end], cache=cache), expected, f"tokens from {start}")
+
+
+@families
+def test_a_round_trip_keeps_every_key(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    theirs = case.save(tmp_path / "model", dtype=F32)
+    mine = opened(case, tmp_path / "model")
+    to_hf(mine, tmp_path / "again", token_ids=TOKEN_IDS if "marian" in name else None)
+    again, report = type(theirs).from_pretrained(tmp_path / "again", output_loading_info=True)
+    pooler = {key for key in theirs.state_dict() if key.startswith("pooler.")}
+    assert set(report["missing_keys"]) == pooler
+    assert not report["unexpected_keys"] and not report["mismatched_keys"]
+    expected, found = theirs.state_dict(), again.state_dict()
+    assert found.keys() == expected.keys()
+    tables = {key for key in expected if "embed_positions" in key}  # which each computes, and are not in the file
+    assert [key for key in expected.keys() - pooler - tables if not torch.equal(found[key], expected[key])] == []
+    for key in tables:
+        close(found[key], expected[key], key)
+    close(their_output(again.eval(), LONG), their_output(theirs, LONG))
+    second = opened(case, tmp_path / "again") if case.drop == () else from_hf(tmp_path / "again")
+    assert second.config == mine.config or "gpt2 relu" in name
+    for key, tensor in mine.state_dict().items():
+        assert torch.equal(second.state_dict()[key], tensor), key
+
+
+def test_a_model_that_we_trained_writes_the_same_text_in_theirs(tmp_path: Path) -> None:
+    """Two letters take turns; greedy writing then repeats what was learnt."""
+    torch.manual_seed(0)
+    mine = DecoderLM(presets.tiny(13))
+    optimizer = torch.optim.AdamW(mine.parameters(), lr=3e-3)
+    text = torch.arange(65).remainder(7)[None] + 3
+    for _ in range(60):
+        optimizer.zero_grad()
+        token_loss(mine(text[:, :-1]), text[:, 1:]).mean().backward()
+        optimizer.step()
+    mine.eval()
+    to_hf(mine, tmp_path / "model", token_ids={"eos_token_id": 0, "pad_token_id": 0})
+    theirs = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    prompt = text[:, :4]
+    expected = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False)
+    found = generate(mine, prompt, max_new_tokens=20).tokens
+    assert found.tolist() == expected[:, 4:].tolist()
+    assert found.tolist() == (torch.arange(4, 24).remainder(7)[None] + 3).tolist()  # it did learn
+
+
+def test_an_encoder_decoder_of_2017_opens_in_theirs(tmp_path: Path) -> None:
+    config = presets.transformer_base(13)
+    sides = [
+        dataclasses.replace(
+            side,
+            d_model=16,
+            num_layers=2,
+            attention=AttentionConfig(num_heads=4, bias=True),
+            feedforward=Mlp(d_ff=24, activation="relu"),
+        )
+        for side in (config.encoder, config.decoder)
+    ]
+    mine = randomise(Seq2Seq(dataclasses.replace(config, encoder=sides[0], decoder=sides[1])), dtype=F32)
+    to_hf(mine, tmp_path / "model", token_ids=TOKEN_IDS)
+    theirs = hf.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model").eval()
+    close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_as_it_is(dtype: torch.dtype, tmp_path: Path) -> None:
+    theirs = CASES["qwen3"].save(tmp_path / "model", dtype=dtype)
+    mine = from_hf(tmp_path / "model")
+    assert {weight.dtype for weight in mine.parameters()} == {dtype}
+    assert torch.equal(mine.embedding.tokens.weight, theirs.model.embed_tokens.weight)
+    wide = from_hf(tmp_path / "model", dtype=F32)
+    assert torch.equal(wide.embedding.tokens.weight, theirs.model.embed_tokens.weight.float())
+    to_hf(wide, tmp_path / "again", dtype=dtype)
+    again = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    assert again.dtype is dtype
+    assert all(torch.equal(tensor, theirs.state_dict()[key]) for key, tensor in again.state_dict().items())
+
+
+@families
+def test_shards_are_read_and_written(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    theirs = case.save(tmp_path / "model", dtype=F32, max_shard_size=5000)
+    assert len(list((tmp_path / "model").glob("model-*.safetensors"))) > 1
+    mine = opened(case, tmp_path / "model")
+    close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
+    to_hf(mine, tmp_path / "again", max_shard_bytes=5000, token_ids=TOKEN_IDS if "marian" in name else None)
+    files = list((tmp_path / "again").glob("model-*.safetensors"))
+    assert len(files) > 1 and all(file.stat().st_size < 5000 + 3000 for file in files)  # and a header each
+    again = type(theirs).from_pretrained(tmp_path / "again").eval()
+    close(their_output(again, TOKENS), our_output(mine, TOKENS))
+
+
+def test_tied_weights_stay_tied_and_untied_ones_apart(tmp_path: Path) -> None:
+    for name, tied in (("qwen3", True), ("llama", False), ("marian", True)):
+        CASES[name].save(tmp_path / name)
+        mine = from_hf(tmp_path / name, dropout=0.0)
+        assert (mine.embedding.tokens.weight is mine.head.weight) is tied
+
+
+def test_dropout_is_theirs_or_the_callers(tmp_path: Path) -> None:
+    CASES["gpt2"].save(tmp_path / "same")
+    assert from_hf(tmp_path / "same").config.dropout == 0.1
+    assert from_hf(tmp_path / "same", dropout=0.0).config.dropout == 0.0
+
+
+# Files as others wrote them -------------------------------------------------------------------------------------------
+
+
+def fields_of(folder: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return fields
+
+
+def test_the_first_gpt2_checkpoint_opens(tmp_path: Path) -> None:
+    """Without the prefix of the bare model, with its mask among the weights, and with a config of few fields."""
+    theirs = CASES["gpt2"].save(tmp_path / "model")
+    state = {name.removeprefix("transformer."): tensor for name, tensor in theirs.state_dict().items()}
+    del state["lm_head.weight"]
+    for layer in range(2):
+        state[f"h.{layer}.attn.bias"] = torch.ones(1, 1, 64, 64, dtype=torch.uint8).tril()
+        state[f"h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+    names = ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions", "model_type", "layer_norm_epsilon")
+    old = {name: fields_of(tmp_path / "model")[name] for name in names}
+    old |= {"n_ctx": 64, "task_specific_params": {"text-generation": {"do_sample": True}}}
+    close(our_output(from_hf_state(old, state), TOKENS), their_output(theirs, TOKENS))
+    state["h.0.attn.bias"] = torch.ones(1, 1, 64, 64)
+    with rejects("transformer.h.0.attn.bias", "computed"):
+        from_hf_state(old, state)
+
+
+def test_the_first_bert_checkpoint_opens(tmp_path: Path) -> None:
+    theirs = CASES["bert masked"].save(tmp_path / "model")
+    state = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in theirs.state_dict().items()
+    }
+    state |= {"bert.embeddings.position_ids": torch.arange(64)[None]}
+    state |= {"bert.pooler.dense.weight": torch.zeros(16, 16), "cls.seq_relationship.bias": torch.zeros(2)}
+    fields = fields_of(tmp_path / "model")
+    with rejects("bert.pooler.dense.weight is unknown", "cls.seq_relationship.bias is unknown"):
+        from_hf_state(fields, state)
+    mine = from_hf_state(fields, state, drop=("bert.pooler.*", "cls.seq_relationship.*"))
+    close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
+
+
+def test_a_llama_config_of_transformers_4_opens(tmp_path: Path) -> None:
+    theirs = CASES["llama llama3"].save(tmp_path / "model")
+    fields = fields_of(tmp_path / "model")
+    rope = fields.pop("rope_parameters")
+    fields |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope, "torch_dtype": fields.pop("dtype")}
+    close(our_output(from_hf_state(fields, theirs.state_dict()), LONG), their_output(theirs, LONG))
+    rope["type"] = rope.pop("rope_type")
+    close(our_output(from_hf_state(fields, theirs.state_dict()), LONG), their_output(theirs, LONG))
+
+
+def test_a_marian_checkpoint_with_its_tables_opens(tmp_path: Path) -> None:
+    theirs = CASES["marian relu scaled"].save(tmp_path / "model")
+    state = theirs.state_dict()
+    tables = [name for name in state if "embed_positions" in name or "embed_tokens" in name]
+    assert len(tables) == 4
+    fields = fields_of(tmp_path / "model") | {"static_position_embeddings": True, "normalize_before": False}
+    close(our_output(from_hf_state(fields, state), TOKENS), their_output(theirs, TOKENS))
+    state["model.decoder.embed_tokens.weight"] = state["model.shared.weight"] + 1
+    with rejects("model.decoder.embed_tokens.weight", "must equal model.shared.weight"):
+        from_hf_state(fields, state)
+
+
+# Tokenizers -----------------------------------------------------------------------------------------------------------
+
+TEXTS = ["the cat sat on the mat. " * 20, "the dog and the cat, again and again! " * 20]
+
+
+def test_our_tokenizer_opens_in_theirs(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(TEXTS, 270, ["<end>"])
+    to_hf(randomise(DecoderLM(presets.tiny(270)), dtype=F32), tmp_path / "model", tokenizer=tokenizer)
+    theirs = hf.AutoTokenizer.from_pretrained(tmp_path / "model")
+    text = "the cat and 猫 sat\n on"
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert theirs.decode(tokenizer.encode(text)) == text
+    assert read_tokenizer(tmp_path / "model").encode(text) == tokenizer.encode(text)
+
+
+def test_their_tokenizer_opens_in_ours(tmp_path: Path) -> None:
+    """With rules of its own: another way to cut, and a first token that it adds by itself."""
+    rust = tokenizers.Tokenizer(tokenizers.models.BPE())
+    rust.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, special_tokens=["<s>"], initial_alphabet=alphabet)
+    rust.train_from_iterator(TEXTS, trainer)
+    rust.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", rust.token_to_id("<s>"))]
+    )
+    theirs = hf.PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="<s>")
+    theirs.save_pretrained(tmp_path)
+    mine = read_tokenizer(tmp_path)
+    assert mine.encode("the cat's") == theirs("the cat's")["input_ids"] != []
+    assert mine.special_tokens == {"<s>": 0} and mine.vocab_size == len(theirs)
+    assert mine.decode(mine.encode("the cat")) == "<s>the cat"
+    with rejects("merges"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+    with rejects("must hold tokenizer.json"):
+        read_tokenizer(tmp_path / "nothing")
+
+
+def test_the_command_line_writes_with_a_model_of_theirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = Tokenizer.train(TEXTS, 270, ["<end>"])
+    config = hf.GPT2Config(vocab_size=270, n_embd=16, n_layer=2, n_head=4, n_positions=64, eos_token_id=None)
+    torch.manual_seed(0)
+    theirs = randomise(hf.GPT2LMHeadModel(config), dtype=F32)
+    theirs.save_pretrained(tmp_path / "model")
+    tokenizer.save(tmp_path / "model" / "tokenizer.json")
+    command = ["generate", "the cat", "--temperature", "0", "--max-new-tokens", "12", "--json"]
+    assert main([*command, "--from-hf", str(tmp_path / "model")]) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    prompt = torch.tensor([tokenizer.encode("the cat")])
+    written = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False)
+    expected = written[0, prompt.shape[1] :].tolist()
+    assert found["prompt"] == "the cat" and len(expected) == 12
+    assert found["text"] == tokenizer.decode(expected)
+    with pytest.raises(SystemExit):
+        main([*command, "--from-hf", "x", "--checkpoint", "y"])
+    assert main([*command, "--from-hf", str(tmp_path / "no" / "such" / "model")]) == 2
+    assert "OWNER/MODEL" in capsys.readouterr().err
+
+
+def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        if name == "no/network":
+            raise huggingface_hub.errors.LocalEntryNotFoundError("cannot be reached")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert find(str(tmp_path)) == tmp_path and asked == []
+    assert find("openai-community/gpt2") == tmp_path
+    files = ["model.safetensors", "config.json", "tokenizer.json", "model.safetensors.index.json"]
+    assert all(any(fnmatch.fnmatch(file, pattern) for pattern in asked[0][1]) for file in files)
+    assert not any(fnmatch.fnmatch("pytorch_model.bin", pattern) for pattern in asked[0][1])
+    with rejects("no/network", "cannot be reached"):
+        find("no/network")
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("gpt2", {"scale_attn_weights": False}, ["scale_attn_weights must be True, got False"]),
+        ("gpt2", {"activation_function": "mish"}, ["activation_function", "'mish'"]),
+        (
+            "gpt2",
+            {"rotary": True, "experts": 8},
+            ["rotary is not honoured, got True", "experts is not honoured, got 8"],
+        ),
+        ("gpt2", {"attn_pdrop": 0.3}, ["dropout must be one for all places", "0.3"]),
+        ("gpt2", {"n_head": 5}, ["d_model", "num_heads=5"]),
+        ("gpt2", {"n_layer": -1}, ["num_layers", "-1"]),
+        ("gpt2", {"vocab_size": None}, ["vocab_size must be given"]),
+        ("llama", {"hidden_size": "wide"}, ["d_model", "'wide'"]),
+        ("llama", {"hidden_act": "gelu"}, ["hidden_act must be 'silu', got 'gelu'"]),
+        ("llama", {"rope_parameters": {"rope_type": "longrope"}}, ["rope_type", "'longrope'"]),
+        ("llama", {"rope_parameters": {"rope_type": "linear"}}, ["rope factor must be a number, got None"]),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}},
+            ["partial_rotary_factor"],
+        ),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 0.5}}, ["factor must be at least 1, got 0.5"]),
+        ("llama", {"quantization_config": {"bits": 4}}, ["quantization_config is not honoured"]),
+        ("llama", {"auto_map": {"AutoModel": "code.Model"}}, ["auto_map is not honoured"]),
+        ("llama", {"model_type": "mamba"}, ["model_type must be one of", "'mamba'"]),
+        ("llama", {"model_type": None}, ["model_type must be one of"]),
+        ("llama", {"architectures": ["LlamaForSequenceClassification"]}, ["architectures", "LlamaForCausalLM"]),
+        ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, ["layer_types must be the same"]),
+        ("bert", {"is_decoder": True}, ["is_decoder must be False"]),
+        ("bert", {"position_embedding_type": "relative_key"}, ["position_embedding_type"]),
+        ("marian", {"normalize_before": True}, ["normalize_before must be False"]),
+        ("marian", {"decoder_vocab_size": 14}, ["decoder_vocab_size must be 13, got 14"]),
+    ],
+)
+def test_a_config_that_we_do_not_honour_is_refused(
+    name: str, change: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    theirs = CASES[name].save(tmp_path / "model")
+    fields = fields_of(tmp_path / "model") | change
+    with rejects(*words):
+        from_hf_state(fields, theirs.state_dict(), drop=CASES[name].drop)
+
+
+def test_wrong_weights_are_listed(tmp_path: Path) -> None:
+    theirs = CASES["llama"].save(tmp_path / "model")
+    state, fields = dict(theirs.state_dict()), fields_of(tmp_path / "model")
+    del state["model.norm.weight"]
+    state["model.layers.7.mlp.up_proj.weight"] = torch.zeros(24, 16)
+    state["model.layers.1.self_attn.k_proj.weight"] = torch.zeros(12, 16)
+    with rejects(
+        "model.norm.weight is missing",
+        "model.layers.7.mlp.up_proj.weight is unknown",
+        "model.layers.1.self_attn.k_proj.weight must have the shape (16, 16), got (12, 16)",
+    ):
+        from_hf_state(fields, state)
+    mixed = dict(theirs.state_dict())
+    mixed["model.norm.weight"] = mixed["model.norm.weight"].half()
+    with rejects("one type", "float16", "float64"):
+        from_hf_state(fields, mixed)
+    assert from_hf_state(fields, mixed, dtype=F32).final_norm.weight.dtype is F32
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (dataclasses.replace(CONFIG, positions=Alibi()), ["'gpt2'", "positions=Alibi()"]),
+        (dataclasses.replace(CONFIG, norm_order="post"), ["'llama'", "norm_order='post'"]),
+        (dataclasses.replace(CONFIG, norm=Norm(kind="layer")), ["'llama'", "norm=Norm(kind='layer'"]),
+        (dataclasses.replace(CONFIG, norm=Norm(kind="rms"), head_bias=True), ["head_bias=True"]),
+        (dataclasses.replace(CONFIG, norm=Norm(kind="rms"), scale_embeddings=True), ["scale_embeddings=True"]),
+        (
+            dataclasses.replace(
+                CONFIG,
+                norm=Norm(kind="rms"),
+                positions=Rope(scaling=NtkScaling(factor=2.0, original_length=CONFIG.max_length - 1)),
+            ),
+            ["positions=Rope", "original_length=23"],
+        ),
+    ],
+)
+def test_a_model_that_their_format_cannot_describe_is_refused(
+    config: ModelConfig, words: list[str], tmp_path: Path
+) -> None:
+    with rejects("config must fit the format", *words):
+        to_hf(DecoderLM(config), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_for_bad_arguments(tmp_path: Path) -> None:
+    model = randomise(DecoderLM(presets.tiny(270)), dtype=F32)
+    large = Tokenizer.train(TEXTS, 275)
+    with rejects("tokenizer must have at most 270 tokens, got 275"):
+        to_hf(model, tmp_path / "model", tokenizer=large)
+    with rejects("eos_token_id must be a token below 270, got 270"):
+        to_hf(model, tmp_path / "model", token_ids={"eos_token_id": 270})
+    with rejects("token_ids must be named *_token_id, got 'eos'"):
+        to_hf(model, tmp_path / "model", token_ids={"eos": 1})
+    with rejects("max_shard_bytes must be a whole number of at least 1, got 0"):
+        to_hf(model, tmp_path / "model", max_shard_bytes=0)
+    with rejects("model must be one of", "Linear"):
+        to_hf(torch.nn.Linear(2, 2), tmp_path / "model")  # type: ignore[arg-type]
+    with torch.no_grad():
+        model.final_norm.weight[0] = 1e6
+    with rejects("model.norm.weight must be finite in torch.float16"):
+        to_hf(model, tmp_path / "model", dtype=torch.float16)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "model").mkdir()
+    with rejects("must not exist yet"):
+        to_hf(model, tmp_path / "model")

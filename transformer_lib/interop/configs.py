@@ -1,0 +1,201 @@
+"""Hugging Face's `config.json` and our configs, in both directions.
+
+Every field of a `config.json` is accounted for: it becomes part of our config, or must have the one value that our
+models stand for, or is known to leave the numbers alone. Anything else is a `ValueError` that lists it. A field that is
+absent has the default that Hugging Face gives it. What is written is read back, so a model that the format cannot
+describe is refused rather than altered.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Seq2SeqConfig, Sinusoidal, require
+from transformer_lib.interop.reader import ACTIVATIONS, Fields, Reader
+from transformer_lib.interop.rope_configs import (
+    read_llama,
+    read_mistral,
+    read_qwen3,
+    write_llama,
+    write_mistral,
+    write_qwen3,
+)
+
+Config = ModelConfig | Seq2SeqConfig
+
+
+def read_config(fields: Fields, *, dropout: float | None = None) -> Config:
+    """Our config for theirs; `dropout` replaces their several rates, which matter in training only."""
+    kind = fields.get("model_type")
+    require(isinstance(kind, str) and kind in _READERS, "model_type", f"must be one of {sorted(_READERS)}", kind)
+    reader = Reader(fields, dropout)
+    try:
+        config = _READERS[str(kind)](reader)
+    except (ValueError, TypeError, AttributeError, OverflowError, ZeroDivisionError) as error:
+        reader.check()  # what is missing is the better explanation
+        raise ValueError(f"config.json must describe a model: {error}") from error
+    reader.finish()
+    return config
+
+
+def write_config(config: Config, model_type: str) -> Fields:
+    """Their fields for our config; `ValueError` naming what `model_type` cannot express.
+
+    Dropout may be lost: only GPT-2's and BERT's formats have our one rate, and a trained model has no use for it.
+    """
+    fields = {"model_type": model_type} | _WRITERS[model_type](config)
+    back, own = (_parts(part) for part in (read_config(fields, dropout=0.0), config))
+    lost = [f"{name}={value!r}" for name, value in own.items() if back.get(name) != value]
+    require(not lost, "config", f"must fit the format of {model_type!r}, which has no place for", lost)
+    return fields
+
+
+def _parts(config: Config, prefix: str = "") -> dict[str, object]:
+    """The fields of a config, with what is left open filled in and without dropout."""
+    if isinstance(config, Seq2SeqConfig):
+        decoder = dataclasses.replace(config.decoder, head_bias=False)  # the weights say whether there is one
+        own: dict[str, object] = {"share_embeddings": config.share_embeddings}
+        return own | _parts(config.encoder, "encoder.") | _parts(decoder, "decoder.")
+    attention = dataclasses.replace(config.attention, num_kv_heads=config.attention.kv_heads, head_dim=config.head_dim)
+    config = dataclasses.replace(config, attention=attention, dropout=0.0)
+    return {prefix + field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
+# GPT-2, BERT and Marian -----------------------------------------------------------------------------------------------
+
+
+def _read_gpt2(reader: Reader) -> ModelConfig:
+    width = reader.take("n_embd", 768)
+    reader.expect(scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, reorder_and_upcast_attn=False)
+    reader.expect(add_cross_attention=False)
+    return ModelConfig(
+        vocab_size=reader.take("vocab_size", 50_257),
+        d_model=width,
+        num_layers=reader.take("n_layer", 12),
+        max_length=reader.take("n_positions", 1024),
+        attention=AttentionConfig(num_heads=reader.take("n_head", 12), bias=True),
+        feedforward=Mlp(
+            d_ff=reader.get("n_inner") or 4 * width, activation=reader.choose("activation_function", "gelu_new")
+        ),
+        positions=Learned(),
+        norm=Norm(eps=reader.number("layer_norm_epsilon", 1e-5)),
+        dropout=reader.dropout(resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1),
+        tie_embeddings=reader.take("tie_word_embeddings", True),
+    )
+
+
+def _write_gpt2(config: ModelConfig) -> Fields:
+    return {
+        "vocab_size": config.vocab_size,
+        "n_embd": config.d_model,
+        "n_layer": config.num_layers,
+        "n_positions": config.max_length,
+        "n_head": config.attention.num_heads,
+        "n_inner": config.feedforward.d_ff,
+        "activation_function": _activation(config, "gelu_new"),
+        "layer_norm_epsilon": config.norm.eps,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+
+
+def _read_bert(reader: Reader) -> ModelConfig:
+    reader.expect(position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
+    reader.expect(tie_word_embeddings=True)
+    return ModelConfig(
+        vocab_size=reader.take("vocab_size", 30_522),
+        d_model=reader.take("hidden_size", 768),
+        num_layers=reader.take("num_hidden_layers", 12),
+        max_length=reader.take("max_position_embeddings", 512),
+        attention=AttentionConfig(num_heads=reader.take("num_attention_heads", 12), bias=True),
+        feedforward=Mlp(d_ff=reader.take("intermediate_size", 3072), activation=reader.choose("hidden_act", "gelu")),
+        positions=Learned(),
+        norm=Norm(eps=reader.number("layer_norm_eps", 1e-12)),
+        norm_order="post",
+        dropout=reader.dropout(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1),
+        embedding_norm=True,
+        segments=reader.take("type_vocab_size", 2),
+    )
+
+
+def _write_bert(config: ModelConfig) -> Fields:
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "num_hidden_layers": config.num_layers,
+        "max_position_embeddings": config.max_length,
+        "num_attention_heads": config.attention.num_heads,
+        "intermediate_size": config.feedforward.d_ff,
+        "hidden_act": _activation(config, "gelu"),
+        "layer_norm_eps": config.norm.eps,
+        **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), config.dropout),
+        "type_vocab_size": config.segments,
+    }
+
+
+def _read_marian(reader: Reader) -> Seq2SeqConfig:
+    vocab = reader.take("vocab_size", 58_101)
+    reader.expect(decoder_vocab_size=vocab, share_encoder_decoder_embeddings=True, tie_word_embeddings=True)
+    reader.expect(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False, add_bias_logits=False)
+    reader.expect(static_position_embeddings=True, extra_pos_embeddings=0, is_encoder_decoder=True, is_decoder=False)
+    dropout = reader.dropout(dropout=0.1, attention_dropout=0.0, activation_dropout=0.0)
+    width, length = reader.take("d_model", 1024), reader.take("max_position_embeddings", 1024)
+    activation, scaled = reader.choose("activation_function", "gelu"), reader.take("scale_embedding", False)
+
+    def side(name: str) -> ModelConfig:
+        return ModelConfig(
+            vocab_size=vocab,
+            d_model=width,
+            num_layers=reader.take(f"{name}_layers", 12),
+            max_length=length,
+            attention=AttentionConfig(num_heads=reader.take(f"{name}_attention_heads", 16), bias=True),
+            feedforward=Mlp(d_ff=reader.take(f"{name}_ffn_dim", 4096), activation=activation),
+            positions=Sinusoidal(),
+            norm_order="post",
+            dropout=dropout,
+            scale_embeddings=scaled,
+        )
+
+    return Seq2SeqConfig(encoder=side("encoder"), decoder=side("decoder"))
+
+
+def _write_marian(config: Seq2SeqConfig) -> Fields:
+    encoder, decoder = config.encoder, config.decoder
+    fields = {
+        "vocab_size": encoder.vocab_size,
+        "decoder_vocab_size": decoder.vocab_size,
+        "d_model": encoder.d_model,
+        "max_position_embeddings": encoder.max_length,
+        "activation_function": _activation(encoder, "gelu"),
+        "scale_embedding": encoder.scale_embeddings,
+        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), encoder.dropout),
+        "is_encoder_decoder": True,
+    }
+    for name, side in (("encoder", encoder), ("decoder", decoder)):
+        fields[f"{name}_layers"] = side.num_layers
+        fields[f"{name}_attention_heads"] = side.attention.num_heads
+        fields[f"{name}_ffn_dim"] = side.feedforward.d_ff
+    return fields
+
+
+def _activation(config: ModelConfig, default: str) -> str:
+    wanted = config.feedforward.activation if isinstance(config.feedforward, Mlp) else None
+    return next((theirs for theirs, ours in ACTIVATIONS.items() if ours == wanted), default)
+
+
+_READERS: dict[str, Callable[[Reader], Config]] = {
+    "gpt2": _read_gpt2,
+    "bert": _read_bert,
+    "marian": _read_marian,
+    "llama": read_llama,
+    "mistral": read_mistral,
+    "qwen3": read_qwen3,
+}
+_WRITERS: dict[str, Callable[[Any], Fields]] = {
+    "gpt2": _write_gpt2,
+    "bert": _write_bert,
+    "marian": _write_marian,
+    "llama": write_llama,
+    "mistral": write_mistral,
+    "qwen3": write_qwen3,
+}

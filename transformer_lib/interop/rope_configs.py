@@ -1,0 +1,187 @@
+"""The `config.json` of Llama, Mistral and Qwen3: decoders with RoPE, which differ in a few fields."""
+
+import dataclasses
+import math
+
+from transformer_lib.config import (
+    AttentionConfig,
+    LinearScaling,
+    Llama3Scaling,
+    ModelConfig,
+    Norm,
+    NtkScaling,
+    Positions,
+    Rope,
+    RopeScaling,
+    SwiGlu,
+    YarnScaling,
+)
+from transformer_lib.interop.reader import Fields, Reader, as_float
+
+
+def read_llama(reader: Reader) -> ModelConfig:
+    attention = AttentionConfig(num_heads=1, bias=reader.take("attention_bias", False))
+    return _read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.take("mlp_bias", False))
+
+
+def read_mistral(reader: Reader) -> ModelConfig:
+    attention = AttentionConfig(num_heads=1, window=reader.get("sliding_window", 4096))
+    return _read_rope_decoder(reader, attention, kv_heads=8)
+
+
+def read_qwen3(reader: Reader) -> ModelConfig:
+    layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", 28)
+    width = reader.get("sliding_window", 4096) if reader.take("use_sliding_window", False) else None
+    reader.get("sliding_window")  # which says nothing unless it is used
+    kinds = ["full_attention" if width is None or layer < full else "sliding_attention" for layer in range(layers)]
+    kinds = reader.take("layer_types", kinds)
+    if len(set(kinds)) > 1:
+        reader.fault(f"layer_types must be the same for every layer, got {kinds}")
+    attention = AttentionConfig(
+        num_heads=1,
+        bias=reader.take("attention_bias", False),
+        qk_norm=True,
+        window=width if "sliding_attention" in kinds else None,
+    )
+    return _read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
+
+
+def _read_rope_decoder(
+    reader: Reader,
+    attention: AttentionConfig,
+    *,
+    kv_heads: int | None,
+    head_dim: int | None = None,
+    mlp_bias: bool = False,
+) -> ModelConfig:
+    reader.expect(hidden_act="silu")
+    length = reader.take("max_position_embeddings")
+    attention = dataclasses.replace(
+        attention,
+        num_heads=reader.take("num_attention_heads"),
+        num_kv_heads=reader.get("num_key_value_heads", kv_heads),
+        head_dim=reader.get("head_dim", head_dim),
+    )
+    return ModelConfig(
+        vocab_size=reader.take("vocab_size"),
+        d_model=reader.take("hidden_size"),
+        num_layers=reader.take("num_hidden_layers"),
+        max_length=length,
+        attention=attention,
+        feedforward=SwiGlu(d_ff=reader.take("intermediate_size"), bias=mlp_bias),
+        positions=_read_rope(reader, length),
+        norm=Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-6)),
+        dropout=reader.dropout(attention_dropout=0.0),
+        tie_embeddings=reader.take("tie_word_embeddings", False),
+    )
+
+
+def _read_rope(reader: Reader, length: int) -> Rope:
+    """Since transformers 5 everything is in `rope_parameters`; before, in `rope_theta` and `rope_scaling`."""
+    fields = dict(reader.get("rope_parameters") or reader.get("rope_scaling") or {})
+    theta = as_float("rope_theta", fields.pop("rope_theta", None) or reader.get("rope_theta") or 10_000.0)
+    kind = fields.pop("rope_type", fields.get("type", "default"))
+    fields.pop("type", None)
+    scaling: RopeScaling | None = None
+    match kind:
+        case "default":
+            pass
+        case "linear":
+            scaling = LinearScaling(factor=_pop(fields, "factor"))
+        case "dynamic":
+            scaling = NtkScaling(factor=_pop(fields, "factor"), original_length=length)
+        case "yarn":
+            scaling = _read_yarn(fields, length)
+        case "llama3":
+            scaling = Llama3Scaling(
+                factor=_pop(fields, "factor"),
+                original_length=fields.pop("original_max_position_embeddings", length),
+                low_turns=_pop(fields, "low_freq_factor"),
+                high_turns=_pop(fields, "high_freq_factor"),
+            )
+        case _:
+            reader.fault(f"rope_type must be default, linear, dynamic, yarn or llama3, got {kind!r}")
+            return Rope(theta=theta)
+    if fields:
+        reader.fault(f"the rope of type {kind!r} has fields that are not honoured: {fields}")
+    return Rope(theta=theta, scaling=scaling)
+
+
+def _read_yarn(fields: Fields, length: int) -> YarnScaling:
+    factor, own = _pop(fields, "factor"), fields.pop("attention_factor", None)
+    scale, scale_all = (fields.pop(name, None) for name in ("mscale", "mscale_all_dim"))
+    if own is None and scale and scale_all:  # DeepSeek's way of giving it
+        own = (0.1 * scale * math.log(factor) + 1) / (0.1 * scale_all * math.log(factor) + 1)
+    return YarnScaling(
+        factor=factor,
+        original_length=fields.pop("original_max_position_embeddings", length),
+        beta_fast=_pop(fields, "beta_fast", 32.0),
+        beta_slow=_pop(fields, "beta_slow", 1.0),
+        attention_factor=None if own is None else as_float("attention_factor", own),
+        truncate=fields.pop("truncate", True),
+    )
+
+
+def _pop(fields: Fields, name: str, default: float | None = None) -> float:
+    value = fields.pop(name, None)
+    return as_float(f"rope {name}", default if value is None else value)
+
+
+def _write_rope_decoder(config: ModelConfig) -> Fields:
+    attention = config.attention
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "num_hidden_layers": config.num_layers,
+        "max_position_embeddings": config.max_length,
+        "num_attention_heads": attention.num_heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.feedforward.d_ff,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm.eps,
+        "rope_parameters": _write_rope(config.positions),
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+
+
+def write_llama(config: ModelConfig) -> Fields:
+    biases = {"attention_bias": config.attention.bias, "mlp_bias": config.feedforward.bias}
+    return _write_rope_decoder(config) | biases
+
+
+def write_mistral(config: ModelConfig) -> Fields:
+    return _write_rope_decoder(config) | {"sliding_window": config.attention.window}
+
+
+def write_qwen3(config: ModelConfig) -> Fields:
+    window = config.attention.window
+    return _write_rope_decoder(config) | {
+        "attention_bias": config.attention.bias,
+        "use_sliding_window": window is not None,
+        "sliding_window": window,
+        "max_window_layers": config.num_layers if window is None else 0,
+    }
+
+
+def _write_rope(positions: Positions) -> Fields:
+    if not isinstance(positions, Rope):
+        return {}
+    match positions.scaling:
+        case None:
+            fields: Fields = {"rope_type": "default"}
+        case LinearScaling(factor=factor):
+            fields = {"rope_type": "linear", "factor": factor}
+        case NtkScaling(factor=factor):
+            fields = {"rope_type": "dynamic", "factor": factor}
+        case YarnScaling() as yarn:
+            fields = {"rope_type": "yarn", "factor": yarn.factor, "beta_fast": yarn.beta_fast}
+            fields |= {"beta_slow": yarn.beta_slow, "truncate": yarn.truncate}
+            fields |= {} if yarn.attention_factor is None else {"attention_factor": yarn.attention_factor}
+        case Llama3Scaling() as llama3:
+            fields = {"rope_type": "llama3", "factor": llama3.factor}
+            fields |= {"low_freq_factor": llama3.low_turns, "high_freq_factor": llama3.high_turns}
+    if isinstance(positions.scaling, YarnScaling | Llama3Scaling):
+        fields["original_max_position_embeddings"] = positions.scaling.original_length
+    return {"rope_theta": positions.theta} | fields
