@@ -63,7 +63,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 

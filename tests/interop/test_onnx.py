@@ -1,0 +1,389 @@
+"""ONNX files against PyTorch: onnxruntime, which knows nothing of this library, must compute the same from them."""
+
+import dataclasses
+import logging
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.oracles import CONFIG, bits, close, integers, randomise, rejects, unchecked
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    Mlp,
+    ModelConfig,
+    NoPositions,
+    Norm,
+    Sinusoidal,
+    SwiGlu,
+)
+from transformer_lib.generation.generate import generate, pad_left
+from transformer_lib.interop.onnx import OnnxLM, export, quantize
+from transformer_lib.models import DecoderLM, Encoder
+from transformer_lib.nn import KVCache, RollingCache
+
+SIZES = [(1, 1), (4, 7), (3, 20)]  # none is that of the export
+
+
+def like(**changes: Any) -> ModelConfig:
+    return dataclasses.replace(CONFIG, **changes)
+
+
+def heads(**changes: Any) -> AttentionConfig:
+    return AttentionConfig(num_heads=4, **changes)
+
+
+# Two layers where what the first makes of padding could reach the second; else one, which exports in half the time.
+RMS = Norm(kind="rms", eps=1e-4)
+GPT2 = like(
+    num_layers=1,
+    attention=heads(bias=True),
+    feedforward=Mlp(d_ff=24, activation="gelu_tanh"),
+    positions=Learned(),
+    segments=2,
+)
+QWEN3 = like(attention=heads(num_kv_heads=2, head_dim=6, qk_norm=True, window=3), norm=RMS, tie_embeddings=False)
+VASWANI = like(
+    num_layers=1,
+    positions=Sinusoidal(),
+    scale_embeddings=True,
+    norm_order="post",
+    feedforward=Mlp(d_ff=24, activation="relu"),
+)
+CACHED = {
+    "gpt2": GPT2,
+    "llama": like(norm=RMS, feedforward=SwiGlu(d_ff=24, bias=True)),
+    "qwen3": QWEN3,
+    "vaswani": VASWANI,
+    "alibi": like(num_layers=1, positions=Alibi(), feedforward=Mlp(d_ff=24, activation="silu", bias=False)),
+    "none": like(num_layers=1, positions=NoPositions(), attention=heads(num_kv_heads=1), embedding_norm=True),
+}
+PLAIN = {"plain": dataclasses.replace(QWEN3, num_layers=1)}
+ENCODERS = {
+    "bert": like(
+        attention=heads(bias=True),
+        feedforward=Mlp(d_ff=24),
+        positions=Learned(),
+        norm_order="post",
+        embedding_norm=True,
+        segments=2,
+    ),
+    "rope": like(num_layers=1, norm=RMS, attention=heads(window=3)),
+    "far": like(num_layers=1, positions=Alibi()),
+}
+
+Export = Callable[[str], tuple[nn.Module, Path]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The model of that name and its file, made once."""
+    folder = tmp_path_factory.mktemp("onnx")
+    made: dict[str, tuple[nn.Module, Path]] = {}
+
+    def get(name: str) -> tuple[nn.Module, Path]:
+        if name not in made:
+            config = (CACHED | PLAIN | ENCODERS)[name]
+            model = randomise((Encoder if name in ENCODERS else DecoderLM)(config), dtype=torch.float32)
+            with unchecked():
+                export(model, folder / f"{name}.onnx", cache=name in CACHED)
+            made[name] = model, folder / f"{name}.onnx"
+        return made[name]
+
+    return get
+
+
+def run(path: Path, **inputs: Tensor) -> dict[str, Tensor]:
+    """The outputs by name, as a reader without this library would compute them."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {name: x.numpy() for name, x in inputs.items()})
+    return {value.name: torch.from_numpy(x) for value, x in zip(session.get_outputs(), outputs, strict=True)}
+
+
+def nothing(config: ModelConfig, batch: int) -> dict[str, Tensor]:
+    """The past before the first token."""
+    names = [f"past_{part}_{layer}" for layer in range(config.num_layers) for part in ("keys", "values")]
+    return {name: torch.zeros(batch, config.attention.kv_heads, 0, config.head_dim) for name in names}
+
+
+def padded(batch: int, time: int) -> Tensor:
+    """Real tokens here and there, with padding before, after and between them; each row has one."""
+    valid = bits(batch, time)
+    valid[torch.arange(batch), torch.arange(batch) % time] = True
+    return valid
+
+
+def deviation(found: Tensor, expected: Tensor) -> float:
+    """The error as a part of the spread of what was to be found."""
+    return float((found - expected).square().mean().sqrt().detach() / expected.detach().std())
+
+
+@pytest.mark.parametrize("name", [*CACHED, *PLAIN, *ENCODERS])
+def test_outputs_are_pytorchs_at_other_sizes(exported: Export, name: str) -> None:
+    model, path = exported(name)
+    output = "states" if name in ENCODERS else "logits"
+    for batch, time in SIZES:
+        tokens = integers(13, batch, time, seed=time)
+        segments = {"segments": integers(2, batch, time)} if name == "bert" else {}
+        past = nothing(model.config, batch) if name in CACHED else {}
+        whole = run(path, tokens=tokens, valid=torch.ones_like(tokens, dtype=torch.bool), **segments, **past)[output]
+        close(whole, model(tokens, **segments))
+        valid = padded(batch, time)
+        found = run(path, tokens=tokens, valid=valid, **segments, **past)[output]
+        assert found.isfinite().all()
+        close(found[valid], model(tokens, valid=valid, **segments)[valid])
+
+
+@pytest.mark.parametrize("name", [*CACHED, *PLAIN, *ENCODERS])
+def test_the_file_is_valid_and_names_its_axes(exported: Export, name: str) -> None:
+    model, path = exported(name)
+    onnx.checker.check_model(path, full_check=True)
+    graph, config = onnx.load(path).graph, model.config
+    found = {
+        value.name: tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.output)
+    }
+    total = ("past + time", "time + past")  # which of the two is torch's choice
+    expected: dict[str, tuple[Any, ...]] = {"tokens": ("batch", "time"), "valid": ("batch", "time")}
+    if name == "bert":
+        expected["segments"] = ("batch", "time")
+    past = list(nothing(config, 2)) if name in CACHED else []
+    if past:
+        expected["valid"] = ("batch", "past + time")
+    expected |= {each: ("batch", config.attention.kv_heads, "past", config.head_dim) for each in past}
+    expected |= {"states": ("batch", "time", 16)} if name in ENCODERS else {"logits": ("batch", "time", 13)}
+    present = [each.replace("past", "present") for each in past]
+    assert list(found) == [*expected, *present]
+    assert {each: found[each] for each in expected} == expected
+    for each in present:
+        assert found[each][2] in total
+        assert (*found[each][:2], found[each][3]) == ("batch", config.attention.kv_heads, config.head_dim)
+
+
+@pytest.mark.parametrize("padding", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("name", CACHED)
+def test_pieces_behind_the_cache_give_what_the_whole_gives(exported: Export, name: str, padding: bool) -> None:
+    model, path = exported(name)
+    tokens, valid = integers(13, 3, 11), padded(3, 11) if padding else torch.ones(3, 11, dtype=torch.bool)
+    past, pieces = nothing(model.config, 3), []
+    for start, end in [(0, 5), (5, 6), (6, 7), (7, 10), (10, 11)]:
+        out = run(path, tokens=tokens[:, start:end], valid=valid[:, :end], **past)
+        pieces.append(out["logits"])
+        past = {each: out[each.replace("past", "present")] for each in past}
+    close(torch.cat(pieces, dim=1)[valid], model(tokens, valid=valid)[valid])
+    cache = model.new_cache(3, 11)
+    model(tokens, valid=valid, cache=cache)
+    real = valid[:, None].expand(3, model.config.attention.kv_heads, 11)
+    for layer in range(model.config.num_layers):
+        close(past[f"past_keys_{layer}"][real], cache.keys[layer][real])
+        close(past[f"past_values_{layer}"][real], cache.values[layer][real])
+
+
+def test_each_input_of_the_cache_is_one_of_its_own(exported: Export) -> None:
+    model, path = exported("llama")
+    past = {name: integers(9, 2, 2, 3, 4, seed=i).float() for i, name in enumerate(nothing(model.config, 2))}
+    feeds = {"tokens": integers(13, 2, 1), "valid": torch.ones(2, 4, dtype=torch.bool)} | past
+    whole = run(path, **feeds)["logits"]
+    for name in past:
+        assert (run(path, **feeds | {name: -past[name]})["logits"] - whole).abs().max() > 1e-3, name
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_it_writes_what_the_model_writes(exported: Export, name: str) -> None:
+    model, path = exported(name)
+    mine, (prompts, valid) = OnnxLM(path), pad_left([[3, 1, 4, 1, 5], [9], [2, 6, 5]])
+    for given in (valid, None):
+        found, expected = (generate(each, prompts, max_new_tokens=12, valid=given) for each in (mine, model))
+        assert torch.equal(found.tokens, expected.tokens)
+        close(found.log_probs, expected.log_probs)
+
+
+def test_a_call_is_that_of_the_model(exported: Export) -> None:
+    model, path = exported("llama")
+    mine, tokens, rows = OnnxLM(path), integers(13, 2, 6), torch.tensor([1, 1])
+    close(mine(tokens), model(tokens))
+    close(mine(tokens.int(), newest=2), model(tokens, newest=2))
+    cache = mine.new_cache(2, 9)
+    mine(tokens, cache=cache)
+    cache.rewind(4)
+    cache.select(rows)
+    close(mine(tokens[:, 4:], cache=cache, newest=1), model(torch.cat([tokens[rows, :4], tokens[:, 4:]], 1), newest=1))
+    assert cache.length == 6
+    assert mine.config == model.config
+    assert mine.context is None
+    assert OnnxLM(exported("gpt2")[1]).context == 24
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[DecoderLM, Path]:
+    """A model whose file is mostly weights; its table is tied, and too large for torch to store it transposed."""
+    path = tmp_path_factory.mktemp("large") / "large.onnx"
+    model = randomise(
+        DecoderLM(like(num_layers=1, vocab_size=300, d_model=128, feedforward=SwiGlu(d_ff=256))), dtype=torch.float32
+    )
+    with unchecked():
+        export(model, path, cache=True)
+    return model, path
+
+
+def test_int8_is_smaller_and_close(large: tuple[DecoderLM, Path], tmp_path: Path) -> None:
+    model, path = large
+    quantize(path, tmp_path / "int8.onnx")
+    # A quarter of the weights, of which the table is there twice, and the graph.
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * path.stat().st_size
+    mine = OnnxLM(tmp_path / "int8.onnx")
+    assert mine.config == model.config
+    for batch, time in SIZES:
+        tokens = integers(300, batch, time)
+        assert 0.01 < deviation(mine(tokens), model(tokens)) < 0.1  # both are the size of a step of 8 bits
+    tokens, cache = integers(300, 2, 9), mine.new_cache(2, 9)
+    logits = torch.cat([mine(piece, cache=cache) for piece in tokens.split([5, 1, 1, 2], dim=1)], dim=1)
+    assert 0.01 < deviation(logits, model(tokens)) < 0.1
+
+
+@pytest.mark.parametrize("name", ["large", "gpt2", "plain", "bert"])
+def test_every_product_with_weights_is_in_int8(
+    exported: Export, large: tuple[DecoderLM, Path], name: str, tmp_path: Path
+) -> None:
+    model, path = large if name == "large" else exported(name)
+    quantize(path, tmp_path / "int8.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["int8.onnx"]
+    found = Counter(node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node)
+    assert found["MatMulInteger"] == sum(isinstance(module, nn.Linear) for module in model.modules())
+    assert found["MatMul"] == 2 * model.config.num_layers  # the scores, and the weighted sums of values
+
+
+def test_it_says_nothing_and_leaves_the_model_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = randomise(Encoder(like(num_layers=1)), dtype=torch.float32)
+    before, path = {name: weight.clone() for name, weight in model.state_dict().items()}, tmp_path / "model.onnx"
+    path.write_text("an older file")
+    with unchecked(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export(model, path)
+        quantize(path, tmp_path / "int8.onnx")
+    assert [str(warning.message) for warning in said] == []
+    assert capfd.readouterr() == ("", "")
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.onnx", "model.onnx"]
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert b".py" not in path.read_bytes()  # where the code lay that was traced
+    tokens = integers(13, 2, 5)
+    close(run(path, tokens=tokens, valid=torch.ones_like(tokens, dtype=torch.bool))["states"], model(tokens))
+
+
+def test_a_failure_leaves_what_was_there(exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    model, path = exported("llama")
+    target = tmp_path / "model.onnx"
+    target.write_text("an older file")
+    with pytest.raises(RuntimeError), monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        quantize(path, target)
+    with pytest.raises(RuntimeError), monkeypatch.context() as patch:
+        patch.setattr("torch.onnx.export", fail)
+        export(model, target)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert target.read_text() == "an older file"
+
+
+def test_bad_models_and_paths(exported: Export, tmp_path: Path) -> None:
+    model, path = exported("llama")
+    target = tmp_path / "model.onnx"
+    with rejects("model", "DecoderLM or an Encoder", "Linear"):
+        export(nn.Linear(2, 2), target)
+    with rejects("model", "eval mode", "training"):
+        export(DecoderLM(CONFIG), target)
+    with rejects("embedding.tokens.weight", "float32", "float64"):
+        export(randomise(DecoderLM(CONFIG)), target)
+    with rejects("cache", "True or False", "1"):
+        export(model, target, cache=1)
+    with rejects("cache", "Encoder", "True"):
+        export(exported("rope")[0], target, cache=True)
+    with rejects("model", "bytes of weights", "to fit one file", "42949"), torch.device("meta"):
+        export(Encoder(like(vocab_size=2**26)).eval(), target)
+    for write in (lambda to: export(model, to), lambda to: quantize(path, to)):
+        with rejects("path", "not be a folder", str(tmp_path)):
+            write(tmp_path)
+        with rejects("path", "folder that exists", "missing"):
+            write(tmp_path / "missing" / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [OnnxLM, lambda path: quantize(path, path.with_suffix(".int8"))], ids=["run", "int8"])
+def test_bad_files(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("not protobuf")
+    for path in (tmp_path, tmp_path / "missing.onnx", text):
+        with rejects("path", "`export` wrote", str(path)):
+            read(path)
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_files_without_a_cache_or_of_others(exported: Export, tmp_path: Path) -> None:
+    with rejects("path", "with its cache", "plain.onnx"):
+        OnnxLM(exported("plain")[1])
+    proto = onnx.load(exported("llama")[1])
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "other.onnx")
+    with rejects("path", "`export` wrote", "other.onnx"):
+        OnnxLM(tmp_path / "other.onnx")
+
+
+def test_bad_calls(exported: Export) -> None:
+    model, tokens = OnnxLM(exported("gpt2")[1]), integers(13, 2, 4)
+    with rejects("tokens", "below vocab_size=13", "13"):
+        model(torch.full_like(tokens, 13))
+    with rejects("tokens", "negative", "-1"):
+        model(torch.full_like(tokens, -1))
+    with rejects("valid", "boolean"):
+        model(tokens, valid=tokens)
+    with rejects("positions", "must be None"):
+        model(tokens, positions=torch.arange(4)[None])
+    with rejects("past", "must be None"):
+        model(tokens, past=torch.ones(2, 4, 4, dtype=torch.bool))
+    with rejects("positions", "below max_length=24", "24"):
+        model(integers(13, 1, 25))
+    with rejects("cache", "must be a KVCache", "RollingCache"):
+        model(tokens, cache=RollingCache(GPT2, 2, window=4))
+    with rejects("cache", "layers, kv_heads and head_dim"):
+        model(tokens, cache=KVCache(QWEN3, 2, 4))
+    cache = model.new_cache(2, 5)
+    model(tokens, cache=cache)
+    with rejects("cache", "room for 1", "4"):
+        model(tokens, cache=cache)
+    with rejects("tokens", "batch of 2", "1"):
+        model(tokens[:1, :1], cache=cache)
+    assert cache.length == 4
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_without_the_extra(exported: Export, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, path = exported("llama")
+    monkeypatch.setitem(sys.modules, missing, None)
+    calls: dict[str, Callable[[], Any]] = {
+        "onnx onnxscript": lambda: export(model, tmp_path / "model.onnx"),
+        "onnx onnxruntime": lambda: quantize(path, tmp_path / "int8.onnx"),
+        "onnxruntime": lambda: OnnxLM(path),
+    }
+    for needs, call in calls.items():
+        if missing in needs.split():
+            with pytest.raises(
+                ModuleNotFoundError, match=rf'{missing} not found: pip install "transformer_lib\[onnx\]"'
+            ):
+                call()
+    assert list(tmp_path.iterdir()) == []
