@@ -84,7 +84,7 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
             for event in found.events():
                 kinds[_kind(event.name)] += event.self_cpu_time_total / 1000
             rate = _rate(getattr(torch, precision))
-            return {"kinds": dict(kinds), "step": 1000 * spent, "bound": 1000 * flops / rate, "rate": rate / 1e9}
+            return {"kinds": dict(kinds), "step": 1000 * spent, "products": flops / 1e9, "rate": rate / 1e9}
 
         return step, facts
 
@@ -119,10 +119,11 @@ def _summary(facts: Facts) -> Facts:
     def median(of: Callable[[Facts], float]) -> float:
         return round(statistics.median(map(of, rounds)), 1)
 
+    rate = median(lambda found: found["rate"])
     return {
         "step_milliseconds": median(lambda found: found["step"]),
-        "bound_milliseconds": median(lambda found: found["bound"]),
-        "giga_flops_per_second": median(lambda found: found["rate"]),
+        "bound_milliseconds": round(1000 * rounds[0]["products"] / rate, 1),
+        "giga_flops_per_second": rate,
         "milliseconds": {
             kind: median(lambda found, kind=kind: found["kinds"].get(kind, 0.0)) for kind in (*KINDS, "other")
         },

@@ -67,10 +67,10 @@ def test_table_refuses_a_row_of_another_length() -> None:
 
 
 def test_show_prints_the_source_that_runs() -> None:
-    text = show(config.require)._repr_markdown_()
+    text = show(config.to_json)._repr_markdown_()
     assert "From `transformer_lib.config`:" in text
-    assert inspect.getsource(config.require).rstrip() in text
-    assert repr(show(config.require, book.fmt)) == "source of require, fmt"
+    assert inspect.getsource(config.to_json).rstrip() in text
+    assert repr(show(config.to_json, book.fmt)) == "source of to_json, fmt"
     assert inspect.getsource(book).rstrip() in show(book)._repr_markdown_()
 
 

@@ -198,7 +198,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda a: a.update(task=3), ["task must be a string"]),
         (lambda a: a.update(record=[]), ["record must be a JSON object"]),
         (lambda a: a["config"].update(type="os.system"), ["type must be one of", "os.system"]),
-        (lambda a: a["config"].update(code="import os"), ["fields of ModelConfig must be exactly"]),
+        (lambda a: a["config"].update(code="import os"), ["fields of ModelConfig must be among"]),
         (lambda a: a["config"].update(d_model=0), ["d_model must be a whole number"]),
     ],
 )
