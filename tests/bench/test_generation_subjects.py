@@ -125,7 +125,8 @@ def test_attention_is_measured_and_fused_memory_grows_less_than_the_matrix() -> 
         matrix = 4 * 8 * 2048**2 / 2**20
         assert last[attention_op.EXPLICIT]["memory"]["added_mib"] > 2 * matrix
         assert last[OURS]["memory"]["added_mib"] < matrix / 4
-        assert slopes["memory"][attention_op.EXPLICIT] > 1.4
+        # Between 1, that of the inputs, and 2, that of the matrices; the shorter length is half inputs.
+        assert slopes["memory"][attention_op.EXPLICIT] > 1.2
     assert "slope of memory" in attention_op.lines(record)
 
 
