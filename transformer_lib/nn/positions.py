@@ -66,10 +66,10 @@ def rope_rotation(
     """
     require(head_dim % 2 == 0, "head_dim", "must be even", head_dim)
     wide = torch.promote_types(dtype, torch.float32)
-    frequencies = _scaled_frequencies(positions, head_dim, theta, scaling, wide)
+    frequencies = rope_frequencies(positions, head_dim, theta, scaling, wide)
     angles = (positions[..., None].to(wide) * frequencies)[:, None]
     cos, sin = angles.cos(), angles.sin()
-    if (size := _attention_factor(scaling)) != 1.0:
+    if (size := attention_factor(scaling)) != 1.0:
         cos, sin = cos * size, sin * size
     return Rotation(cos.to(dtype), sin.to(dtype))
 
@@ -107,9 +107,10 @@ def alibi_bias(
     return -alibi_slopes(heads).to(dtype).to(distance.device)[None, :, None, None] * distance
 
 
-def _scaled_frequencies(
+def rope_frequencies(
     positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None, wide: torch.dtype
 ) -> Float[Tensor, "*batch half"]:
+    """Radians per position of each channel pair; the positions, whose length counts, matter to `NtkScaling` alone."""
     plain = _frequencies(head_dim, theta, wide, positions.device)
     match scaling:
         case None:
@@ -138,7 +139,8 @@ def _scaled_frequencies(
             return plain / factor * (1 - kept) + plain * kept
 
 
-def _attention_factor(scaling: RopeScaling | None) -> float:
+def attention_factor(scaling: RopeScaling | None) -> float:
+    """What cos and sin are multiplied with, which sharpens attention over longer texts (Peng et al. 2023)."""
     if not isinstance(scaling, YarnScaling):
         return 1.0
     return 0.1 * math.log(scaling.factor) + 1 if scaling.attention_factor is None else scaling.attention_factor
