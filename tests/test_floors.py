@@ -40,16 +40,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "files", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        "shards",
-        "names",
-        "reader",
-        "rope_configs",
-        "configs",
-        "huggingface",
-        "hub",
-        "keras_layers",
-        "keras",
-        "onnx",
+        *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("keras_layers", "keras", "onnx"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (

@@ -1,200 +1,182 @@
 """Keras: our models rebuilt from Keras 3 layers with the same weights, for TensorFlow, its files and its services.
 
-`to_keras` gives a `keras.Model` that computes the same numbers. It saves as `.keras` (loading needs this module
-imported, nothing else of it) and, through `export`, as a SavedModel, which TensorFlow runs without Keras or Python.
-`partners` pairs the weights, so that gradients can be compared too.
+`to_keras` gives a `keras.Model` that computes the same numbers from NumPy arrays or TensorFlow's tensors:
 
-Left out: encoder-decoders, caches, dropout (what is rebuilt is the model as it predicts), NTK scaling, whose
-frequencies change with the length, and the way back.
+    theirs([tokens, valid])  ->  logits (batch, time, vocab), or an encoder's states (batch, time, d_model)
+
+tokens are integers and valid is boolean, True for a real token, both (batch, time) of any size; an encoder whose config
+has segments takes [tokens, valid, segments]. It is a functional model, so `summary`, `save`, `keras.saving.load_model`
+(once this module is imported) and `export` are Keras's own; the SavedModel runs without Keras and without this library.
+Dropout is where ours has it, and off unless called with `training=True`. In float64 too, Keras's GELU rounds its
+constants to float32.
+
+`partners` pairs the weights, so that gradients can be compared too. Left out: encoder-decoders, caches, half precision,
+our checks of the tokens, and the way back.
 """
 
-import os
-import tempfile
-from pathlib import Path
-from typing import Any, NamedTuple, no_type_check
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import keras
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, NtkScaling, Rope, from_json, require, to_json
+from transformer_lib.config import (
+    Alibi,
+    Learned,
+    LinearScaling,
+    Llama3Scaling,
+    Mlp,
+    ModelConfig,
+    NoPositions,
+    NtkScaling,
+    Rope,
+    Sinusoidal,
+    SwiGlu,
+    YarnScaling,
+    require,
+)
 from transformer_lib.interop.keras_layers import (
     Array,
+    AttentionMask,
+    Bias,
     Block,
     Embedding,
-    Head,
-    MaskedLMHead,
+    Positions,
     build_norm,
-    place,
-    relations,
+    keras,
+    layers,
 )
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import MaskedLM
 
+Model = DecoderLM | Encoder | MaskedLM
 TYPES = {torch.float32: "float32", torch.float64: "float64"}
-VARIABLES = {  # of each kind of layer, in our words: theirs, and whether it lies the other way round
-    keras.layers.Dense: {"weight": ("kernel", True), "bias": ("bias", False)},
-    keras.layers.Embedding: {"weight": ("embeddings", False)},
-    keras.layers.LayerNormalization: {"weight": ("gamma", False), "bias": ("beta", False)},
-    keras.layers.RMSNormalization: {"weight": ("scale", False)},
-    Head: {"weight": ("kernel", True), "bias": ("bias", False)},
+ATTRIBUTES: dict[type, dict[str, str]] = {  # what a layer of theirs calls our `weight` and `bias`
+    layers.Dense: {"weight": "kernel", "bias": "bias"},
+    layers.Embedding: {"weight": "embeddings"},
+    layers.LayerNormalization: {"weight": "gamma", "bias": "beta"},
+    layers.RMSNormalization: {"weight": "scale"},
+    Bias: {"bias": "bias"},
 }
 
 
-@no_type_check
-class _Stack(keras.Model):
-    """Embedding, blocks and final norm; what the three models below have in common."""
-
-    causal = False
-
-    def __init__(self, config: str, dtype: str = "float32", **options: Any) -> None:
-        super().__init__(dtype=dtype, **options)
-        self.text = config
-        self.parts: ModelConfig = from_json(config)
-        self.embedding = Embedding(self.parts, dtype)
-        self.blocks = [Block(self.parts, dtype) for _ in range(self.parts.num_layers)]
-        pre = self.parts.norm_order == "pre"
-        self.final_norm = build_norm(self.parts.norm, self.parts.d_model, dtype) if pre else None
-
-    def hidden(self, tokens: Array, valid: Array | None, segments: Array | None = None) -> Array:
-        positions = place(tokens, valid)
-        x = self.embedding(tokens, positions, segments)
-        shared = relations(self.parts, positions, valid, causal=self.causal, dtype=self.compute_dtype)
-        for block in self.blocks:
-            x = block(x, shared)
-        return x if self.final_norm is None else self.final_norm(x)
-
-    def build(self, input_shape: Any = None) -> None:
-        self.built = True  # every layer has made its weights when it was made
-
-    def get_config(self) -> dict[str, Any]:
-        return {"config": self.text, "dtype": self.compute_dtype, "name": self.name}
-
-
-@no_type_check
-@keras.saving.register_keras_serializable("transformer_lib")
-class KerasEncoder(_Stack):
-    """`Encoder`: tokens (batch, time), valid and segments of the same shape -> states (batch, time, d_model)."""
-
-    def call(self, tokens: Array, valid: Array | None = None, segments: Array | None = None) -> Array:
-        return self.hidden(tokens, valid, segments)
-
-
-@no_type_check
-@keras.saving.register_keras_serializable("transformer_lib")
-class KerasDecoderLM(_Stack):
-    """`DecoderLM`: tokens (batch, time), valid of the same shape -> logits (batch, time, vocab)."""
-
-    causal = True
-
-    def __init__(self, config: str, dtype: str = "float32", **options: Any) -> None:
-        super().__init__(config, dtype, **options)
-        self.tied = self.parts.tie_embeddings
-        self.head = Head(self.parts, dtype, tied=self.tied, bias=self.parts.head_bias)
-
-    def call(self, tokens: Array, valid: Array | None = None) -> Array:
-        table = self.embedding.tokens.embeddings if self.tied else None
-        return self.head(self.hidden(tokens, valid), table)
-
-
-@no_type_check
-@keras.saving.register_keras_serializable("transformer_lib")
-class KerasMaskedLM(keras.Model):
-    """`MaskedLM`: arguments as for a `KerasEncoder` -> logits (batch, time, vocab)."""
-
-    def __init__(self, config: str, dtype: str = "float32", **options: Any) -> None:
-        super().__init__(dtype=dtype, **options)
-        self.encoder = KerasEncoder(config, dtype)
-        self.head = MaskedLMHead(self.encoder.parts, dtype)
-
-    def call(self, tokens: Array, valid: Array | None = None, segments: Array | None = None) -> Array:
-        return self.head(self.encoder(tokens, valid, segments), self.encoder.embedding.tokens.embeddings)
-
-    def build(self, input_shape: Any = None) -> None:
-        self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        return self.encoder.get_config() | {"name": self.name}
-
-
 class Partner(NamedTuple):
-    """A parameter of ours and the variable of theirs that holds the same numbers."""
+    """A parameter of ours, the variable of theirs that holds the same numbers, and how these come into our layout.
+
+    `to_ours` takes their array, a gradient for instance, and gives a tensor of the parameter's shape.
+    """
 
     parameter: nn.Parameter
     variable: Any
-    transposed: bool
-
-    def as_ours(self, array: Any) -> Tensor:
-        """Their array, a gradient for instance, in the parameter's shape."""
-        array = np.array(array)
-        return torch.from_numpy(array.T if self.transposed else array)
+    to_ours: Callable[[Array], Tensor]
 
 
-def to_keras(model: DecoderLM | Encoder | MaskedLM) -> keras.Model:
-    """The model rebuilt from Keras layers, in its type and with a copy of its weights.
+def to_keras(model: Model) -> Any:
+    """The `keras.Model` of the same numbers, in the model's type and with a copy of its weights.
 
-    `ValueError` for another kind of model, a type that is neither float32 nor float64, or NTK scaling.
+    `ValueError` for another kind of model, for weights that are not all float32 or all float64, and for a choice in the
+    config that has no counterpart among the layers here.
     """
-    kinds = {DecoderLM: KerasDecoderLM, Encoder: KerasEncoder, MaskedLM: KerasMaskedLM}
-    require(type(model) in kinds, "model", "must be a DecoderLM, an Encoder or a MaskedLM", type(model).__name__)
-    types = {parameter.dtype for parameter in model.parameters()}
-    require(len(types) == 1 and types <= TYPES.keys(), "model", f"must be of one type of {[*TYPES]}", types)
-    config = model.config
-    ntk = isinstance(config.positions, Rope) and isinstance(config.positions.scaling, NtkScaling)
-    require(not ntk, "positions.scaling", "must not change with the length", "NtkScaling")
-    theirs = kinds[type(model)](to_json(config), TYPES[types.pop()])
-    for parameter, variable, transposed in partners(model, theirs).values():
-        array = parameter.detach().cpu().numpy()
-        variable.assign(array.T if transposed else array)
+    known = type(model) in (DecoderLM, Encoder, MaskedLM)
+    require(known, "model", "must be a DecoderLM, an Encoder or a MaskedLM", type(model).__name__)
+    types = sorted({str(weight.dtype) for weight in model.parameters()})
+    found = {kind for kind in TYPES if str(kind) in types}
+    require(len(types) == len(found) == 1, "model", f"must be in one type of {[*map(str, TYPES)]}", types)
+    _check_config(model.config)
+    theirs = _rebuild(model, TYPES[found.pop()])
+    copy_weights(model, theirs)
     return theirs
 
 
-def partners(model: nn.Module, theirs: keras.Model) -> dict[str, Partner]:
-    """Each parameter of the model by its name, with the variable that it became in `to_keras(model)`.
+def copy_weights(model: Model, theirs: Any) -> None:
+    """Give `theirs`, made by `to_keras` from a model of this config, the weights that the model has now."""
+    for weight, variable, to_ours in partners(model, theirs).values():
+        variable.assign(to_ours(weight.detach().cpu().numpy()).numpy())  # each layout is its own inverse
 
-    `ValueError` if one has no counterpart, a shape differs, or a variable is left over.
+
+def partners(model: Model, theirs: Any) -> dict[str, Partner]:
+    """Each parameter of the model by its name, with the variable that it is in `to_keras(model)`.
+
+    `ValueError` if a parameter has no partner or one of another shape, or if a variable is left over.
     """
-    pairs = {}
-    for name, parameter in model.named_parameters():
-        *path, kind = name.split(".")
-        layer: Any = theirs
-        for part in path:
-            layer = layer[int(part)] if part.isdigit() else getattr(layer, part, None)
-        attribute, transposed = VARIABLES.get(type(layer), {}).get(kind, (kind, False))
-        variable: Any = getattr(layer, attribute, None)
-        require(variable is not None, "theirs", f"must have a counterpart of {name}", type(theirs).__name__)
-        shape = tuple(reversed(parameter.shape)) if transposed else tuple(parameter.shape)
-        require(tuple(variable.shape) == shape, name, f"must be of shape {shape} in theirs", tuple(variable.shape))
-        pairs[name] = Partner(parameter, variable, transposed)
-    found = {id(pair.variable) for pair in pairs.values()}
-    left = [variable.path for variable in theirs.weights if id(variable) not in found]
+    pairs = {name: _partner(name, weight, theirs) for name, weight in model.named_parameters()}
+    paired = {id(pair.variable) for pair in pairs.values()}
+    left = [variable.path for variable in theirs.trainable_variables if id(variable) not in paired]
     require(not left, "theirs", "must have no further variables", left)
     return pairs
 
 
-def export(theirs: keras.Model, folder: str | Path) -> None:
-    """Write a model of `to_keras` as a SavedModel with one endpoint, `serve(tokens, valid)`; TensorFlow's backend only.
+def _check_config(config: ModelConfig) -> None:
+    """`ValueError` for a kind of part that the layers would take for another."""
+    positions = config.positions
+    scaling = positions.scaling if isinstance(positions, Rope) else None
+    for field, part, known in (
+        ("positions", positions, (NoPositions, Sinusoidal, Learned, Rope, Alibi)),
+        ("positions.scaling", scaling, (type(None), LinearScaling, NtkScaling, YarnScaling, Llama3Scaling)),
+        ("feedforward", config.feedforward, (Mlp, SwiGlu)),
+    ):
+        names = [kind.__name__ for kind in known]
+        require(type(part) in known, field, f"must be one of {names} to be rebuilt in Keras", part)
 
-    tokens are int32 and valid is boolean, both (batch, time) of any size; an encoder with segments takes `segments`,
-    int32, as well.
-    The new folder appears whole or not at all.
-    """
-    folder = Path(folder)
-    require(not folder.exists(), "folder", "must not exist yet", str(folder))
-    backend = keras.backend.backend()
-    require(backend == "tensorflow", "keras.backend", "must be 'tensorflow' to write a SavedModel", backend)
-    import tensorflow as tf
 
-    encoder = getattr(theirs, "encoder", theirs)
-    names = {"tokens": tf.int32, "valid": tf.bool}
-    if not encoder.causal and encoder.parts.segments:
-        names["segments"] = tf.int32
-    signature = [tf.TensorSpec((None, None), kind, name=name) for name, kind in names.items()]
-    archive = keras.export.ExportArchive()
-    archive.track(theirs)
-    archive.add_endpoint("serve", theirs.call, input_signature=signature)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-        archive.write_out(f"{partial}/{folder.name}", verbose=False)
-        os.rename(f"{partial}/{folder.name}", folder)
+def _rebuild(model: Model, dtype: str) -> Any:
+    """Every layer has the name of the module whose part it plays, so `summary()` reads like our state dict."""
+    config = model.config
+    prefix = "encoder." if isinstance(model, MaskedLM) else ""
+    inputs = [keras.Input((None,), dtype="int32", name="tokens"), keras.Input((None,), dtype="bool", name="valid")]
+    if config.segments and not isinstance(model, DecoderLM):
+        inputs.append(keras.Input((None,), dtype="int32", name="segments"))
+    tokens, valid, *segments = inputs
+    table = layers.ReversibleEmbedding(config.vocab_size, config.d_model, dtype=dtype, name=f"{prefix}embedding.tokens")
+    positions = Positions(name="positions")(valid)
+    mask = AttentionMask(isinstance(model, DecoderLM), config.attention.window, name="mask")(positions, valid)
+    x = Embedding(config, dtype=dtype, name=f"{prefix}embedding")(table(tokens), positions, *segments)
+    for index in range(config.num_layers):
+        x = Block(config, dtype=dtype, name=f"{prefix}blocks.{index}")(x, positions, mask)
+    if config.norm_order == "pre":
+        x = build_norm(config.norm, dtype=dtype, name=f"{prefix}final_norm")(x)
+    if isinstance(model, DecoderLM):
+        x = _head(x, config, table, dtype)
+    elif isinstance(model, MaskedLM):
+        x = layers.Dense(config.d_model, activation="gelu", dtype=dtype, name="head.dense")(x)
+        x = build_norm(config.norm, dtype=dtype, name="head.norm")(x)
+        x = Bias(dtype=dtype, name="head.to_vocab")(table(x, reverse=True))
+    return keras.Model(inputs, x, name=type(model).__name__)
+
+
+def _head(x: Array, config: ModelConfig, table: Any, dtype: str) -> Array:
+    if not config.tie_embeddings:
+        return layers.Dense(config.vocab_size, use_bias=config.head_bias, dtype=dtype, name="head")(x)
+    x = table(x, reverse=True)
+    return Bias(dtype=dtype, name="head")(x) if config.head_bias else x
+
+
+def _partner(name: str, weight: nn.Parameter, theirs: Any) -> Partner:
+    module, _, kind = name.rpartition(".")
+    layer = _layer(module, theirs)
+    names = next((names for known, names in ATTRIBUTES.items() if isinstance(layer, known)), {})
+    variable = getattr(layer, names.get(kind, kind), None)
+    require(variable is not None, "theirs", f"must have a counterpart of {name}", theirs.name)
+    assert variable is not None
+    to_ours = _transposed if isinstance(layer, layers.Dense) and kind == "weight" else _unchanged
+    shape = tuple(reversed(variable.shape)) if to_ours is _transposed else tuple(variable.shape)
+    require(shape == tuple(weight.shape), name, f"must be of the shape in theirs, {shape}", tuple(weight.shape))
+    return Partner(weight, variable, to_ours)
+
+
+def _layer(module: str, theirs: Any) -> Any:
+    """The layer of that name: one of the model's, or an attribute of one."""
+    for layer in theirs.layers:
+        if layer.name == module:
+            return layer
+    outer, _, attribute = module.rpartition(".")
+    return getattr(_layer(outer, theirs), attribute, None) if outer else None
+
+
+def _unchanged(array: Array) -> Tensor:
+    return torch.from_numpy(keras.ops.convert_to_numpy(array).copy())
+
+
+def _transposed(array: Array) -> Tensor:
+    return _unchanged(array).mT

@@ -1,225 +1,299 @@
-"""The parts of our models once more, from Keras layers: the same names, the same arithmetic, Keras's own weights.
+"""The parts of our models once more, as Keras layers: the same names, the same arithmetic, Keras's own weights.
 
-Read beside `transformer_lib.nn`: each class here has a namesake there, and each attribute too, so that weights find
-their partners by name. Keras runs them on whichever backend it was started with. Left out: dropout, caches and
-cross-attention.
+Read beside `transformer_lib.nn`: the attributes of a layer are called as in its namesake there, so that weights find
+their partners by name. Where Keras has the layer, it is Keras's. What a model consists of directly is registered, so
+that a saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON.
 
-jaxtyping's checks would wrap `call`, whose signature Keras reads; hence `no_type_check`.
+Importing this module imports Keras, on TensorFlow's backend; `ValueError` if Keras is at work on another.
+Left out: caches and cross-attention.
 """
 
-from typing import Any, NamedTuple, no_type_check
+import math
+import os
+import sys
+from typing import Any, no_type_check
 
-import keras
 import numpy as np
 import torch
-from keras import layers, ops
 
-from transformer_lib.config import Alibi, Learned, Mlp, ModelConfig, Norm, Rope, Sinusoidal
+from transformer_lib.config import (
+    Activation,
+    Alibi,
+    Learned,
+    Mlp,
+    ModelConfig,
+    Norm,
+    NtkScaling,
+    Rope,
+    Sinusoidal,
+    SwiGlu,
+    from_json,
+    require,
+    to_json,
+)
 from transformer_lib.nn.positions import alibi_slopes, attention_factor, rope_frequencies
 
+if "keras" not in sys.modules:  # which reads the first at its import, once and for all, and TensorFlow the second
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors yes; its notes on this machine's CPU no
+
+import keras as keras
+from keras import layers as layers
+from keras import ops
+
+BACKEND = keras.config.backend()
+require(BACKEND == "tensorflow", "KERAS_BACKEND", "must be 'tensorflow' before Keras is imported", BACKEND)
+
 Array = Any  # a tensor of Keras's backend
+Shape = tuple[int | None, ...]
 
 
-class Relations(NamedTuple):
-    """What every layer's attention needs besides the vectors; made once for all layers."""
-
-    mask: Array  # (batch or 1, 1, time, time), True = may look
-    bias: Array | None  # (1, heads, time, time)
-    cos: Array | None  # (batch or 1, 1, time, half)
-    sin: Array | None
-
-
-def place(tokens: Array, valid: Array | None) -> Array:
-    """The position of each token (batch or 1, time), counted over the real ones."""
-    if valid is None:
-        return ops.arange(ops.shape(tokens)[1], dtype="int32")[None]
-    return ops.maximum(ops.cumsum(ops.cast(valid, "int32"), axis=1) - 1, 0)
-
-
-def relations(config: ModelConfig, positions: Array, valid: Array | None, *, causal: bool, dtype: str) -> Relations:
-    """Who looks at whom, and what of the positions enters the scores."""
-    distance = positions[:, None, :, None] - positions[:, None, None, :]
-    mask = distance >= 0 if causal else ops.ones_like(distance, dtype="bool")
-    if config.attention.window is not None:
-        mask = ops.logical_and(mask, ops.abs(distance) < config.attention.window)
-    if valid is not None:
-        mask = ops.logical_and(mask, valid[:, None, None, :])
-    bias = cos = sin = None
-    match config.positions:
-        case Alibi():
-            slopes = ops.convert_to_tensor(alibi_slopes(config.attention.num_heads).numpy(), dtype=dtype)
-            bias = -slopes[None, :, None, None] * ops.cast(ops.abs(distance), dtype)
-        case Rope(theta=theta, scaling=scaling):
-            wide = getattr(torch, dtype)
-            turns = rope_frequencies(torch.zeros(1, 1), config.head_dim, theta, scaling, wide).numpy()
-            angles = (ops.cast(positions, dtype)[..., None] * turns)[:, None]
-            size = attention_factor(scaling)
-            cos, sin = ops.cos(angles) * size, ops.sin(angles) * size
-    return Relations(mask, bias, cos, sin)
-
-
-def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Each pair (x_i, x_{i + half}) turned by its angle (Su et al. 2021)."""
-    first, second = ops.split(x, 2, axis=-1)
-    return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def build_norm(norm: Norm, width: int, dtype: str) -> layers.Layer:
-    """`LayerNormalization` or `RMSNormalization`, with our epsilon instead of theirs."""
+def build_norm(norm: Norm, **options: Any) -> Any:
+    """The layer that a `Norm` describes; Keras's own epsilon would be 1e-3 or 1e-6."""
     kind = layers.LayerNormalization if norm.kind == "layer" else layers.RMSNormalization
-    return _built(kind(epsilon=norm.eps, dtype=dtype), width)
+    return kind(epsilon=norm.eps, **options)
+
+
+# In all classes below: jaxtyping's run-time checks would wrap `call`, whose arguments Keras reads from its signature.
 
 
 @no_type_check
-class Attention(layers.Layer):
-    """softmax(q k^T / sqrt(head_dim)) v in every head, then `to_out`; a query that sees no key gets zeros."""
+class Part(layers.Layer):
+    """A layer made from the config of its model, or from that as JSON; all of them keep the shape of their input."""
 
-    def __init__(self, config: ModelConfig, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        part, width = config.attention, config.head_dim
-        self.heads, self.groups, self.width = part.num_heads, part.kv_heads, width
-        self.to_qkv = _dense((part.num_heads + 2 * part.kv_heads) * width, config.d_model, part.bias, dtype)
-        self.to_out = _dense(config.d_model, part.num_heads * width, part.bias, dtype)
-        qk_norm = Norm(kind="rms", eps=config.norm.eps)
-        self.q_norm = build_norm(qk_norm, width, dtype) if part.qk_norm else None
-        self.k_norm = build_norm(qk_norm, width, dtype) if part.qk_norm else None
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(**options)
+        self.config: ModelConfig = from_json(config) if isinstance(config, str) else config
 
-    def call(self, x: Array, relations: Relations) -> Array:
-        batch, time = ops.shape(x)[0], ops.shape(x)[1]
-        together = ops.reshape(self.to_qkv(x), (batch, time, self.heads + 2 * self.groups, self.width))
-        ends = (self.heads, self.heads + self.groups)
-        q, k, v = (ops.transpose(part, (0, 2, 1, 3)) for part in ops.split(together, ends, axis=2))
-        if self.q_norm is not None and self.k_norm is not None:
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"config": to_json(self.config)}
+
+    def compute_output_spec(self, x: Array, *others: Array, **options: Any) -> Any:  # or Keras would trace every call
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+
+@no_type_check
+@keras.saving.register_keras_serializable("transformer_lib")
+class Positions(layers.Layer):
+    """valid (batch, time) -> the position of each token, counted over the real ones, (batch, time)."""
+
+    def call(self, valid: Array) -> Array:
+        return ops.maximum(ops.cumsum(ops.cast(valid, "int32"), axis=1) - 1, 0)
+
+
+@no_type_check
+@keras.saving.register_keras_serializable("transformer_lib")
+class AttentionMask(layers.Layer):
+    """positions, valid (batch, time) -> (batch, 1, query or 1, key), True = may look.
+
+    One looks at real tokens less than `window` positions away and, if `causal`, not at later ones.
+    """
+
+    def __init__(self, causal: bool, window: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.causal, self.window = causal, window
+
+    def call(self, positions: Array, valid: Array) -> Array:
+        distance = positions[:, None, :, None] - positions[:, None, None, :]
+        allowed = valid[:, None, None, :]
+        if self.causal:
+            allowed = ops.logical_and(allowed, distance >= 0)
+        if self.window is not None:
+            allowed = ops.logical_and(allowed, ops.abs(distance) < self.window)
+        return allowed
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"causal": self.causal, "window": self.window}
+
+
+@no_type_check
+class Rotary(Part):
+    """x (batch, time, heads, head_dim), positions -> x with each pair (x_i, x_{i + half}) turned (Su et al. 2021)."""
+
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(config, **options)
+        rope: Any = self.config.positions
+        self.theta, self.scaling, self.size = rope.theta, rope.scaling, attention_factor(rope.scaling)
+
+    def call(self, x: Array, positions: Array) -> Array:
+        angles = (ops.cast(positions, self.compute_dtype)[..., None] * self.frequencies(positions))[:, :, None]
+        cos, sin = ops.cos(angles) * self.size, ops.sin(angles) * self.size
+        first, second = ops.split(x, 2, axis=-1)
+        return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+    def frequencies(self, positions: Array) -> Array:
+        """Radians per position, (half) or, under `NtkScaling`, (batch, 1, half)."""
+        width, kind = self.config.head_dim, self.compute_dtype
+        if isinstance(self.scaling, NtkScaling):  # alone in depending on the length that a row has reached
+            factor, trained = self.scaling.factor, self.scaling.original_length
+            length = ops.cast(ops.maximum(ops.max(positions, axis=1) + 1, trained), kind)
+            theta = self.theta * (factor * length / trained - (factor - 1)) ** (width / (width - 2))
+            return theta[:, None, None] ** _exponents(width, kind)
+        return rope_frequencies(torch.zeros(1, 1), width, self.theta, self.scaling, getattr(torch, kind)).numpy()
+
+
+@no_type_check
+class AlibiBias(Part):
+    """scores (batch, heads, query, key), positions -> scores - slope * distance (Press et al. 2021)."""
+
+    def call(self, scores: Array, positions: Array) -> Array:
+        slopes = alibi_slopes(self.config.attention.num_heads).numpy().astype(self.compute_dtype)
+        distance = ops.abs(positions[:, None, :, None] - positions[:, None, None, :])
+        return scores - slopes[:, None, None] * ops.cast(distance, scores.dtype)
+
+
+@no_type_check
+class Attention(Part):
+    """softmax(q k^T / sqrt(head_dim)) v in every head, then `to_out`; a query that may look at nothing gets zeros.
+
+    Keras's `GroupQueryAttention` has no place for rotations, normalised queries and ALiBi between its projections and
+    its product.
+    """
+
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(config, **options)
+        part, positions = self.config.attention, self.config.positions
+        self.heads, self.kv_heads, self.head_dim = part.num_heads, part.kv_heads, self.config.head_dim
+        rms, own = Norm(kind="rms", eps=self.config.norm.eps), {"dtype": self.dtype_policy}
+        self.to_qkv = layers.Dense((self.heads + 2 * self.kv_heads) * self.head_dim, use_bias=part.bias, **own)
+        self.to_out = layers.Dense(self.config.d_model, use_bias=part.bias, **own)
+        self.q_norm: Any = build_norm(rms, **own) if part.qk_norm else None
+        self.k_norm: Any = build_norm(rms, **own) if part.qk_norm else None
+        self.rotary = Rotary(self.config, **own) if isinstance(positions, Rope) else None
+        self.alibi = AlibiBias(self.config, **own) if isinstance(positions, Alibi) else None
+        self.softmax = layers.Softmax(**own)
+        self.dropout = layers.Dropout(self.config.dropout, **own)
+
+    def build(self, input_shape: Shape) -> None:
+        self.to_qkv.build(input_shape)
+        self.to_out.build((None, None, self.heads * self.head_dim))
+        if self.config.attention.qk_norm:
+            self.q_norm.build((None, None, None, self.head_dim))
+            self.k_norm.build((None, None, None, self.head_dim))
+
+    def call(self, x: Array, positions: Array, attention_mask: Array) -> Array:
+        batch, time = ops.shape(x)[:2]
+        qkv = ops.reshape(self.to_qkv(x), (batch, time, self.heads + 2 * self.kv_heads, self.head_dim))
+        q, k, v = ops.split(qkv, (self.heads, self.heads + self.kv_heads), axis=2)
+        if self.config.attention.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        if relations.cos is not None:
-            q, k = rotate(q, relations.cos, relations.sin), rotate(k, relations.cos, relations.sin)
-        k, v = (ops.repeat(part, self.heads // self.groups, axis=1) for part in (k, v))
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / self.width**0.5
-        scores = scores if relations.bias is None else scores + relations.bias
-        weights = ops.softmax(ops.where(relations.mask, scores, ops.full_like(scores, -1e30)), axis=-1)
-        weights = ops.where(relations.mask, weights, ops.zeros_like(weights))
-        mixed = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
-        return self.to_out(ops.reshape(mixed, (batch, time, self.heads * self.width)))
+        if self.rotary is not None:
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
+        k, v = (ops.repeat(part, self.heads // self.kv_heads, axis=2) for part in (k, v))
+        scores = ops.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(self.head_dim)
+        if self.alibi is not None:
+            scores = self.alibi(scores, positions)
+        weights = self.softmax(scores, mask=attention_mask)  # zeros, too, where it leaves nothing
+        mixed = ops.einsum("bhqk,bkhd->bqhd", self.dropout(weights), v)
+        return self.to_out(ops.reshape(mixed, (batch, time, self.heads * self.head_dim)))
 
 
 @no_type_check
-class FeedForward(layers.Layer):
+class FeedForward(Part):
     """activation(x W_1) W_2, or (SiLU(x W_gate) * x W_hidden) W_out."""
 
-    def __init__(self, config: ModelConfig, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        part, width = config.feedforward, config.d_model
-        self.activation = part.activation if isinstance(part, Mlp) else "silu"
-        self.to_gate = None if isinstance(part, Mlp) else _dense(part.d_ff, width, part.bias, dtype)
-        self.to_hidden = _dense(part.d_ff, width, part.bias, dtype)
-        self.to_out = _dense(width, part.d_ff, part.bias, dtype)
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(config, **options)
+        part, own = self.config.feedforward, {"dtype": self.dtype_policy}
+        self.activation: Activation = part.activation if isinstance(part, Mlp) else "silu"
+        self.to_gate = layers.Dense(part.d_ff, use_bias=part.bias, **own) if isinstance(part, SwiGlu) else None
+        self.to_hidden = layers.Dense(part.d_ff, use_bias=part.bias, **own)
+        self.to_out = layers.Dense(self.config.d_model, use_bias=part.bias, **own)
+
+    def build(self, input_shape: Shape) -> None:
+        if self.to_gate is not None:
+            self.to_gate.build(input_shape)
+        self.to_hidden.build(input_shape)
+        self.to_out.build((*input_shape[:-1], self.config.feedforward.d_ff))
 
     def call(self, x: Array) -> Array:
-        if self.to_gate is not None:
-            return self.to_out(keras.activations.silu(self.to_gate(x)) * self.to_hidden(x))
-        return self.to_out(_activate(self.to_hidden(x), self.activation))
+        if self.to_gate is None:
+            return self.to_out(_activate(self.to_hidden(x), self.activation))
+        return self.to_out(_activate(self.to_gate(x), self.activation) * self.to_hidden(x))
 
 
 @no_type_check
-class Block(layers.Layer):
-    """Attention and the feed-forward network, each added to the stream, with the norm before it or after the sum."""
+@keras.saving.register_keras_serializable("transformer_lib")
+class Block(Part):
+    """Attention, then the feed-forward network, each added to the stream x (batch, time, d_model)."""
 
-    def __init__(self, config: ModelConfig, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        self.norm_order = config.norm_order
-        self.attention_norm = build_norm(config.norm, config.d_model, dtype)
-        self.attention = Attention(config, dtype)
-        self.feedforward_norm = build_norm(config.norm, config.d_model, dtype)
-        self.feedforward = FeedForward(config, dtype)
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(config, **options)
+        own = {"dtype": self.dtype_policy}
+        self.attention_norm = build_norm(self.config.norm, **own)
+        self.attention = Attention(self.config, **own)
+        self.feedforward_norm = build_norm(self.config.norm, **own)
+        self.feedforward = FeedForward(self.config, **own)
+        self.dropout = layers.Dropout(self.config.dropout, **own)
 
-    def call(self, x: Array, relations: Relations) -> Array:
-        if self.norm_order == "pre":
-            x = x + self.attention(self.attention_norm(x), relations)
-            return x + self.feedforward(self.feedforward_norm(x))
-        x = self.attention_norm(x + self.attention(x, relations))
-        return self.feedforward_norm(x + self.feedforward(x))
+    def build(self, input_shape: Shape) -> None:
+        for part in (self.attention_norm, self.attention, self.feedforward_norm, self.feedforward):
+            part.build(input_shape)
+
+    def call(self, x: Array, positions: Array, attention_mask: Array) -> Array:
+        if self.config.norm_order == "pre":
+            x = x + self.dropout(self.attention(self.attention_norm(x), positions, attention_mask))
+            return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, positions, attention_mask)))
+        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
 
 
 @no_type_check
-class Embedding(layers.Layer):
-    """A row of `tokens` per id, scaled and normalised as the config says, with position and segment added."""
+@keras.saving.register_keras_serializable("transformer_lib")
+class Embedding(Part):
+    """What is done to the vectors of the tokens, (batch, time, d_model), before the first block.
 
-    def __init__(self, config: ModelConfig, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        width = config.d_model
-        self.tokens = _table(config.vocab_size, width, dtype)
-        self.scale = width**0.5 if config.scale_embeddings else None
-        self.positions = _table(config.max_length, width, dtype) if isinstance(config.positions, Learned) else None
-        self.base = config.positions.base if isinstance(config.positions, Sinusoidal) else None
-        self.segments = _table(config.segments, width, dtype) if config.segments else None
-        self.norm = build_norm(config.norm, width, dtype) if config.embedding_norm else None
+    They are scaled and normalised as the config says, with position and segment added; segment 0 unless given.
+    """
 
-    def call(self, tokens: Array, positions: Array, segments: Array | None = None) -> Array:
-        x = self.tokens(tokens)
-        x = x if self.scale is None else x * self.scale
+    def __init__(self, config: ModelConfig | str, **options: Any) -> None:
+        super().__init__(config, **options)
+        width, places, own = self.config.d_model, self.config.positions, {"dtype": self.dtype_policy}
+        self.scale = math.sqrt(width) if self.config.scale_embeddings else 1.0
+        self.positions = layers.Embedding(self.config.max_length, width, **own) if isinstance(places, Learned) else None
+        self.segments = layers.Embedding(self.config.segments, width, **own) if self.config.segments else None
+        self.norm = build_norm(self.config.norm, **own) if self.config.embedding_norm else None
+        self.dropout = layers.Dropout(self.config.dropout, **own)
+
+    def build(self, input_shape: Shape) -> None:
+        for part in filter(None, (self.positions, self.segments, self.norm)):
+            part.build(input_shape)
+
+    def call(self, x: Array, positions: Array, segments: Array | None = None) -> Array:
+        x = x * self.scale
         if self.positions is not None:
             x = x + self.positions(positions)
-        if self.base is not None:
-            x = x + sinusoidal(positions, self.base, x.shape[-1], self.compute_dtype)
+        elif isinstance(self.config.positions, Sinusoidal):
+            x = x + sinusoidal(positions, self.config.d_model, self.config.positions.base, self.compute_dtype)
         if self.segments is not None:
-            x = x + self.segments(ops.zeros_like(tokens) if segments is None else segments)
-        return x if self.norm is None else self.norm(x)
+            x = x + self.segments(ops.zeros_like(positions) if segments is None else segments)
+        return self.dropout(x if self.norm is None else self.norm(x))
 
 
-def sinusoidal(positions: Array, base: float, width: int, dtype: str) -> Array:
-    """sin and cos of position / base^(2i / width) in channels 2i and 2i + 1 (batch or 1, time, width)."""
-    turns = base ** -(np.arange(0, width, 2, dtype=dtype) / width)
-    angles = ops.cast(positions, dtype)[..., None] * turns
+@no_type_check
+@keras.saving.register_keras_serializable("transformer_lib")
+class Bias(layers.Layer):
+    """x + b, for a head whose matrix is the embedding's."""
+
+    def build(self, input_shape: Shape) -> None:
+        self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias")
+
+    def call(self, x: Array) -> Array:
+        return x + self.bias
+
+
+def sinusoidal(positions: Array, width: int, base: float, dtype: str) -> Array:
+    """sin and cos of position / base^(2i / width) in channels 2i and 2i + 1, (batch, time, width)."""
+    angles = ops.cast(positions, dtype)[..., None] * base ** _exponents(width, dtype)
     both = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
     return ops.reshape(both, (*ops.shape(positions), width))
 
 
-def _activate(x: Array, name: str) -> Array:
-    if name.startswith("gelu"):
-        return keras.activations.gelu(x, approximate=name == "gelu_tanh")
-    return getattr(keras.activations, name)(x)
+def _exponents(width: int, dtype: str) -> Any:
+    return -np.arange(0, width, 2, dtype=dtype) / width
 
 
-def _dense(units: int, width: int, bias: bool, dtype: str) -> layers.Dense:
-    return _built(layers.Dense(units, use_bias=bias, dtype=dtype), width)
-
-
-def _table(rows: int, width: int, dtype: str) -> layers.Embedding:
-    table = layers.Embedding(rows, width, dtype=dtype)
-    table.build((None, None))
-    return table
-
-
-def _built(layer: layers.Layer, width: int) -> layers.Layer:
-    # At once, not at the first call, so that weights can be copied into a model that has not run yet.
-    layer.build((None, None, width))
-    return layer
-
-
-@no_type_check
-class Head(layers.Layer):
-    """x W + b; `tied`, the caller brings W, the table of the embedding (Press and Wolf 2016)."""
-
-    def __init__(self, config: ModelConfig, dtype: str, *, tied: bool, bias: bool) -> None:
-        super().__init__(dtype=dtype)
-        shape = (config.d_model, config.vocab_size)
-        self.kernel = None if tied else self.add_weight(shape=shape, name="kernel")
-        self.bias = self.add_weight(shape=shape[1:], name="bias") if bias else None
-
-    def call(self, x: Array, table: Array | None = None) -> Array:
-        x = ops.matmul(x, self.kernel if table is None else ops.transpose(table))
-        return x if self.bias is None else x + self.bias
-
-
-@no_type_check
-class MaskedLMHead(layers.Layer):
-    """Dense, GELU, norm, then the embedding's table plus a bias (Devlin et al. 2018)."""
-
-    def __init__(self, config: ModelConfig, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        self.dense = _dense(config.d_model, config.d_model, True, dtype)
-        self.norm = build_norm(config.norm, config.d_model, dtype)
-        self.to_vocab = Head(config, dtype, tied=True, bias=True)
-
-    def call(self, x: Array, table: Array) -> Array:
-        return self.to_vocab(self.norm(_activate(self.dense(x), "gelu")), table)
+def _activate(x: Array, activation: Activation) -> Array:
+    if activation in ("gelu", "gelu_tanh"):
+        return keras.activations.gelu(x, approximate=activation == "gelu_tanh")
+    return {"relu": keras.activations.relu, "silu": keras.activations.silu}[activation](x)
