@@ -20,7 +20,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test notebooks bench check serve clean
+.PHONY: help setup book epub pdf test notebooks launch bench check serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,6 +41,19 @@ book: setup  ## build the HTML, warnings are errors
 	$(PY) .venv/bin/jupyter-book build . -W -n --keep-going --all
 	@echo "The book: file://$(CURDIR)/_build/html/index.html   (or: make serve)"
 
+epub: setup  ## build the EPUB and check its inside
+	$(PY) .venv/bin/jupyter-book build . -W -n --keep-going --all --path-output _build/epub --builder custom --custom-builder epub
+	cp _build/epub/_build/epub/book.epub _build/book.epub
+	$(PY) tools/check_epub.py _build/book.epub
+
+# The class of Jupyter Book is made for xelatex; latexmk calls it until all references stand. A sign that no font has fails.
+pdf: setup  ## build the PDF; needs xelatex, see CONTRIBUTING.md
+	@command -v xelatex latexmk xindy >/dev/null || { echo "xelatex, latexmk and xindy are needed: see CONTRIBUTING.md"; exit 1; }
+	LATEXMKOPTS="-interaction=nonstopmode -halt-on-error" \
+	$(PY) .venv/bin/jupyter-book build . --keep-going --all --path-output _build/pdf --builder pdflatex
+	@! grep "Missing character" _build/pdf/_build/latex/book.log
+	cp _build/pdf/_build/latex/book.pdf _build/book.pdf
+
 test: setup  ## unit tests, page tests, and every cell of every chapter re-run and compared
 ifeq ($(TRANSFORMER_DEVICE),cpu)
 	$(PY) -m pytest -n $(WORKERS) --maxprocesses=4 $(ARGS)
@@ -51,6 +64,9 @@ endif
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
+
+launch: setup  ## write the repository of _config.yml into the first cell of every chapter, for Colab; runs no cell
+	$(PY) tools/notebooks.py --first-cell $(NB)
 
 bench: setup $(PEERS)  ## speed and memory beside other implementations; NANOGPT=, MINBPE= their checkouts; ARGS=--help
 	$(PY) -m bench $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(if $(MINBPE),--minbpe $(MINBPE)) $(ARGS)

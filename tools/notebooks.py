@@ -5,21 +5,52 @@ editor state, the frames of an expected exception (they hold paths of this machi
 stays as it was.
 
     python tools/notebooks.py [--timeout SECONDS] chapters/attention.ipynb ...
+
+Every chapter has the same first code cell, which does nothing where the library is installed and fetches it elsewhere:
+Colab opens a notebook alone. It is put there before the chapter runs, or, with --first-cell, without running it.
 """
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
+ROOT = Path(__file__).resolve().parents[1]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT_METADATA = ("mystnb", "tags")
+FIRST_CELL = """\
+# Where the library is missing, as on Colab, this fetches it with the book.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("transformer_lib") is None:
+    url = "{url}"
+    branch = "{branch}"
+    if not url:
+        raise ModuleNotFoundError("transformer_lib: say in url where it is")
+    if not os.path.isdir("book"):
+        clone = ["git", "clone", "-q", "--depth=1", "-b", branch, url, "book"]
+        subprocess.run(clone, check=True)
+    packages = [{packages}]
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    subprocess.run(pip, check=True)
+    importlib.invalidate_caches()
+if os.path.isdir("book/{folder}"):
+    os.chdir("book/{folder}")\
+"""
+# What a chapter needs beside figures and tasks, by what stands in its code: extras, and one package that is none.
+EXTRAS = {"hf": r"interop\.hub", "keras": r"\b(keras|tensorflow)\b", "onnx": r"\bonnx"}
 
 
 def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
@@ -51,10 +82,46 @@ def normalise(notebook: NotebookNode) -> None:
             _normalise_output(output)
 
 
-def refresh(path: Path, timeout: int) -> None:
+def put_first_cell(notebook: NotebookNode, folder: str) -> None:
+    """Write the cell that fetches the library; where it is new, the counts of the others move on by one."""
+    options = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"][
+        "html_theme_options"
+    ]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.get("id") != "install"]
+    text = "\n".join(cell.source for cell in code)
+    extras = ["plot", "tasks", *(extra for extra, pattern in EXTRAS.items() if re.search(pattern, text))]
+    packages = [f"./book[{','.join(extras)}]"]
+    if re.search(r"(import|from|find_spec\(\") ?transformers\b", text):
+        packages.append("transformers")
+    source = FIRST_CELL.format(
+        url=options["repository_url"],
+        branch=options["repository_branch"],
+        packages=", ".join(f'"{package}"' for package in packages),
+        folder=folder,
+    )
+    present = next((cell for cell in notebook.cells if cell.get("id") == "install"), None)
+    if present:
+        present.source = source
+        return
+    new = new_code_cell(source, id="install", metadata={"tags": ["remove-cell"]})
+    first = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
+    notebook.cells.insert(first, new)
+    if all(cell.execution_count for cell in code):
+        for count, cell in enumerate([new, *code], start=1):
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+
+
+def refresh(path: Path, timeout: int, *, run: bool = True) -> None:
     """Execute, normalise and store one notebook; the file is replaced in one step, or not at all."""
     notebook = nbformat.read(path, as_version=4)
-    execute(notebook, path.resolve().parent, timeout)
+    folder = path.resolve().parent
+    if folder.is_relative_to(ROOT / "chapters"):
+        put_first_cell(notebook, folder.relative_to(ROOT).as_posix())
+    if run:
+        execute(notebook, folder, timeout)
     normalise(notebook)
     nbformat.validate(notebook)
     partial = path.with_suffix(".ipynb.partial")
@@ -68,6 +135,7 @@ def refresh(path: Path, timeout: int) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Execute and normalise notebooks.")
     parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("--first-cell", action="store_true", help="only write the first code cell, run nothing")
     parser.add_argument("--timeout", type=int, default=300, help="seconds a single cell may take")
     options = parser.parse_args(arguments)
     os.environ["TRANSFORMER_DEVICE"] = "cpu"  # stored outputs are those of the CPU
@@ -76,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{path} ...", end=" ", flush=True)
         start = time.perf_counter()
         try:
-            refresh(path, options.timeout)
+            refresh(path, options.timeout, run=not options.first_cell)
             print(f"{time.perf_counter() - start:.1f} s", flush=True)
         except (CellExecutionError, CellTimeoutError, DeadKernelError, OSError, nbformat.ValidationError) as error:
             failed += 1

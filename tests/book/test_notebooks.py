@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -150,6 +151,15 @@ def test_a_chapter_is_normalised(path: Path, tool: ModuleType) -> None:
     assert stored == normal, "run `make notebooks`"
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_begins_with_the_cell_that_fetches_the_library(path: Path, tool: ModuleType) -> None:
+    stored = nbformat.read(path, as_version=4)
+    assert next(cell for cell in stored.cells if cell.cell_type == "code").id == "install", "run `make launch`"
+    wanted = nbformat.from_dict(stored)
+    tool.put_first_cell(wanted, path.parent.relative_to(ROOT).as_posix())
+    assert stored == wanted, "run `make launch`"
+
+
 # The checker itself: a good notebook has no problem, and each way to spoil it is found.
 
 PNG = new_output(
@@ -249,6 +259,74 @@ def test_refresh_executes_in_the_folder_and_twice_gives_the_same_file(tmp_path: 
     assert tool.main([str(path)]) == 0
     assert path.read_text() == first
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ipynb", "here.txt"]
+
+
+def first_cell(tool: ModuleType, url: str, monkeypatch: pytest.MonkeyPatch, root: Path) -> NotebookNode:
+    """A notebook of two cells in which a book at that address has put its first cell."""
+    options = f"html_theme_options: {{repository_url: {url!r}, repository_branch: main}}"
+    (root / "_config.yml").write_text(f"sphinx: {{config: {{{options}}}}}")
+    monkeypatch.setattr(tool, "ROOT", root)
+    result = new_output("execute_result", execution_count=1)
+    cells = [new_markdown_cell("# T"), new_code_cell("1", execution_count=1, outputs=[result])]
+    notebook = new_notebook(cells=[*cells, new_code_cell("import onnx", execution_count=2)])
+    tool.put_first_cell(notebook, "chapters/frontier")
+    return notebook
+
+
+def test_the_first_cell_moves_the_counts_and_is_put_once(
+    tmp_path: Path, tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = first_cell(tool, "https://github.com/a/b", monkeypatch, tmp_path)
+    assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, 2, 3]
+    assert notebook.cells[2].outputs[0].execution_count == 2
+    again = nbformat.from_dict(notebook)
+    tool.put_first_cell(again, "chapters/frontier")
+    assert again == notebook
+
+
+def run_without_the_library(source: str, folder: Path, *, installed: bool) -> tuple[list[list[str]], str, str]:
+    """The commands that a cell gives, the folder in which it ends (which "cloning" makes), and what it prints."""
+    code = f"""
+import importlib.util, json, os, subprocess
+if not {installed}:
+    importlib.util.find_spec = lambda name: None
+given = []
+def run(command, check):
+    assert check
+    given.append(command)
+    if command[0] == "git":
+        os.makedirs("book/chapters/frontier")
+subprocess.run = run
+exec({source!r})
+print("given:" + json.dumps([given, os.getcwd()]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    printed, _, told = run.stdout.partition("given:")
+    given, end = json.loads(told) if told else ([], "")
+    return given, end, printed + run.stderr
+
+
+def test_the_first_cell_fetches_what_is_missing_and_nothing_else(
+    tmp_path: Path, tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = first_cell(tool, "https://github.com/a/b", monkeypatch, tmp_path).cells[1].source
+    assert run_without_the_library(source, tmp_path, installed=True) == ([], str(tmp_path), "")
+    (clone, install), end, printed = run_without_the_library(source, tmp_path, installed=False)
+    assert clone == ["git", "clone", "-q", "--depth=1", "-b", "main", "https://github.com/a/b", "book"]
+    assert install[1:] == ["-m", "pip", "install", "-q", "./book[plot,tasks,onnx]"]
+    assert (end, printed) == (str(tmp_path / "book/chapters/frontier"), "")
+    # A second try, after an installation that failed, and a restart after one that did not.
+    assert len(run_without_the_library(source, tmp_path, installed=False)[0]) == 1
+    assert run_without_the_library(source, tmp_path, installed=True) == ([], end, "")
+
+
+def test_a_copy_that_does_not_know_its_repository_says_so(
+    tmp_path: Path, tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = first_cell(tool, "", monkeypatch, tmp_path).cells[1].source
+    given, _, printed = run_without_the_library(source, tmp_path, installed=False)
+    assert given == []
+    assert "ModuleNotFoundError: transformer_lib: say in url where it is" in printed
 
 
 @pytest.mark.parametrize(

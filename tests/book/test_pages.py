@@ -3,8 +3,11 @@
 Needs Chromium (Debian: apt-get install chromium); without it only the build itself is tested.
 """
 
+import ast
 import functools
+import html as entities
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +22,7 @@ import yaml
 from playwright.sync_api import BrowserContext, sync_playwright
 
 ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "transformer_lib"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -149,6 +153,56 @@ def test_formulas_are_there_to_be_checked(browser: BrowserContext, site: str) ->
     page.evaluate(OPEN)
     assert page.locator(".bd-article .math mjx-container").count() > 10
     page.close()
+
+
+# The reference pages: every public name of the library has an entry that shows its signature.
+
+
+def public_names(library: Path) -> set[str]:
+    """Every public function, class and method of a public class, by its full name."""
+    found = set()
+    for file in library.rglob("*.py"):
+        module = ".".join(file.relative_to(library.parent).with_suffix("").parts)
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+                continue
+            found.add(f"{module}.{node.name}")
+            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+            found |= {f"{module}.{node.name}.{method.name}" for method in methods if not method.name.startswith("_")}
+    return found
+
+
+def entries(built: Path) -> dict[str, str]:
+    """The signature of every entry of the built pages, by full name and as text."""
+    pattern = re.compile(r'<dt class="sig[^>]*? id="([\w.]+)">(.*?)</dt>', re.DOTALL)
+    pages = [page.read_text(encoding="utf-8") for page in (built / "chapters" / "api").glob("*.html")]
+    found = [entry for page in pages for entry in pattern.findall(page)]
+    return {name: " ".join(entities.unescape(re.sub(r"<[^>]+>", "", text)).split()) for name, text in found}
+
+
+def test_every_public_name_has_an_entry(html: Path) -> None:
+    names = public_names(LIBRARY)
+    assert {"transformer_lib.nn.attend.attend", "transformer_lib.nn.attention.Attention.forward"} <= names
+    assert sorted(names - set(entries(html))) == []
+
+
+def test_a_signature_shows_shapes_and_defaults(html: Path) -> None:
+    signature = entries(html)["transformer_lib.nn.attend.attend"]
+    assert "q: Float[Tensor, 'batch heads query head_dim']" in signature
+    assert "scale: float | None = None" in signature
+    assert "→ Float[Tensor, 'batch heads query head_dim']" in signature
+
+
+def test_a_name_without_entry_is_found(tmp_path: Path) -> None:
+    library = tmp_path / "lib"
+    (library / "nn").mkdir(parents=True)
+    (library / "nn" / "new.py").write_text("class A:\n    def b(self): ...\n    def _c(self): ...\ndef _d(): ...\n")
+    assert public_names(library) == {"lib.nn.new.A", "lib.nn.new.A.b"}
+
+
+def test_the_exports_of_a_package_are_links(html: Path) -> None:
+    page = (html / "chapters" / "api" / "nn.html").read_text(encoding="utf-8")
+    assert 'href="#transformer_lib.nn.attend.attend"' in page.split('<section id="nn-norm">')[0]
 
 
 BROKEN = {

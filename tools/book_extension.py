@@ -1,0 +1,198 @@
+"""What Sphinx does for this book beyond ready-made extensions: the reference pages, and buttons that lead somewhere.
+
+A docstring here is prose with code in single backticks. It becomes a page with each name of the library as a link;
+after it stand the rules for arguments, read from the calls of `require` in the source; and a package says what it
+exports.
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "transformer_lib"
+CODE = re.compile(r"`([^`]+)`")
+ACTIVE = re.compile(r"([*|\\]|_(?!\w))")  # what reStructuredText would take for markup
+RULES = {  # the checks of `transformer_lib.checks` that take their fields as keywords
+    "require_positive": "must be a whole number of at least 1",
+    "require_numbers": "must be a number",
+    "require_flags": "must be True or False",
+}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    sys.path.insert(0, str(ROOT))  # the library of this tree, whichever is installed
+    app.connect("builder-inited", hide_launch_buttons)
+    app.connect("doctree-resolved", fit_tables)
+    app.connect("autodoc-process-docstring", write_docstring)
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def hide_launch_buttons(app: Sphinx) -> None:
+    """Without the address of a repository the buttons would lead nowhere, and on paper nobody can press them."""
+    options = app.config.html_theme_options
+    if app.builder.name != "html" or not options.get("repository_url"):
+        for name in ("repository_url", "launch_buttons"):
+            options.pop(name, None)
+
+
+def fit_tables(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """The tables that cells make are written for the web; an EPUB has other file names, and print has neither."""
+    for node in list(doctree.findall(nodes.raw)):
+        if node.astext() == "<br>":
+            closed = nodes.raw("", "<br/>", format="html")
+            node.replace_self(closed if app.builder.format == "html" else nodes.Text("; "))
+    if app.builder.name in ("epub", "latex"):
+        for link in list(doctree.findall(nodes.reference)):
+            if re.match(r"[\w/.-]+\.html(#|$)", address := link.get("refuri", "")):
+                if app.builder.name == "epub":
+                    link["refuri"] = address.replace(".html", ".xhtml", 1)
+                else:
+                    link.replace_self(link.children)
+
+
+def write_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    module = name if what == "module" else getattr(obj, "__module__", None) or PACKAGE
+    lines[:] = [*marked("\n".join(lines), module).split("\n"), ""]
+    if what == "module" and hasattr(obj, "__path__"):
+        links = ", ".join(link(exported, path) for exported, path in sorted(exports(obj).items()))
+        lines += [f"``from {name} import ...`` gives {links}.", ""] if links else []
+    if what in ("class", "function", "method") and (rules := list(dict.fromkeys(refusals(obj)))):
+        lines += ["``ValueError`` unless", "", *(f"- {rule}" for rule in rules), ""]
+
+
+def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Leave out fields: the signature of their class already shows them with type and default."""
+    return True if what in ("class", "exception") and not (callable(obj) or isinstance(obj, property)) else None
+
+
+# From backticks to reStructuredText ---------------------------------------------------------------------------------
+
+
+def marked(text: str, module: str) -> str:
+    """Paragraphs: an indented one is code, one that begins with a bar is a table, the others are prose."""
+
+    def written(paragraph: str) -> str:
+        if paragraph.startswith("    "):
+            return f".. code-block:: text\n\n{paragraph}"
+        if not paragraph.startswith("|"):
+            return _prose(paragraph, module)
+        rows = [line.strip("| ").split("|") for line in paragraph.splitlines() if not re.fullmatch(r"[|: -]+", line)]
+        cells = [
+            f"   {'-' if i else '* -'} {_prose(cell.strip(), module)}" for row in rows for i, cell in enumerate(row)
+        ]
+        return "\n".join([".. list-table::", "   :header-rows: 1", "", *cells]).replace("\n   - ", "\n     - ")
+
+    return "\n\n".join(map(written, re.split(r"\n{2,}", text)))
+
+
+def _prose(text: str, module: str) -> str:
+    """Code in backticks becomes a link or a literal; the rest is escaped, so that it stays plain text."""
+    parts = CODE.split(text)
+    parts[::2] = [ACTIVE.sub(r"\\\1", part) for part in parts[::2]]
+    parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # an "s" after the closing backtick
+    for i, part in enumerate(parts[1::2]):
+        code = " ".join(part.split())
+        path = target(code, module)
+        parts[2 * i + 1] = link(code, path) if path else f"``{code}``"
+    return "".join(parts)
+
+
+def link(text: str, path: str) -> str:
+    role = "py:mod" if isinstance(resolved(path), ModuleType) else "py:obj"
+    return f":{role}:`{text} <{path}>`"
+
+
+def target(code: str, module: str) -> str | None:
+    """The full name of what a piece of code names, looked for in the module, its package and the whole library."""
+    if not re.fullmatch(r"\w+(\.\w+)*", code):
+        return None
+    tried = [f"{module}.{code}", f"{module.rpartition('.')[0]}.{code}", f"{PACKAGE}.{code}", code]
+    return next((found for path in tried if path.startswith(f"{PACKAGE}.") and (found := home(path))), None)
+
+
+@cache
+def home(path: str) -> str | None:
+    """Where the object of that name is defined, if it is a public part of the library and so has an entry."""
+    obj = resolved(path)
+    if isinstance(obj, ModuleType):
+        return obj.__name__ if obj.__name__.startswith(f"{PACKAGE}.") else None
+    if not (inspect.isclass(obj) or inspect.isroutine(obj)):
+        return None
+    found = f"{getattr(obj, '__module__', '')}.{getattr(obj, '__qualname__', '')}"
+    private = any(part.startswith(("_", "<")) for part in found.split(".") if part != "__main__")
+    return found if found.startswith(f"{PACKAGE}.") and not private else None
+
+
+@cache
+def resolved(path: str) -> Any:
+    """The object of a dotted name, or None."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            obj = importlib.import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:]:
+            obj = inspect.getattr_static(obj, part, None)
+        return obj
+    return None
+
+
+# From the source -----------------------------------------------------------------------------------------------------
+
+
+def exports(package: ModuleType) -> dict[str, str]:
+    """The names that a package itself offers, and where each is defined."""
+    tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
+    names = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {name: path for name in names if (path := home(f"{package.__name__}.{name}"))}
+
+
+def refusals(obj: Any, depth: int = 2) -> Iterator[str]:
+    """What arguments must be: the calls of `require` in a function, in its private helpers, in a class's beginning."""
+    if inspect.isclass(obj):
+        for name in ("__init__", "__post_init__"):
+            yield from refusals(vars(obj).get(name), depth)
+        return
+    obj = inspect.unwrap(getattr(obj, "__func__", obj)) if obj else None
+    if not isinstance(obj, FunctionType) or not obj.__module__.startswith(PACKAGE) or "<" in obj.__code__.co_filename:
+        return
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(obj)))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        called = node.func.id
+        if called == "require":
+            if isinstance(node.args[2], ast.Constant | ast.JoinedStr):
+                field, rule = map(_shown, node.args[1:3])
+                yield f"``{field}`` " + ACTIVE.sub(r"\\\1", rule)
+        elif called in RULES:
+            yield from (f"``{word.arg}`` {RULES[called]}" for word in node.keywords if word.arg)
+        elif called.startswith("_") and depth:
+            yield from refusals(obj.__globals__.get(called), depth - 1)
+
+
+def _shown(node: ast.expr) -> str:
+    """A text of the source: a constant as it is, the places of an f-string in their braces, else the expression."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(
+                _shown(value) if isinstance(value, ast.Constant) else ast.unparse(value.value)  # type: ignore[attr-defined]
+                for value in values
+            )
+        case _:
+            return ast.unparse(node)
