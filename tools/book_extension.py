@@ -49,18 +49,15 @@ def hide_launch_buttons(app: Sphinx) -> None:
 
 
 def fit_tables(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """The tables that cells make are written for the web; an EPUB has other file names, and print has neither."""
+    """The HTML in tables that cells make is for the web: an EPUB is XML with other file names, print knows no <br>."""
     for node in list(doctree.findall(nodes.raw)):
-        if node.astext() == "<br>":
+        text = node.astext()
+        if text == "<br>":
             closed = nodes.raw("", "<br/>", format="html")
             node.replace_self(closed if app.builder.format == "html" else nodes.Text("; "))
-    if app.builder.name in ("epub", "latex"):
-        for link in list(doctree.findall(nodes.reference)):
-            if re.match(r"[\w/.-]+\.html(#|$)", address := link.get("refuri", "")):
-                if app.builder.name == "epub":
-                    link["refuri"] = address.replace(".html", ".xhtml", 1)
-                else:
-                    link.replace_self(link.children)
+        elif text.startswith("<a ") and app.builder.name == "epub":
+            text = re.sub(r'href="([\w/-]+)\.html', r'href="\1.xhtml', text)
+            node.replace_self(nodes.raw("", text, format="html"))
 
 
 def write_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
