@@ -7,6 +7,7 @@ import html
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -17,6 +18,8 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
+NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+ElementTree.register_namespace("", NAMESPACE)
 LOGGER = logging.getLogger(__name__)
 PLAIN = {  # what docutils does not know, in words that it does
     r"\\([dt]?frac)\s*(\d)\s*(\d)": r"\\\1{\2}{\3}",  # two digits and not a number of two
@@ -89,4 +92,10 @@ def mathml(tex: str, node: nodes.Node, *, block: bool) -> str:
         return f"<code>{html.escape(tex)}</code>"
     # XML knows four of HTML's entities; the others become the characters that they name.
     written = re.sub(r"&(?!(?:amp|lt|gt|quot);)\w+;", lambda entity: html.unescape(entity[0]), written)
-    return written.replace("<math ", f'<math alttext="{html.escape(" ".join(tex.split()))}" ', 1)
+    root = ElementTree.fromstring(written)
+    root.set("alttext", " ".join(tex.split()))
+    for over in list(root.iter(f"{{{NAMESPACE}}}mover")):
+        if over[1].text == "_":  # a bar of fixed length: draw one as long as what is below
+            over.remove(over[1])
+            over.tag, over.attrib = f"{{{NAMESPACE}}}mrow", {"style": "border-top: 1px solid"}
+    return ElementTree.tostring(root, encoding="unicode")
