@@ -12,7 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -72,7 +72,8 @@ def write_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
     """Leave out fields: the signature of their class already shows them with type and default."""
-    return True if what in ("class", "exception") and not (callable(obj) or isinstance(obj, property)) else None
+    shown = callable(obj) or isinstance(obj, property | cached_property)
+    return True if what in ("class", "exception") and not shown else None
 
 
 # From backticks to reStructuredText ---------------------------------------------------------------------------------

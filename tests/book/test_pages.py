@@ -167,7 +167,8 @@ def public_names(library: Path) -> set[str]:
             if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
                 continue
             found.add(f"{module}.{node.name}")
-            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+            inside = node.body if isinstance(node, ast.ClassDef) else []
+            methods = [part for part in inside if isinstance(part, ast.FunctionDef)]
             found |= {f"{module}.{node.name}.{method.name}" for method in methods if not method.name.startswith("_")}
     return found
 
@@ -196,7 +197,8 @@ def test_a_signature_shows_shapes_and_defaults(html: Path) -> None:
 def test_a_name_without_entry_is_found(tmp_path: Path) -> None:
     library = tmp_path / "lib"
     (library / "nn").mkdir(parents=True)
-    (library / "nn" / "new.py").write_text("class A:\n    def b(self): ...\n    def _c(self): ...\ndef _d(): ...\n")
+    source = "class A:\n    def b(self): ...\n    def _c(self): ...\ndef _d():\n    def e(): ...\n"
+    (library / "nn" / "new.py").write_text(source)
     assert public_names(library) == {"lib.nn.new.A", "lib.nn.new.A.b"}
 
 
