@@ -106,6 +106,8 @@ def test_the_version_is_one() -> None:
     changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert changes[0] == PROJECT["version"]
     assert citation()["version"] == PROJECT["version"]
+    book = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    assert book["version"] == PROJECT["version"]
 
 
 def test_every_pin_is_in_the_metadata_and_keeps_to_it() -> None:
