@@ -2,7 +2,8 @@
 
 The steps are those of `train_step`, profiled after the warm-up, with every generated kernel as an event of its own. The
 bound is the step's products with weights, 6 FLOPs for each weight that multiplies and each token, at the rate of one
-large product in the same process: whoever computes these numbers on this machine cannot take less.
+large product in the same process: whoever computes these numbers on this machine cannot take less. What the forward
+pass keeps for the backward pass is counted too, weights left out: it decides about memory.
 """
 
 import statistics
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import train_step
-from bench.harness import OURS, Build, Candidate, Facts, installed, measure
+from bench.harness import MIB, OURS, Build, Candidate, Facts, installed, measure
 
 TITLE = "where the time of a compiled training step goes: milliseconds of processor time by kind of work"
 ROUNDS = 3
@@ -48,15 +49,16 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
 
 
 def lines(record: dict[str, Any]) -> str:
-    """One line per candidate."""
+    """One line per candidate: milliseconds, and MiB kept."""
     kinds = [*KINDS, "other"]
-    out = [f"  {'candidate':20} {'step':>7} {'bound':>7}  " + "  ".join(f"{kind:>17}" for kind in kinds)]
+    out = [f"  {'candidate':20} {'step':>7} {'bound':>7} {'kept':>7}  " + "  ".join(f"{kind:>17}" for kind in kinds)]
     for name, facts in record["candidates"].items():
         if "failed" in facts:
             out.append(f"  {name:20} failed: {facts['failed']}")
             continue
         parts = "  ".join(f"{facts['milliseconds'][kind]:17.0f}" for kind in kinds)
-        out.append(f"  {name:20} {facts['step_milliseconds']:7.0f} {facts['bound_milliseconds']:7.0f}  {parts}")
+        numbers = f"{facts['step_milliseconds']:7.0f} {facts['bound_milliseconds']:7.0f} {facts['kept_mib']:7.0f}"
+        out.append(f"  {name:20} {numbers}  {parts}")
     return "\n".join(out)
 
 
@@ -84,7 +86,8 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
             for event in found.events():
                 kinds[_kind(event.name)] += event.self_cpu_time_total / 1000
             rate = _rate(getattr(torch, precision))
-            return {"kinds": dict(kinds), "step": 1000 * spent, "products": flops / 1e9, "rate": rate / 1e9}
+            times = {"kinds": dict(kinds), "step": 1000 * spent, "products": flops / 1e9, "rate": rate / 1e9}
+            return times | {"kept": _kept_bytes(train)}
 
         return step, facts
 
@@ -94,6 +97,23 @@ def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: st
 def _kind(name: str) -> str:
     fitting = (kind for kind, beginnings in KINDS.items() if name.startswith(beginnings))
     return next(fitting, "other")
+
+
+def _kept_bytes(train: Callable[[], Any]) -> int:
+    """What autograd holds between the passes of one step, each storage once; not the weights, nor views of them."""
+    import torch
+
+    kept = {}
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        base = x._base if x._is_view() else x
+        if not (base is not None and base.is_leaf and base.requires_grad):
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        train()
+    return sum(kept.values())
 
 
 def _rate(dtype: Any) -> float:
@@ -124,6 +144,7 @@ def _summary(facts: Facts) -> Facts:
         "step_milliseconds": median(lambda found: found["step"]),
         "bound_milliseconds": round(1000 * rounds[0]["products"] / rate, 1),
         "giga_flops_per_second": rate,
+        "kept_mib": round(rounds[0]["kept"] / MIB, 1),
         "milliseconds": {
             kind: median(lambda found, kind=kind: found["kinds"].get(kind, 0.0)) for kind in (*KINDS, "other")
         },

@@ -43,3 +43,8 @@ def test_a_quick_profile_accounts_for_the_step(tmp_path: Path) -> None:
         assert facts["milliseconds"]["products"] > 0 and facts["milliseconds"]["generated kernels"] > 0
         assert facts["bound_milliseconds"] == pytest.approx(flops / facts["giga_flops_per_second"] / 1e6, abs=0.06)
         assert facts["bound_milliseconds"] < facts["step_milliseconds"]
+    kept = {name: facts["kept_mib"] * 2**20 for name, facts in row["candidates"].items()}
+    assert kept["torch"] > 4 * batch * context * (layers * 10 * width + vocab)
+    # Ours keeps, instead of the logits, the gradients of the head's input and weight.
+    instead = 4 * (width * (vocab + batch * context) - batch * context * vocab)
+    assert kept[OURS] - kept["torch"] == pytest.approx(instead, rel=0.1)

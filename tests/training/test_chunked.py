@@ -118,6 +118,13 @@ def test_no_tensor_is_larger_than_a_chunk_or_the_weight():
         assert largest_tensor(chunked_token_loss, hidden, weight, targets, chunk_bytes=rows * 512 * 4) == rows * 512
 
 
+def test_unless_told_otherwise_chunks_are_equal_and_at_least_512_rows():
+    hidden, weight, targets = example(8, 100, 64, dtype=torch.float32)
+    assert largest_tensor(chunked_token_loss, hidden, weight, targets) == 400 * 64  # 800 rows in two
+    hidden, weight, targets = example(8, 0, 64, dtype=torch.float32)
+    assert chunked_token_loss(hidden, weight, targets).total == 0
+
+
 def test_what_lay_in_the_memory_before_does_not_matter(monkeypatch):
     """Rows of 50 numbers are stored 64 apart. A processor with AMX reads the 14 between, and multiplies them by 0."""
 

@@ -25,6 +25,7 @@ from transformer_lib.training.loss import LossSum, check_targets, subtract_targe
 MIB = 2**20
 CACHED_BYTES = 2 * MIB  # of float32 logits at a time, about a core's own cache
 LINE_BYTES = 64  # of a processor's cache: products write rows that begin on one sooner
+FULL_ROWS = 512  # below, adding a chunk to the gradient of the weight takes a visible part of its products' time
 STRIP = 4096  # words at a time in the gradient of the weight, so that no second copy of it stands in another type
 
 
@@ -39,7 +40,8 @@ def chunked_token_loss(
 ) -> LossSum:
     """`token_loss(hidden @ weight.T, targets)`, holding at most `chunk_bytes` of logits (one token's at least).
 
-    Unless given, that is twice what `weight` takes in the products' type: its gradient takes as much anyway.
+    Unless given, that is what `weight` takes in the products' type, as its gradient does anyway, or the logits of 512
+    tokens if that is more. The chunks are equal and as few as this allows.
 
     `weight` is the head's, tied or not: `chunked_token_loss(model.hidden(tokens), model.head.weight, targets)`. Under
     autocast the products are computed in its type, and the loss in float32. Smaller chunks need less memory, and more
@@ -77,8 +79,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         x = hidden.to(torch.get_autocast_dtype(device)) if autocast else hidden
         w = weight.to(x.dtype)
         width = math.ceil(len(w) * w.itemsize / LINE_BYTES) * LINE_BYTES
-        rows = max(1, (2 * w.nbytes if chunk_bytes is None else chunk_bytes) // width)
-        padded = x.new_empty(min(rows, len(x)), width // w.itemsize)
+        most = max(FULL_ROWS, w.nbytes // width) if chunk_bytes is None else max(1, chunk_bytes // width)
+        rows = math.ceil(len(x) / max(1, math.ceil(len(x) / most)))
+        padded = x.new_empty(rows, width // w.itemsize)
         padded[:, len(w) :] = 0  # products with AMX read these too and multiply them by 0, which turns no NaN into 0
         buffer = padded[:, : len(w)]
         # A GPU has no small cache to keep to, and wants few large products.
