@@ -81,14 +81,22 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
 
 
 def targets(ratios: dict[str, Facts], clock: str) -> list[Facts]:
-    """How many times Hugging Face's speed ours shall be, and is: with its default cache, and with its best one."""
+    """How many times Hugging Face's speed ours shall be, and is: with its default cache, and with its best one.
+
+    Its best may be a compiled step: there the best of ours counts too.
+    """
     theirs = {name: over[clock]["median"] for name, over in ratios.items() if name.startswith("huggingface")}
+    compiled = ratios[OURS_COMPILED][clock]["median"] if OURS_COMPILED in ratios else None
     found = []
     if "huggingface-dynamic" in theirs:
-        found.append({"over": "huggingface-dynamic", "at_least": 1.5, "is": theirs["huggingface-dynamic"]})
+        dynamic = theirs["huggingface-dynamic"]
+        found.append({"over": "huggingface-dynamic", "at_least": 1.5, "is": dynamic})
+        if compiled is not None:
+            found.append({"over": "huggingface-dynamic, ours compiled", "at_least": 1.5, "is": dynamic / compiled})
     if theirs:
         best = min(theirs, key=lambda name: theirs[name])
-        found.append({"over": f"its best cache ({best})", "at_least": 1.3, "is": theirs[best]})
+        over = f"its best cache ({best}), the best of ours"
+        found.append({"over": over, "at_least": 1.3, "is": theirs[best] / min(1, compiled or 1)})
     return found
 
 

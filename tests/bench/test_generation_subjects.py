@@ -71,6 +71,10 @@ def test_targets_are_over_the_default_cache_and_the_best() -> None:
     assert (first["is"], first["at_least"]) == (1.6, 1.5)
     assert (second["is"], second["at_least"]) == (1.2, 1.3)
     assert "static" in second["over"]
+    plain, compiled, best = decode.targets(ratios | {decode.OURS_COMPILED: {"cpu_time": {"median": 0.8}}}, "cpu_time")
+    assert plain == first
+    assert (compiled["is"], compiled["at_least"]) == (1.6 / 0.8, 1.5)
+    assert (best["is"], best["at_least"]) == (1.2 / 0.8, 1.3)
 
 
 def test_beams_are_measured_and_the_texts_are_equal() -> None:

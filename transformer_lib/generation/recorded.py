@@ -85,7 +85,7 @@ class Recorded:
     def _record(self, cache: FixedCache) -> torch.cuda.CUDAGraph:
         """Capture one step; the steps before it, and what Python counted during it, are undone."""
         length = cache.length
-        self._tokens = torch.zeros(cache.batch, 1, dtype=torch.int64, device=cache.keys.device)
+        self._tokens = torch.zeros(cache.batch, 1, dtype=torch.int64, device=cache.device)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):

@@ -83,7 +83,7 @@ def speculate(
 
 def _run(model: LanguageModel, cache: KVCache, text: list[int], newest: int) -> Float[Tensor, "newest vocab"]:
     """Read what the cache does not hold of the text yet; the logits after the newest of those tokens."""
-    return model(torch.tensor([text[cache.length :]], device=cache.keys.device), cache=cache, newest=newest)[0]
+    return model(torch.tensor([text[cache.length :]], device=cache.device), cache=cache, newest=newest)[0]
 
 
 def _propose(
@@ -96,7 +96,7 @@ def _propose(
 ) -> tuple[list[int], Float[Tensor, "ahead vocab"]]:
     """The next tokens as the draft sees them, and the law that each was drawn from."""
     proposed: list[int] = []
-    laws = [torch.empty(0, 0, device=cache.keys.device)]
+    laws = [torch.empty(0, 0, device=cache.device)]
     for _ in range(ahead):
         laws.append(reshape(_run(draft, cache, text + proposed, 1)))
         proposed.append(int(draw(laws[-1], generator)))

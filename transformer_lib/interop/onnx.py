@@ -156,8 +156,8 @@ class OnnxLM:
         cache.extend(places, valid, batch=len(tokens), plain=valid is None)
         feeds = {"tokens": tokens.long(), "valid": cache.valid}
         for layer in range(self.config.num_layers):
-            feeds[f"past_keys_{layer}"] = cache.keys[layer][:, :, :held]
-            feeds[f"past_values_{layer}"] = cache.values[layer][:, :, :held]
+            feeds[f"past_keys_{layer}"] = cache.layer_keys[layer][:, :, :held]
+            feeds[f"past_values_{layer}"] = cache.layer_values[layer][:, :, :held]
         outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
         logits, *present = map(torch.from_numpy, outputs)
         for layer, (keys, values) in enumerate(zip(present[::2], present[1::2], strict=True)):

@@ -31,8 +31,9 @@ class KVCache:
     Bytes: 2 * num_layers * batch * kv_heads * max_length * head_dim * bytes per element.
     """
 
-    keys: Float[Tensor, "layers batch kv_heads max_length head_dim"]
-    values: Float[Tensor, "layers batch kv_heads max_length head_dim"]
+    # A tensor for each layer: of one tensor for all, a compiled step would copy the whole at every write.
+    layer_keys: list[Float[Tensor, "batch kv_heads max_length head_dim"]]
+    layer_values: list[Float[Tensor, "batch kv_heads max_length head_dim"]]
 
     def __init__(
         self,
@@ -44,9 +45,10 @@ class KVCache:
         device: torch.device | str = "cpu",
     ) -> None:
         require_positive(batch=batch, max_length=max_length)
-        shape = (config.num_layers, batch, config.attention.kv_heads, max_length, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (batch, config.attention.kv_heads, max_length, config.head_dim)
+        self.layer_keys, self.layer_values = (
+            [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)] for _ in range(2)
+        )
         self._positions = torch.zeros(batch, max_length, dtype=torch.int64, device=device)
         self._valid = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         self.length = 0  # tokens read so far
@@ -54,14 +56,29 @@ class KVCache:
         self._start = 0  # the slot where the newest tokens begin
 
     @property
+    def keys(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
+        """The keys of all layers, copied."""
+        return torch.stack(self.layer_keys)
+
+    @property
+    def values(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
+        """The values of all layers, copied."""
+        return torch.stack(self.layer_values)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the cache is."""
+        return self._valid.device
+
+    @property
     def batch(self) -> int:
         """Number of rows."""
-        return self.keys.shape[1]
+        return self._valid.shape[0]
 
     @property
     def max_length(self) -> int:
         """Number of slots."""
-        return self.keys.shape[3]
+        return self._valid.shape[1]
 
     @property
     def positions(self) -> Int[Tensor, "batch key"]:
@@ -85,7 +102,8 @@ class KVCache:
 
     def check_fits(self, config: ModelConfig) -> None:
         """`ValueError` unless the cache has the layers, heads and widths of the model that is to use it."""
-        mine = (self.keys.shape[0], self.keys.shape[2], self.keys.shape[4])
+        _, heads, _, width = self.layer_keys[0].shape
+        mine = (len(self.layer_keys), heads, width)
         wanted = (config.num_layers, config.attention.kv_heads, config.head_dim)
         if mine != wanted:
             require(False, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
@@ -124,7 +142,8 @@ class KVCache:
         v: Float[Tensor, "batch kv_heads time head_dim"],
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
         """Put a layer's newest keys and values into the slots opened by `extend`; give back all to be looked at."""
-        keys, values, slots = self.keys[layer], self.values[layer], slice(self._start, self._start + k.shape[2])
+        keys, values = self.layer_keys[layer], self.layer_values[layer]
+        slots = slice(self._start, self._start + k.shape[2])
         keys[:, :, slots] = k
         values[:, :, slots] = v
         return keys[:, :, : self.length], values[:, :, : self.length]
@@ -135,13 +154,18 @@ class KVCache:
         As many rows as before are moved in place, and only their filled slots.
         """
         in_place = len(rows) == self.batch
-        for name, axis, slots in (("keys", 1, 3), ("values", 1, 3), ("_positions", 0, 1), ("_valid", 0, 1)):
-            old = getattr(self, name)
-            if in_place:
-                filled = old.narrow(slots, 0, min(self.length, self.max_length))
-                filled.copy_(filled.index_select(axis, rows))
-            else:
-                setattr(self, name, old.index_select(axis, rows))
+        held = min(self.length, self.max_length)
+
+        def moved(old: Tensor, slots: int) -> Tensor:
+            if not in_place:
+                return old.index_select(0, rows)
+            filled = old.narrow(slots, 0, held)
+            filled.copy_(filled.index_select(0, rows))
+            return old
+
+        self.layer_keys = [moved(keys, 2) for keys in self.layer_keys]
+        self.layer_values = [moved(values, 2) for values in self.layer_values]
+        self._positions, self._valid = moved(self._positions, 1), moved(self._valid, 1)
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` slots, as if the tokens after them had never come."""
@@ -194,7 +218,7 @@ class RollingCache(KVCache):
             plain = not isinstance(self._rope.scaling, NtkScaling | YarnScaling)
             require(plain, "sinks", "need keys that are turned and no more", self._rope.scaling)
         self._turn: Rotation | None = None  # how far the sinks have moved along
-        self._unturned = self.keys[:, :, :, :sinks].clone()  # their keys as they were written
+        self._unturned = [keys[:, :, :sinks].clone() for keys in self.layer_keys]  # their keys as they were written
 
     @property
     def positions(self) -> Int[Tensor, "batch key"]:
@@ -246,8 +270,8 @@ class RollingCache(KVCache):
         moved = torch.arange(given_up, given_up + self.sinks, device=positions.device)[None]
         self._positions[:, : self.sinks] = moved
         if self._rope is not None:
-            theta, scaling, keys = self._rope.theta, self._rope.scaling, self.keys
-            self._turn = rope_rotation(moved[:, :1], keys.shape[4], theta=theta, scaling=scaling, dtype=keys.dtype)
+            theta, scaling, keys = self._rope.theta, self._rope.scaling, self.layer_keys[0]
+            self._turn = rope_rotation(moved[:, :1], keys.shape[3], theta=theta, scaling=scaling, dtype=keys.dtype)
 
     def _open_piece(self, positions: Tensor, valid: Tensor | None) -> None:
         """The piece looks at all old tokens, and what is left of both in the end is the newest."""
@@ -269,20 +293,21 @@ class RollingCache(KVCache):
         v: Float[Tensor, "batch kv_heads time head_dim"],
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
         if self._order is not None:
-            k = torch.cat([self.keys[layer][:, :, self._order], k], dim=2)
-            v = torch.cat([self.values[layer][:, :, self._order], v], dim=2)
-            self.keys[layer], self.values[layer] = k[:, :, -self.max_length :], v[:, :, -self.max_length :]
+            keys, values = self.layer_keys[layer], self.layer_values[layer]
+            k = torch.cat([keys[:, :, self._order], k], dim=2)
+            v = torch.cat([values[:, :, self._order], v], dim=2)
+            keys[:], values[:] = k[:, :, -self.max_length :], v[:, :, -self.max_length :]
             return k, v
         keys, values = super().write(layer, k, v)
         if self._turn is not None:
             if self.length == self.max_length + 1:
-                self._unturned[layer] = keys[:, :, : self.sinks]
+                self._unturned[layer] = keys[:, :, : self.sinks].clone()
             keys[:, :, : self.sinks] = apply_rope(self._unturned[layer], self._turn)
         return keys, values
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         super().select(rows)
-        self._unturned = self._unturned.index_select(1, rows)
+        self._unturned = [keys.index_select(0, rows) for keys in self._unturned]
 
 
 class LayerCache(NamedTuple):

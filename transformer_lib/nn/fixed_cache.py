@@ -50,7 +50,7 @@ class FixedCache(KVCache):
         k: Float[Tensor, "batch kv_heads time head_dim"],
         v: Float[Tensor, "batch kv_heads time head_dim"],
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
-        keys, values = self.keys[layer], self.values[layer]
+        keys, values = self.layer_keys[layer], self.layer_values[layer]
         keys.index_copy_(2, self._slots, k)
         values.index_copy_(2, self._slots, v)
         return keys, values
