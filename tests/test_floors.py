@@ -24,7 +24,8 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "relations", "attend", "tiled"),
+        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
+        *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer"),

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from transformer_lib.config import require, require_positive
 from transformer_lib.generation.sampling import greedy
-from transformer_lib.nn.cache import KVCache, RollingCache
+from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_valid
+from transformer_lib.nn.rolling_cache import RollingCache
 
 Picker = Callable[[Tensor], Tensor]
 Stopper = Callable[[list[int]], bool]

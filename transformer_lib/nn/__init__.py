@@ -8,7 +8,6 @@ from transformer_lib.nn.attention import KeyValues as KeyValues
 from transformer_lib.nn.block import Block as Block
 from transformer_lib.nn.cache import KVCache as KVCache
 from transformer_lib.nn.cache import LayerCache as LayerCache
-from transformer_lib.nn.cache import RollingCache as RollingCache
 from transformer_lib.nn.dropout import Dropout as Dropout
 from transformer_lib.nn.dropout import dropout as dropout
 from transformer_lib.nn.embedding import Embedding as Embedding
@@ -30,3 +29,4 @@ from transformer_lib.nn.positions import apply_rope as apply_rope
 from transformer_lib.nn.positions import rope_rotation as rope_rotation
 from transformer_lib.nn.positions import sinusoidal as sinusoidal
 from transformer_lib.nn.relations import Relations as Relations
+from transformer_lib.nn.rolling_cache import RollingCache as RollingCache
