@@ -14,13 +14,16 @@ import pytest
 ROOT = Path(__file__).parents[1] / "transformer_lib"
 FLOORS: dict[str, int] = {
     "checks": 0,
-    "scaling": 1,
-    "config": 2,
-    **dict.fromkeys(["nn", "text", "scratch"], 3),
-    **dict.fromkeys(["models", "data", "training"], 4),
-    **dict.fromkeys(["generation", "interop"], 5),
-    **dict.fromkeys(["tasks", "viz", "book"], 6),
-    **dict.fromkeys(["__main__", "__init__"], 7),
+    "kinds": 1,
+    "contract": 2,
+    "files": 3,
+    "scaling": 3,
+    "config": 4,
+    **dict.fromkeys(["nn", "text", "scratch"], 5),
+    **dict.fromkeys(["models", "data", "training"], 6),
+    **dict.fromkeys(["generation", "interop"], 7),
+    **dict.fromkeys(["tasks", "viz", "book"], 8),
+    **dict.fromkeys(["__main__", "__init__"], 9),
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 
+@checked
 @dataclass(frozen=True)
 class Rendered:
     """A cell's result in two forms: Markdown for the page, plain text for the terminal and the notebook tests."""
@@ -29,6 +31,7 @@ class Rendered:
         return self.plain
 
 
+@checked
 def show(*objects: object, docstring: bool = True) -> Rendered:
     """The source of functions, classes or modules as it runs, so that a chapter never holds a copy of it.
 
@@ -47,6 +50,7 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
     return Rendered(markdown="\n\n".join(parts), plain=f"source of {', '.join(names)}")
 
 
+@checked
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> Rendered:
     """Rows under headers; numbers go through `fmt` and stand on the right, text may hold Markdown and $maths$.
 
@@ -59,6 +63,7 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> Rendered:
     return Rendered(markdown=_markdown(cells, headers, right), plain=_plain(cells, headers, right))
 
 
+@checked
 def fmt(value: object, digits: int = 4) -> str:
     """A number with 4 significant digits and no negative zero; integers in full, anything else as `str` gives it.
 

@@ -1,25 +1,72 @@
-"""How bad input is refused: a `ValueError` that names the field, the rule and the value."""
+"""How bad input is refused: a wrong value is a `ValueError`, a wrong kind of object a `TypeError`.
+
+Both name the field, the rule (or what is wanted) and what came instead. `checked` and `checked_once` in `contract.py`
+apply the rules that can be read off an annotation; what is here is for the others.
+"""
+
+import math
+from typing import Any
+
+MOST_SHOWN = 200  # characters of a value in a message: a text of ten megabytes helps nobody
 
 
 def require(holds: bool, field: str, rule: str, value: object) -> None:
     """Raise `ValueError` naming the field, the rule and the value received, unless the rule holds."""
     if not holds:
-        raise ValueError(f"{field} {rule}, got {value!r}")
+        raise ValueError(f"{field} {rule}, got {shown(value)}")
+
+
+def require_kind(value: object, kind: type | tuple[type, ...], field: str, wanted: str) -> None:
+    """Raise `TypeError` naming the field, what is wanted and what came, unless the value is of the kind."""
+    if not isinstance(value, kind):
+        raise wrong_kind(field, wanted, value)
 
 
 def require_positive(**fields: int) -> None:
     """Each named field must be a whole number of at least 1."""
     for name, value in fields.items():
-        require(type(value) is int and value >= 1, name, "must be a whole number of at least 1", value)
+        require_whole(**{name: value})
+        require(value >= 1, name, "must be a whole number of at least 1", value)
+
+
+def require_whole(**fields: int) -> None:
+    """Each named field must be a whole number that 64 bits can hold."""
+    for name, value in fields.items():
+        if type(value) is not int:
+            raise wrong_kind(name, "a whole number", value)
+        require(-(2**63) <= value < 2**63, name, "must be a whole number of at most 64 bits", value)
 
 
 def require_numbers(**fields: float) -> None:
-    """Each named field must be a number."""
+    """Each named field must be a finite number."""
     for name, value in fields.items():
-        require(type(value) in (int, float), name, "must be a number", value)
+        if type(value) is not float and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise wrong_kind(name, "a number", value)
+        require(_is_finite(value), name, "must be a finite number", value)
 
 
 def require_flags(**fields: bool) -> None:
     """Each named field must be True or False."""
     for name, value in fields.items():
-        require(type(value) is bool, name, "must be True or False", value)
+        require_kind(value, bool, name, "True or False")
+
+
+def wrong_kind(field: str, wanted: str, value: object) -> TypeError:
+    """The error for a value that is not of the kind that a field wants."""
+    return TypeError(f"{field} must be {wanted}, got {shown(value)} of type {type(value).__qualname__}")
+
+
+def shown(value: Any) -> str:
+    """The value as a message can hold it: not a text of ten megabytes."""
+    try:
+        text = repr(value)
+    except Exception:  # a wrong value may be so broken that it cannot even be shown
+        text = f"<{type(value).__qualname__}>"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False

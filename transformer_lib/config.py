@@ -19,6 +19,7 @@ from transformer_lib.checks import require as require
 from transformer_lib.checks import require_flags as require_flags
 from transformer_lib.checks import require_numbers as require_numbers
 from transformer_lib.checks import require_positive as require_positive
+from transformer_lib.contract import checked
 from transformer_lib.scaling import LinearScaling as LinearScaling
 from transformer_lib.scaling import Llama3Scaling as Llama3Scaling
 from transformer_lib.scaling import NtkScaling as NtkScaling
@@ -29,6 +30,7 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 NormOrder = Literal["pre", "post"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
     """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang and Sennrich 2019)."""
@@ -42,6 +44,7 @@ class Norm:
         require(self.eps > 0, "eps", "must be positive", self.eps)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionConfig:
     """Multi-head attention; fewer key/value heads than query heads gives grouped-query or multi-query attention.
@@ -73,6 +76,7 @@ class AttentionConfig:
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mlp:
     """The feed-forward network of Vaswani et al. (2017): widen to `d_ff`, activate, return to `d_model`."""
@@ -88,6 +92,7 @@ class Mlp:
         require(self.activation in known, "activation", f"must be one of {known}", self.activation)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SwiGlu:
     """The gated feed-forward network of Shazeer (2020); equal parameters to an `Mlp` at two thirds of its `d_ff`."""
@@ -100,11 +105,13 @@ class SwiGlu:
         require_flags(bias=self.bias)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoPositions:
     """No positional information; only a causal mask, if any, tells positions apart."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sinusoidal:
     """Fixed sines and cosines added to the embeddings (Vaswani et al. 2017)."""
@@ -116,11 +123,13 @@ class Sinusoidal:
         require(self.base > 1, "base", "must be greater than 1", self.base)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
     """A trained vector for each of `max_length` positions, added to the embeddings (GPT-2, BERT)."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rope:
     """Queries and keys rotated by an angle proportional to their position (Su et al. 2021).
@@ -138,6 +147,7 @@ class Rope:
         require(known, "scaling", "must be a scaling of the positions or None", self.scaling)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alibi:
     """A penalty on each score that grows with distance, one slope per head (Press et al. 2021)."""
@@ -147,6 +157,7 @@ Positions = NoPositions | Sinusoidal | Learned | Rope | Alibi
 FeedForwardConfig = Mlp | SwiGlu
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """One stack of Transformer blocks with its embedding.
@@ -204,6 +215,7 @@ class ModelConfig:
         return self.attention.head_dim or self.d_model // self.attention.num_heads
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seq2SeqConfig:
     """An encoder and a decoder of equal width; `share_embeddings` gives both one table (and one vocabulary)."""
@@ -235,11 +247,13 @@ _TYPES = {kind.__name__: kind for kinds in _FIELD_TYPES.values() for kind in kin
 _TYPES |= {kind.__name__: kind for kind in (ModelConfig, Seq2SeqConfig)}
 
 
+@checked
 def to_json(config: Any) -> str:
     """The config as JSON text; each part carries its type's name, so that `from_json` can rebuild it exactly."""
     return json.dumps(_to_tagged(config), indent=2)
 
 
+@checked
 def from_json(text: str) -> Any:
     """Rebuild what `to_json` wrote; a field with a default may be missing, so that older files can be read.
 

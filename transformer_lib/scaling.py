@@ -8,8 +8,10 @@ Left out: LongRoPE, whose factors are found by search.
 from dataclasses import dataclass
 
 from transformer_lib.checks import require, require_flags, require_numbers, require_positive
+from transformer_lib.contract import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LinearScaling:
     """Every position divided by `factor` (Chen et al. 2023)."""
@@ -20,6 +22,7 @@ class LinearScaling:
         _require_at_least_one(factor=self.factor)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NtkScaling:
     """A theta that grows with a text once that is longer than `original_length` ("dynamic NTK", Peng et al. 2023)."""
@@ -32,6 +35,7 @@ class NtkScaling:
         require_positive(original_length=self.original_length)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class YarnScaling:
     """Slow channels as in `LinearScaling`, fast ones left alone, and sharper scores (YaRN, Peng et al. 2023).
@@ -60,6 +64,7 @@ class YarnScaling:
             require(self.attention_factor > 0, "attention_factor", "must be positive", self.attention_factor)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Llama3Scaling:
     """As `YarnScaling`, in turns from `low_turns` to `high_turns` and without the factor (Grattafiori et al. 2024)."""

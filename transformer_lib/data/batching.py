@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.packing import LMBatch, integer_tokens
 
 Batch = TypeVar("Batch")
@@ -31,6 +32,7 @@ class Padded(NamedTuple):
     valid: Bool[Tensor, "batch time"]
 
 
+@checked
 def pad(sequences: Sequence[Sequence[int] | Tensor], pad_id: int) -> Padded:
     """The sequences as rows, each filled with `pad_id` on the right to the length of the longest."""
     require(len(sequences) > 0, "sequences", "must not be empty", sequences)
@@ -81,6 +83,7 @@ class _Resumable(Generic[Batch]):
         self.seen = seen
 
 
+@checked
 class PackedBatches(_Resumable[LMBatch]):
     """Shuffled windows of one stream: every window exactly once per epoch, in a new order and newly cut each epoch.
 
@@ -122,6 +125,7 @@ class PackedBatches(_Resumable[LMBatch]):
         return self._starts[1]
 
 
+@checked
 class BucketedBatches(_Resumable[Batch]):
     """Batches of examples of like length under a budget: every example exactly once per epoch.
 

@@ -14,6 +14,7 @@ from platform import python_version
 from typing import Literal, NamedTuple
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 _SMALL_TRAIN = """
 _collections_abc.py abc.py collections/__init__.py compileall.py contextlib.py copyreg.py difflib.py filecmp.py
@@ -60,6 +61,7 @@ class Corpus(NamedTuple):
     held_out: tuple[Document, ...]
 
 
+@checked
 def stdlib_source(size: Literal["small", "full"] = "full", *, folder: Path | None = None) -> Corpus:
     """The standard library's source, split by file.
 

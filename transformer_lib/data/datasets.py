@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.data.download import RemoteFile, fetch
 from transformer_lib.data.examples import (
     Annotated,
@@ -77,6 +78,7 @@ def remote_files() -> dict[str, RemoteFile]:
     return files
 
 
+@checked
 def multi30k(*, folder: Path | None = None) -> ParallelCorpus:
     """German to English: 29,000 pairs to train on, 1,014 to choose by, and the 1,000 of `test_2016_flickr`."""
 
@@ -87,6 +89,7 @@ def multi30k(*, folder: Path | None = None) -> ParallelCorpus:
     return ParallelCorpus(pairs("train"), pairs("val"), pairs("test_2016_flickr"))
 
 
+@checked
 def tatoeba(*, folder: Path | None = None) -> ParallelCorpus:
     """English to Mandarin: 20,133 pairs in the split of `split_by_source`; simplified and traditional script mixed.
 
@@ -97,6 +100,7 @@ def tatoeba(*, folder: Path | None = None) -> ParallelCorpus:
     return split_by_source([Pair(english, chinese) for english, chinese in rows], validation=500, test=1000)
 
 
+@checked
 def conll04(*, folder: Path | None = None) -> Splits:
     """922, 231 and 288 sentences of news.
 
@@ -110,23 +114,27 @@ def conll04(*, folder: Path | None = None) -> Splits:
     return Splits(sentences("train"), sentences("dev"), sentences("test"))
 
 
+@checked
 def wnut17(*, folder: Path | None = None) -> Splits:
     """3,394, 1,009 and 1,287 sentences; entities person, location, group, corporation, product and creative-work."""
     names = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
     return Splits(*(read_conll(_text(f"wnut17/{name}", folder)) for name in names))
 
 
+@checked
 def xquad(language: Literal["en", "zh"], *, folder: Path | None = None) -> tuple[Question, ...]:
     """1,190 questions, each with one answer, on 240 passages; the same in both languages, by `id`. For testing only."""
     require(language in ("en", "zh"), "language", "must be 'en' or 'zh'", language)
     return read_squad(_text(f"xquad/xquad.{language}.json", folder))
 
 
+@checked
 def tiny_shakespeare(*, folder: Path | None = None) -> str:
     """1,115,394 characters of plain ASCII."""
     return _text("tinyshakespeare/input.txt", folder)
 
 
+@checked
 def lines(text: str) -> list[str]:
     """The lines of a text, which end at `\\n` or `\\r\\n` and nowhere else, without white space around them.
 
@@ -136,6 +144,7 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 
+@checked
 def split_by_source(pairs: Sequence[Pair], *, validation: int, test: int) -> ParallelCorpus:
     """Hold out this many different source sentences, with all their translations, in the order of a hash.
 
@@ -155,6 +164,7 @@ def split_by_source(pairs: Sequence[Pair], *, validation: int, test: int) -> Par
     )
 
 
+@checked
 def read_conll(text: str) -> tuple[Annotated, ...]:
     """Sentences from lines of `word TAB tag`, BIO or BILOU, with empty lines between the sentences."""
     sentences: list[list[tuple[str, str]]] = [[]]
@@ -169,6 +179,7 @@ def read_conll(text: str) -> tuple[Annotated, ...]:
     return tuple(_annotated(words, tags, ()) for words, tags in columns)
 
 
+@checked
 def spans(tags: Sequence[str]) -> tuple[Entity, ...]:
     """The entities that BIO or BILOU tags mark; tags that contradict one another are a `ValueError`."""
     starts = [i for i, tag in enumerate(tags) if tag.startswith(("B-", "U-"))]
@@ -183,6 +194,7 @@ def spans(tags: Sequence[str]) -> tuple[Entity, ...]:
     return tuple(found)
 
 
+@checked
 def read_squad(text: str) -> tuple[Question, ...]:
     """The questions of a file in the format of SQuAD, each checked to have its answers where the file says."""
     questions = []

@@ -33,6 +33,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from filelock import FileLock
 
 from transformer_lib.config import require, require_numbers, require_positive
+from transformer_lib.contract import checked
 
 VARIABLE = "TRANSFORMER_DATA"
 _BLOCK = 1 << 16
@@ -40,6 +41,7 @@ _LOCK_SECONDS = 600.0
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A file whose content is known: `name` is its path below a data folder, `size` its length in bytes."""
@@ -77,6 +79,7 @@ def places() -> tuple[Path | None, Path]:
     return Path(own) if own else None, Path(base) / "transformer_lib"
 
 
+@checked
 def fetch(
     file: RemoteFile,
     *,

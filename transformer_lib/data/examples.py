@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 
 class Pair(NamedTuple):
@@ -73,12 +74,14 @@ class Question(NamedTuple):
     answers: tuple[Answer, ...]
 
 
+@checked
 def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]:
     """Pair line by line; `ValueError` unless there are as many targets as sources."""
     require(len(targets) == len(sources), "targets", f"must be as many as the {len(sources)} sources", len(targets))
     return tuple(map(Pair, sources, targets))
 
 
+@checked
 def check_annotated(example: Annotated) -> None:
     """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
     words = len(example.words)
@@ -95,6 +98,7 @@ def check_annotated(example: Annotated) -> None:
     require(len(set(example.relations)) == len(example.relations), "relations", "must be distinct", example.relations)
 
 
+@checked
 def check_question(example: Question) -> None:
     """`ValueError` unless every answer is a piece of the passage and stands where it says."""
     for answer in example.answers:

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.packing import integer_tokens
 
 Ids = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
 
+@checked
 class NGram:
     """An n-gram model of `order` n, fitted to one stream of tokens in 0..vocab_size-1."""
 

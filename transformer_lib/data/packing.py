@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 
 
 class LMBatch(NamedTuple):
@@ -23,6 +24,7 @@ class LMBatch(NamedTuple):
     targets: Int[Tensor, "batch time"]
 
 
+@checked
 def pack(documents: Iterable[Sequence[int] | Tensor], separator: int) -> Int[Tensor, "time"]:
     """One stream of int64 tokens: the separator before every document and after the last.
 
@@ -38,6 +40,7 @@ def pack(documents: Iterable[Sequence[int] | Tensor], separator: int) -> Int[Ten
     return torch.cat(parts)
 
 
+@checked
 def held_out_batches(tokens: Int[Tensor, "time"], *, batch: int, context: int) -> list[LMBatch]:
     """The stream as windows in reading order, in which every token but the first is a target exactly once.
 
@@ -58,6 +61,7 @@ def held_out_batches(tokens: Int[Tensor, "time"], *, batch: int, context: int) -
     return batches
 
 
+@checked
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
     """A loss in nats per token as bits per byte of text, in which models with different tokenisers can be compared.
 
@@ -68,6 +72,7 @@ def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
     return nats_per_token / math.log(2) / bytes_per_token
 
 
+@checked
 def integer_tokens(tokens: Sequence[int] | Tensor, field: str) -> Int[Tensor, "time"]:
     """One sequence of token ids as an int64 tensor; anything else than whole numbers in one dimension is an error."""
     ids = torch.as_tensor(tokens)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
@@ -24,6 +25,7 @@ class Programs(NamedTuple):
     reassigned: Bool[Tensor, "batch time"]  # questions about a name that was assigned more than once
 
 
+@checked
 def programs(batch: int, time: int, *, names: int = 6, values: int = 6, generator: torch.Generator) -> Programs:
     """Random programs: each statement is a question, about a name assigned before, with probability one half.
 
@@ -51,6 +53,7 @@ def programs(batch: int, time: int, *, names: int = 6, values: int = 6, generato
     return Programs(tokens, targets, reassigned)
 
 
+@checked
 def order_blind_ceiling(batch: Programs, *, names: int = 6, values: int = 6) -> float:
     """The best accuracy on questions about reassigned names to be expected of a reader who does not know the order.
 
@@ -66,6 +69,7 @@ def order_blind_ceiling(batch: Programs, *, names: int = 6, values: int = 6) -> 
     return sum(chances) / len(chances)
 
 
+@checked
 def render(tokens: Int[Tensor, " time"], *, names: int = 6, values: int = 6) -> list[str]:
     """The statements of one program as text: `a=3` or `a?`."""
     size = names * (values + 1)
@@ -76,6 +80,7 @@ def render(tokens: Int[Tensor, " time"], *, names: int = 6, values: int = 6) -> 
     ]
 
 
+@checked
 def tokens_of(program: str, *, names: int = 6, values: int = 6) -> Int[Tensor, " time"]:
     """The inverse of `render`, for statements separated by spaces: `tokens_of("a=3 b=5 a?")`."""
     ids = {

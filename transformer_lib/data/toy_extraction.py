@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity, Relation, Splits
 
 Group = Literal["train", "validation", "recombined", "new word"]
@@ -141,6 +142,7 @@ class Wording(NamedTuple):
     reversed: bool  # the subject is the tail
 
 
+@checked
 def wordings(group: Group) -> tuple[Wording, ...]:
     """All of a group."""
     found = []
@@ -155,6 +157,7 @@ def wordings(group: Group) -> tuple[Wording, ...]:
     return tuple(found)
 
 
+@checked
 def sentences(count: int, *, group: Group, names: Names, seed: int) -> tuple[Annotated, ...]:
     """`count` different sentences in the wordings of `group`; held-out names share no name with the known ones."""
     require_positive(count=count)
@@ -166,6 +169,7 @@ def sentences(count: int, *, group: Group, names: Names, seed: int) -> tuple[Ann
     return tuple(found.values())
 
 
+@checked
 def splits(seed: int = 0, *, train: int = 2000, validation: int = 200, test: int = 300) -> Splits:
     """Known wordings and names to train on; other wordings to choose and to measure by, half with held-out names."""
     require(min(validation, test) >= 2, "validation and test", "must be at least 2", (validation, test))

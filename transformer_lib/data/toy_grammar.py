@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_lexicon import (
     ADJECTIVES,
@@ -78,21 +79,25 @@ class Word(NamedTuple):
 Say = Callable[[Phrase, str], list[Word]]  # a phrase, and the name of its part of the meaning
 
 
+@checked
 def english(meaning: Meaning) -> str:
     """The sentence in English."""
     return " ".join(word.text for word in english_words(meaning)[:-1]) + "."
 
 
+@checked
 def chinese(meaning: Meaning) -> str:
     """The sentence in Chinese."""
     return "".join(word.text for word in chinese_words(meaning))
 
 
+@checked
 def pair(meaning: Meaning) -> Pair:
     """English as the source, Chinese as the target."""
     return Pair(english(meaning), chinese(meaning))
 
 
+@checked
 def alignment(meaning: Meaning) -> frozenset[tuple[int, int]]:
     """Which words translate each other: pairs of indices into `english_words` and `chinese_words`.
 
@@ -104,6 +109,7 @@ def alignment(meaning: Meaning) -> frozenset[tuple[int, int]]:
     )
 
 
+@checked
 def english_words(meaning: Meaning) -> tuple[Word, ...]:
     """The English words in order, the full stop last."""
     if isinstance(meaning, Description):
@@ -115,6 +121,7 @@ def english_words(meaning: Meaning) -> tuple[Word, ...]:
     return (first._replace(text=first.text[0].upper() + first.text[1:]), *words[1:], Word(".", "stop"))
 
 
+@checked
 def chinese_words(meaning: Meaning) -> tuple[Word, ...]:
     """The Chinese words in order, the full stop last."""
     if isinstance(meaning, Description):
@@ -128,6 +135,7 @@ def chinese_words(meaning: Meaning) -> tuple[Word, ...]:
     return (*words, Word("。", "stop"))
 
 
+@checked
 def adjective_for(english: str, noun: str) -> Adjective:
     """The adjective as it is said of this noun; `ValueError` if it is not."""
     tags = _find(NOUNS, "noun", noun).tags

@@ -19,6 +19,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Answer, Question
 from transformer_lib.data.question_forms import FORMS, NAMES
 
@@ -57,6 +58,7 @@ class About(NamedTuple):
     kind: str
 
 
+@checked
 def about(question: Question) -> About:
     """Read the id, such as `test/17/lives/object/unstated`."""
     parts = question.id.split("/")
@@ -64,6 +66,7 @@ def about(question: Question) -> About:
     return About(*parts)
 
 
+@checked
 def questions(seed: int = 0, *, train: int = 12_000, held_out: int = 500) -> QuestionSplits:
     """Each question has a passage of its own, and a third of them no answer. A larger split begins like a smaller."""
     require_positive(train=train, held_out=held_out)
@@ -75,6 +78,7 @@ def questions(seed: int = 0, *, train: int = 12_000, held_out: int = 500) -> Que
     )
 
 
+@checked
 def library(seed: int = 0, *, passages: int = 40, held_out: int = 200) -> Library:
     """Passages of one world, and questions in the wordings and combinations of test; a quarter has no answer there."""
     require_positive(passages=passages, held_out=held_out)
@@ -82,6 +86,7 @@ def library(seed: int = 0, *, passages: int = 40, held_out: int = 200) -> Librar
     return _Author(seed, "library", TEST_GROUPS).library(passages, held_out)
 
 
+@checked
 def sentences(passage: str) -> list[str]:
     """A passage in sentences; joined by spaces they are it again."""
     return re.findall(r"[^.]+\.", passage.replace(". ", "."))
@@ -96,6 +101,7 @@ _KINDS = {name: kind for kind, names in NAMES.items() for name in names}
 _NUMBERS = {name: number for names in NAMES.values() for number, name in enumerate(names)}
 
 
+@checked
 def group(subject: str, object: str) -> int:
     """Decides which splits may join the two names."""
     return (_NUMBERS[subject] + _NUMBERS[object]) % 10
@@ -229,33 +235,39 @@ def _mentioned(facts: Sequence[Fact]) -> list[str]:
 # Ways to answer that read less than is there. A reader has learned to read only as far as it beats them.
 
 
+@checked
 def gold(question: Question) -> str:
     """The answer as text, `""` for none."""
     return question.answers[0].text if question.answers else ""
 
 
+@checked
 def majority(question: Question, train: Sequence[Question]) -> str:
     """The most common answer of training, whatever is asked."""
     return Counter(map(gold, train)).most_common(1)[0][0]
 
 
+@checked
 def without_passage(question: Question, train: Sequence[Question]) -> str:
     """The most common answer of training, other than none, to questions about the same side of the same relation."""
     asked = about(question)[2:4]
     return Counter(gold(q) for q in train if q.answers and about(q)[2:4] == asked).most_common(1)[0][0]
 
 
+@checked
 def without_question(question: Question, train: Sequence[Question]) -> str:
     """The first of the names of whatever kind the passage has most of."""
     found = {kind: _names(kind, question.context) for kind in NAMES}
     return max(found.values(), key=len)[0]
 
 
+@checked
 def first_of_kind(question: Question, train: Sequence[Question]) -> str:
     """The first name in the passage of the kind that is asked for, but for the one in the question."""
     return next(iter(_candidates(question, question.context)), "")
 
 
+@checked
 def overlap(question: Question, train: Sequence[Question]) -> str:
     """The first such name in the sentence that shares most words with the question, though not their order."""
     words = set(re.findall(r"\w+", question.question))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from transformer_lib.config import require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_grammar import (
     GAP,
@@ -47,6 +48,7 @@ class Meanings(NamedTuple):
     held_out: tuple[Meaning, ...]
 
 
+@checked
 def meanings(
     seed: int = 0, *, train: int = 20_000, validation: int = 1000, test: int = 1000, held_out: int = 60
 ) -> Meanings:
@@ -68,6 +70,7 @@ def meanings(
     return Meanings(tuple(splits["train"]), tuple(splits["validation"]), tuple(splits["test"]), tuple(rest))
 
 
+@checked
 def combinations(meaning: Meaning) -> Iterator[tuple[str, str]]:
     """The constructions in a sentence, each with the word it is built on: ('passive', 'steal')."""
     if isinstance(meaning, Description):
@@ -91,6 +94,7 @@ def _in_phrase(phrase: Phrase) -> Iterator[tuple[str, str]]:
         yield from combinations(phrase.relative)
 
 
+@checked
 def held_out_combinations(meaning: Meaning) -> list[tuple[str, str]]:
     """Those combinations in a sentence that training never shows."""
     return [(construction, word) for construction, word in combinations(meaning) if word in HELD_OUT[construction]]
@@ -99,11 +103,13 @@ def held_out_combinations(meaning: Meaning) -> list[tuple[str, str]]:
 # --- Shortcuts: translations of the sources of `test` by what can be counted in `train`
 
 
+@checked
 def majority(train: Sequence[Pair], test: Sequence[Pair]) -> list[str]:
     """For every source the most frequent target; where all are different, the first."""
     return [Counter(pair.target for pair in train).most_common(1)[0][0]] * len(test)
 
 
+@checked
 def word_by_word(train: Sequence[Meaning], test: Sequence[Meaning]) -> list[str]:
     """For every English word what stands most often for it in Chinese, by the true alignment, in English order."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -115,6 +121,7 @@ def word_by_word(train: Sequence[Meaning], test: Sequence[Meaning]) -> list[str]
     return ["".join(dictionary.get(word.text.lower(), "") for word in english_words(meaning)) for meaning in test]
 
 
+@checked
 def nearest_neighbour(train: Sequence[Pair], test: Sequence[Pair]) -> list[str]:
     """For every source the target of the training source that shares the largest part of its words with it."""
     vocabulary = {word: i for i, word in enumerate(sorted({w for pair in (*train, *test) for w in _bag(pair)}))}

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
 
 
@@ -32,6 +33,7 @@ class Beams(NamedTuple):
         return [row[0, : lengths[0]].tolist() for row, lengths in zip(self.tokens, self.lengths, strict=True)]
 
 
+@checked
 def beam_search(
     model: LanguageModel,
     prompts: Int[Tensor, "batch time"],

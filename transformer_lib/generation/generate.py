@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.generation.sampling import greedy
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_valid
@@ -74,6 +75,7 @@ class Step(NamedTuple):
     written: Bool[Tensor, " batch"]
 
 
+@checked
 def pad_left(
     prompts: Sequence[Sequence[int]], pad_id: int = 0
 ) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
@@ -85,12 +87,14 @@ def pad_left(
     return tokens, valid
 
 
+@checked
 def stop_at(decode: Callable[[list[int]], str], texts: Collection[str]) -> Stopper:
     """For `stop_when`: a row ends once what it has written, decoded, contains one of the texts."""
     require(len(texts) > 0 and all(texts), "texts", "must hold at least one text, none of them empty", texts)
     return lambda written: any(text in decode(written) for text in texts)
 
 
+@checked
 def generate(
     model: LanguageModel,
     prompts: Int[Tensor, "batch time"],
@@ -123,6 +127,7 @@ def generate(
     return Generation(tokens, written.sum(dim=1), log_probs)
 
 
+@checked
 def stream(
     model: LanguageModel,
     prompts: Int[Tensor, "batch time"],
@@ -204,6 +209,7 @@ def _unless(stop_when: Stopper, texts: list[list[int]], last: Tensor, running: T
     return torch.tensor(goes_on, device=running.device)
 
 
+@checked
 def check_length(model: LanguageModel, time: int, new: int) -> None:
     """`ValueError` unless a text of `time` tokens and `new` more fits the model's context (the last is not read)."""
     require_positive(max_new_tokens=new)
@@ -212,6 +218,7 @@ def check_length(model: LanguageModel, time: int, new: int) -> None:
         require(time + new - 1 <= context, "prompts", rule, time)
 
 
+@checked
 def check_prompts(prompts: Tensor, valid: Tensor | None) -> None:
     """`ValueError` unless the prompts are (batch, time) and every row ends in a real token."""
     require(prompts.ndim == 2 and prompts.numel() > 0, "prompts", "must be a non-empty (batch, time)", prompts.shape)

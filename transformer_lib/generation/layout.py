@@ -8,7 +8,10 @@ depends on processor and type: measure it (`python -m bench decode`). Left out: 
 import torch
 from torch import nn
 
+from transformer_lib.contract import checked
 
+
+@checked
 def store_by_column(model: nn.Module) -> None:
     """Let every `nn.Linear` of the model keep its weight column by column; in place, for decoding only.
 

@@ -8,13 +8,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 def greedy(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
     """The most likely token; of equal ones the first."""
     return logits.argmax(dim=-1)
 
 
+@checked_once
 def sample(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -29,11 +32,13 @@ def sample(
     return greedy(logits) if temperature == 0 else draw(probs, generator)
 
 
+@checked_once
 def draw(probs: Float[Tensor, "batch vocab"], generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
     """One token per row, each as often as its probability says."""
     return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
 
 
+@checked_once
 def distribution(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -53,6 +58,7 @@ def distribution(
     return truncate(logits / temperature, top_k=top_k, top_p=top_p, min_p=min_p).softmax(dim=-1)
 
 
+@checked_once
 def truncate(
     logits: Float[Tensor, "batch vocab"],
     *,

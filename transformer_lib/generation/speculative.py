@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
 from transformer_lib.generation.sampling import distribution, draw
 from transformer_lib.nn.cache import KVCache
@@ -28,6 +29,7 @@ class Speculation(NamedTuple):
     passes: int
 
 
+@checked
 def speculate(
     model: LanguageModel,
     draft: LanguageModel,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Seq2SeqConfig, Sinusoidal, require
+from transformer_lib.contract import checked
 from transformer_lib.interop.reader import ACTIVATIONS, Fields, Reader
 from transformer_lib.interop.rope_configs import (
     read_llama,
@@ -24,6 +25,7 @@ from transformer_lib.interop.rope_configs import (
 Config = ModelConfig | Seq2SeqConfig
 
 
+@checked
 def read_config(fields: Fields, *, dropout: float | None = None) -> Config:
     """Our config for theirs; `dropout` replaces their several rates, which matter in training only."""
     kind = fields.get("model_type")
@@ -38,6 +40,7 @@ def read_config(fields: Fields, *, dropout: float | None = None) -> Config:
     return config
 
 
+@checked
 def write_config(config: Config, model_type: str) -> Fields:
     """Their fields for our config; `ValueError` naming what `model_type` cannot express.
 

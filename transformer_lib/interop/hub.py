@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 PATTERNS = [
     "config.json",
@@ -13,6 +14,7 @@ PATTERNS = [
 ]
 
 
+@checked
 def find(name: str) -> Path:
     """`name` as it is if there is such a folder, else the Hub's model of that name (`openai-community/gpt2`).
 

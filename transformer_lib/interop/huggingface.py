@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.interop.configs import Config, read_config, write_config
 from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import read_weights, stored_type, write_weights
@@ -35,6 +36,7 @@ NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "forc
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
+@checked
 def from_hf(
     source: str | Path,
     *,
@@ -60,6 +62,7 @@ def from_hf(
     return model.to(device)
 
 
+@checked
 def from_hf_state(
     fields: dict[str, Any],
     state: Mapping[str, Tensor],
@@ -93,6 +96,7 @@ def from_hf_state(
     return model.eval()
 
 
+@checked
 def to_hf(
     model: Model,
     folder: str | Path,
@@ -136,6 +140,7 @@ def to_hf(
             _write_json(new / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
+@checked
 def read_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer of a folder of theirs, by its `tokenizer.json`: its own rules, and special tokens by name only."""
     file = Path(folder) / TOKENIZER

@@ -35,6 +35,7 @@ from transformer_lib.config import (
     YarnScaling,
     require,
 )
+from transformer_lib.contract import checked
 from transformer_lib.interop.keras_layers import (
     Array,
     AttentionMask,
@@ -72,6 +73,7 @@ class Partner(NamedTuple):
     to_ours: Callable[[Array], Tensor]
 
 
+@checked
 def to_keras(model: Model) -> Any:
     """The `keras.Model` of the same numbers, in the model's type and with a copy of its weights.
 
@@ -89,12 +91,14 @@ def to_keras(model: Model) -> Any:
     return theirs
 
 
+@checked
 def copy_weights(model: Model, theirs: Any) -> None:
     """Give `theirs`, made by `to_keras` from a model of this config, the weights that the model has now."""
     for weight, variable, to_ours in partners(model, theirs).values():
         variable.assign(to_ours(weight.detach().cpu().numpy()).numpy())  # each layout is its own inverse
 
 
+@checked
 def partners(model: Model, theirs: Any) -> dict[str, Partner]:
     """Each parameter of the model by its name, with the variable that it is in `to_keras(model)`.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.contract import checked
 from transformer_lib.nn.positions import sinusoidal
 
 Named = dict[str, Tensor]
@@ -19,6 +20,7 @@ Config = ModelConfig | Seq2SeqConfig
 Computed = Callable[[Tensor, Config], Tensor]  # what a tensor that they store and we compute has to be
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """The names of one `model_type`.
@@ -45,6 +47,7 @@ class Family:
         return [part.replace("*", layer.group()) if layer else part for part in found]
 
 
+@checked
 def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     """Our tensors under their names and in their layout."""
     found: Named = {}
@@ -56,6 +59,7 @@ def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     return found
 
 
+@checked
 def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]) -> Named:
     """Their tensors, of the right shapes, as ours of these names."""
     found: Named = {}

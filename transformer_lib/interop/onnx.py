@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig, from_json, require, require_flags, to_json
+from transformer_lib.contract import checked
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.cache import KVCache
@@ -39,6 +40,7 @@ MOST_BYTES = 2**31 - 2**20  # of a protobuf message is 2^31 - 1; the graph itsel
 EXAMPLE = {"batch": 2, "time": 3, "past": 5, "past + time": 8}  # while tracing, where 1 would be taken for a constant
 
 
+@checked
 def export(model: DecoderLM | Encoder, path: str | Path, *, cache: bool = False) -> None:
     """Write the model, whole or not at all; a file of that name is replaced.
 
@@ -70,6 +72,7 @@ def export(model: DecoderLM | Encoder, path: str | Path, *, cache: bool = False)
         partial.write_bytes(proto.SerializeToString())
 
 
+@checked
 def quantize(path: str | Path, target: str | Path) -> None:
     """Write an exported model with int8 weights: a quarter of the bytes, half for a tied table, which becomes two.
 
@@ -95,6 +98,7 @@ def quantize(path: str | Path, target: str | Path) -> None:
             quantize_dynamic(proto, partial, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
 
 
+@checked
 class OnnxLM:
     """A file that `export` wrote of a `DecoderLM` with its cache, or `quantize` of that, run by onnxruntime on the CPU.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from transformer_lib.config import Activation, require
+from transformer_lib.contract import checked
 
 Fields = dict[str, Any]
 
@@ -30,12 +31,14 @@ HARMLESS = frozenset(
 )
 
 
+@checked
 def as_float(name: str, value: Any) -> float:
     """`ValueError` unless the value is a number."""
     require(type(value) in (int, float), name, "must be a number", value)
     return float(value)
 
 
+@checked
 class Reader:
     """Reads the fields of a `config.json` one by one, and keeps account of what is wrong and what is left."""
 

@@ -16,19 +16,23 @@ from transformer_lib.config import (
     SwiGlu,
     YarnScaling,
 )
+from transformer_lib.contract import checked
 from transformer_lib.interop.reader import Fields, Reader, as_float
 
 
+@checked
 def read_llama(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, bias=reader.take("attention_bias", False))
     return _read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.take("mlp_bias", False))
 
 
+@checked
 def read_mistral(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, window=reader.get("sliding_window", 4096))
     return _read_rope_decoder(reader, attention, kv_heads=8)
 
 
+@checked
 def read_qwen3(reader: Reader) -> ModelConfig:
     layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", 28)
     width = reader.get("sliding_window", 4096) if reader.take("use_sliding_window", False) else None
@@ -146,15 +150,18 @@ def _write_rope_decoder(config: ModelConfig) -> Fields:
     }
 
 
+@checked
 def write_llama(config: ModelConfig) -> Fields:
     biases = {"attention_bias": config.attention.bias, "mlp_bias": config.feedforward.bias}
     return _write_rope_decoder(config) | biases
 
 
+@checked
 def write_mistral(config: ModelConfig) -> Fields:
     return _write_rope_decoder(config) | {"sliding_window": config.attention.window}
 
 
+@checked
 def write_qwen3(config: ModelConfig) -> Fields:
     window = config.attention.window
     return _write_rope_decoder(config) | {

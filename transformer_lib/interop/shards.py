@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.text.bpe import read_json
 
 Named = dict[str, Tensor]
@@ -21,6 +22,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
+@checked
 def read_weights(folder: Path) -> Named:
     """Every tensor in the folder's safetensors, on the CPU; `ValueError` for a file that is missing, cut or extra."""
     if (folder / INDEX).exists():
@@ -36,6 +38,7 @@ def read_weights(folder: Path) -> Named:
     return _read_file(folder / SINGLE)
 
 
+@checked
 def write_weights(folder: Path, tensors: Named, *, max_shard_bytes: int) -> None:
     """Write `model.safetensors`, or numbered shards of at most `max_shard_bytes` (a larger tensor alone) and an index.
 
@@ -92,6 +95,7 @@ def _size(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+@checked
 def stored_type(tensors: Named, source: str) -> torch.dtype:
     """The one type of floating-point number that all of them have; `ValueError` for several, or for another kind."""
     types = sorted({str(tensor.dtype) for tensor in tensors.values()})

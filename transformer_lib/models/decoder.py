@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
@@ -16,6 +17,7 @@ from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import causal_relations, place
 
 
+@checked_once
 class DecoderLM(nn.Module):
     """logits = head(norm(block_L(... block_1(embed(tokens))))) with causal self-attention (Radford et al. 2019)."""
 

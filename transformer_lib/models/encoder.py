@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.embedding import Embedding, check_tokens, check_valid
 from transformer_lib.nn.init import init_weights
@@ -14,6 +15,7 @@ from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import full_relations, place
 
 
+@checked_once
 class Encoder(nn.Module):
     """norm(block_L(... block_1(embed(tokens)))) with attention in both directions (Devlin et al. 2018)."""
 

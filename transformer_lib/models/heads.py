@@ -8,10 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig
+from transformer_lib.contract import checked_once
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.norm import build_norm
 
 
+@checked_once
 class MaskedLMHead(nn.Module):
     """BERT's head: dense, GELU, norm, then the (tied) embedding matrix plus a bias (Devlin et al. 2018)."""
 
@@ -27,6 +29,7 @@ class MaskedLMHead(nn.Module):
         return self.to_vocab(self.norm(F.gelu(self.dense(x))))
 
 
+@checked_once
 class MaskedLM(nn.Module):
     """BERT as it is trained: an encoder, and at each position the logits of the token that stood there."""
 
@@ -47,6 +50,7 @@ class MaskedLM(nn.Module):
         return self.head(self.encoder(tokens, valid=valid, segments=segments))
 
 
+@checked_once
 class TokenHead(nn.Linear):
     """One label per token: logits = x W + b."""
 
@@ -54,6 +58,7 @@ class TokenHead(nn.Linear):
         super().__init__(d_model, labels)
 
 
+@checked_once
 class SequenceHead(nn.Module):
     """One label per text: the mean over its real tokens, then logits = x W + b."""
 
@@ -76,6 +81,7 @@ class SpanScores(NamedTuple):
     end: Float[Tensor, "batch time"]
 
 
+@checked_once
 class SpanHead(nn.Module):
     """Where a span starts and ends (BERT's question answering head)."""
 

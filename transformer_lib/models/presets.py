@@ -11,8 +11,10 @@ from transformer_lib.config import (
     Sinusoidal,
     SwiGlu,
 )
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 def tiny(vocab_size: int = 512, *, max_length: int = 128) -> ModelConfig:
     """A modern decoder small enough to train in a minute: pre-norm, RMSNorm, RoPE, SwiGLU."""
     return ModelConfig(
@@ -87,6 +89,7 @@ def bert_base() -> ModelConfig:
     )
 
 
+@checked_once
 def transformer_base(vocab_size: int = 37_000) -> Seq2SeqConfig:
     """The base model of Vaswani et al. (2017): 6 + 6 layers, shared embeddings."""
     side = ModelConfig(

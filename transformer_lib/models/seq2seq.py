@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, Seq2SeqConfig, require
+from transformer_lib.contract import checked_once
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.attention import KeyValues
 from transformer_lib.nn.block import Block
@@ -27,6 +28,7 @@ class Memory(NamedTuple):
     valid: Bool[Tensor, "batch source"] | None
 
 
+@checked_once
 class Seq2Seq(nn.Module):
     """Encoder, and a decoder whose blocks also attend to the encoder's output."""
 

@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.dropout import dropout as drop
 from transformer_lib.nn.masks import Mask, check_mask
 
 
+@checked_once
 def attention_weights(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -42,6 +44,7 @@ def attention_weights(
     return weights.masked_fill(~allowed.any(dim=-1, keepdim=True), 0.0)  # softmax of nothing is NaN
 
 
+@checked_once
 def attend_explicit(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -58,6 +61,7 @@ def attend_explicit(
     return weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
 
 
+@checked_once
 def attend(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],

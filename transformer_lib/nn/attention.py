@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import AttentionConfig, require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.masks import Mask
@@ -26,6 +27,7 @@ class KeyValues(NamedTuple):
     v: Float[Tensor, "batch kv_heads key head_dim"]
 
 
+@checked_once
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(head_dim)) v in every head, then `to_out`.
 

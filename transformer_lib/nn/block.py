@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.dropout import Dropout
@@ -19,6 +20,7 @@ from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import UNRESTRICTED, Relations
 
 
+@checked_once
 class Block(nn.Module):
     """One layer of an encoder or a decoder; with `cross_attention` it also looks at the encoder's output."""
 

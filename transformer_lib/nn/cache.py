@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, require, require_positive
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 class KVCache:
     """Keys and values of every layer for `batch` rows of up to `max_length` tokens.
 

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from transformer_lib.contract import checked_once
+
 WORD = torch.int64
 LEVELS = 2**16  # of one decision: a quarter of a word
 
 
+@checked_once
 class Dropout(nn.Dropout):
     """`nn.Dropout` by way of `dropout`."""
 
@@ -22,6 +25,7 @@ class Dropout(nn.Dropout):
         return dropout(x, self.p) if self.training else x
 
 
+@checked_once
 def dropout(x: Float[Tensor, "..."], p: float) -> Float[Tensor, "..."]:
     """Each number 0 with probability p, else divided by 1 - p, so that the expectation stays x."""
     if p == 0:

@@ -7,11 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig, Sinusoidal, require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.positions import LearnedPositions, sinusoidal
 
 
+@checked_once
 class Embedding(nn.Module):
     """A row of `tokens.weight` per id, scaled and normalised as the config says, with position and segment added."""
 
@@ -45,6 +47,7 @@ class Embedding(nn.Module):
         return self.dropout(x) if self.training else x
 
 
+@checked_once
 def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
     """`ValueError` unless `tokens` are whole numbers below vocab_size in a non-empty (batch, time) tensor."""
     integral = tokens.dtype in (torch.int64, torch.int32)  # what an embedding can be indexed with
@@ -58,6 +61,7 @@ def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
         require(high < vocab_size, name, f"must be below vocab_size={vocab_size}", high)
 
 
+@checked_once
 def check_positions(positions: Tensor, tokens: Tensor) -> None:
     """`ValueError` unless `positions` are whole numbers, one per token (one row may serve the whole batch)."""
     integral = not (positions.is_floating_point() or positions.dtype == torch.bool)
@@ -67,6 +71,7 @@ def check_positions(positions: Tensor, tokens: Tensor) -> None:
         require(False, "positions", f"must have shape {shapes[0]} or {shapes[1]}", positions.shape)
 
 
+@checked_once
 def check_valid(valid: Tensor | None, tokens: Tensor, name: str = "valid") -> None:
     """`ValueError` unless `valid` is None or a boolean tensor of the shape of the tokens."""
     if valid is not None:

@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 class FeedForward(nn.Module):
     """activation(x W_1) W_2, widening to d_ff in between (Vaswani et al. 2017; GELU: Hendrycks and Gimpel 2016)."""
 
@@ -23,6 +25,7 @@ class FeedForward(nn.Module):
         return self.to_out(_activate(self.to_hidden(x), self.activation))
 
 
+@checked_once
 class GatedFeedForward(nn.Module):
     """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020)."""
 
@@ -36,6 +39,7 @@ class GatedFeedForward(nn.Module):
         return self.to_out(F.silu(self.to_gate(x)) * self.to_hidden(x))
 
 
+@checked_once
 def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | GatedFeedForward:
     """The module that a `Mlp` or a `SwiGlu` describes."""
     match config:

@@ -5,9 +5,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.cache import KVCache
 
 
+@checked_once
 class FixedCache(KVCache):
     """A cache whose every step has the same shapes: attention sees all slots, and `valid` hides those not yet filled.
 

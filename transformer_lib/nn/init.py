@@ -4,10 +4,12 @@ import torch
 from torch import nn
 
 from transformer_lib.config import ModelConfig
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.embedding import Embedding
 from transformer_lib.nn.positions import LearnedPositions
 
 
+@checked_once
 @torch.no_grad()
 def init_weights(model: nn.Module, config: ModelConfig, *, std: float = 0.02) -> None:
     """Draw all weights of `model` anew: normal with `std`, biases zero (Radford et al. 2019).

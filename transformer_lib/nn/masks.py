@@ -12,10 +12,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 
 Mask = Bool[Tensor, "#batch #heads query key"] | Bool[Tensor, "#batch #heads #query key"] | Literal["causal"] | None
 
 
+@checked_once
 def causal_mask(
     query_positions: Int[Tensor, "#batch query"], key_positions: Int[Tensor, "#batch key"], *, window: int | None = None
 ) -> Bool[Tensor, "#batch 1 query key"]:
@@ -28,12 +30,14 @@ def causal_mask(
     return mask & (distance < window)
 
 
+@checked_once
 def padding_mask(valid: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
     """True where the key is a real token; every query of a row sees the same keys."""
     require(valid.dtype == torch.bool, "valid", "must be a boolean tensor, True for a real token", valid.dtype)
     return valid[:, None, None, :]
 
 
+@checked_once
 def check_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> None:
     """`ValueError` unless the mask is boolean and broadcasts to (batch, heads, query, key)."""
     boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool

@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import Norm
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 def layer_norm(
     x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], bias: Float[Tensor, " width"], eps: float = 1e-5
 ) -> Float[Tensor, "*batch width"]:
@@ -20,6 +22,7 @@ def layer_norm(
     return gain * centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps) + bias
 
 
+@checked_once
 def rms_norm(
     x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], eps: float = 1e-6
 ) -> Float[Tensor, "*batch width"]:
@@ -27,6 +30,7 @@ def rms_norm(
     return gain * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
+@checked_once
 class LayerNorm(nn.Module):
     """`layer_norm` with a trained gain and bias."""
 
@@ -40,6 +44,7 @@ class LayerNorm(nn.Module):
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
+@checked_once
 class RMSNorm(nn.Module):
     """`rms_norm` with a trained gain."""
 
@@ -52,6 +57,7 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+@checked_once
 def build_norm(config: Norm, width: int) -> LayerNorm | RMSNorm:
     """The module that a `Norm` describes."""
     match config.kind:

@@ -17,8 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import LinearScaling, Llama3Scaling, NtkScaling, RopeScaling, YarnScaling, require
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 def sinusoidal(
     positions: Int[Tensor, "*batch time"], d_model: int, *, base: float = 10_000.0, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "*batch time d_model"]:
@@ -28,6 +30,7 @@ def sinusoidal(
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
+@checked_once
 class LearnedPositions(nn.Module):
     """One trained vector for each of `max_length` positions; a position outside the table is a `ValueError`."""
 
@@ -51,6 +54,7 @@ class Rotation(NamedTuple):
     sin: Float[Tensor, "batch 1 time half"]
 
 
+@checked_once
 def rope_rotation(
     positions: Int[Tensor, "batch time"],
     head_dim: int,
@@ -74,6 +78,7 @@ def rope_rotation(
     return Rotation(cos.to(dtype), sin.to(dtype))
 
 
+@checked_once
 def apply_rope(
     x: Float[Tensor, "batch heads time head_dim"], rotation: Rotation
 ) -> Float[Tensor, "batch heads time head_dim"]:
@@ -83,6 +88,7 @@ def apply_rope(
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
+@checked_once
 def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
     """A geometric sequence of slopes, 2^(-8/heads) to 2^-8 when `heads` is a power of two (Press et al. 2021).
 
@@ -95,6 +101,7 @@ def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
     return torch.tensor(ladder + between[: heads - power], dtype=torch.float64)
 
 
+@checked_once
 def alibi_bias(
     query_positions: Int[Tensor, "#batch query"],
     key_positions: Int[Tensor, "#batch key"],
@@ -107,6 +114,7 @@ def alibi_bias(
     return -alibi_slopes(heads).to(dtype).to(distance.device)[None, :, None, None] * distance
 
 
+@checked_once
 def rope_frequencies(
     positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None, wide: torch.dtype
 ) -> Float[Tensor, "*batch half"]:
@@ -139,6 +147,7 @@ def rope_frequencies(
             return plain / factor * (1 - kept) + plain * kept
 
 
+@checked_once
 def attention_factor(scaling: RopeScaling | None) -> float:
     """What cos and sin are multiplied with, which sharpens attention over longer texts (Peng et al. 2023)."""
     if not isinstance(scaling, YarnScaling):

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import Alibi, ModelConfig, Rope
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.masks import Mask, causal_mask, padding_mask
 from transformer_lib.nn.positions import Rotation, alibi_bias, rope_rotation
@@ -23,6 +24,7 @@ class Relations(NamedTuple):
 UNRESTRICTED = Relations()
 
 
+@checked_once
 def place(
     tokens: Int[Tensor, "batch time"], valid: Bool[Tensor, "batch time"] | None, cache: KVCache | None
 ) -> Int[Tensor, "#batch time"]:
@@ -37,6 +39,7 @@ def place(
     return positions.clamp(min=0)  # padding on the left gets position 0; nobody looks at it
 
 
+@checked_once
 def causal_relations(
     config: ModelConfig,
     positions: Int[Tensor, "#batch time"],
@@ -73,6 +76,7 @@ def causal_relations(
     return Relations(mask, *_bias_and_rotation(config, positions, key_positions, dtype))
 
 
+@checked_once
 def full_relations(
     config: ModelConfig,
     positions: Int[Tensor, "#batch time"],

@@ -16,10 +16,12 @@ from transformer_lib.config import (
     require,
     require_positive,
 )
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.positions import Rotation, apply_rope, rope_rotation
 
 
+@checked_once
 class RollingCache(KVCache):
     """The first `sinks` tokens of a text and the newest `window` of the others: memory does not grow with the text.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.attend import _allowed_is_square, _check_shapes
 from transformer_lib.nn.masks import Mask, check_mask
 
@@ -30,12 +31,14 @@ class Running(NamedTuple):
     out: Float[Tensor, "*rows query head_dim"]  # sum of exp(score - peak) * value
 
 
+@checked_once
 def start(queries: Tensor, values: Tensor) -> Running:
     """Before the first key: the peak is the lowest finite number, so that no infinities are subtracted."""
     zero = queries.new_zeros(*queries.shape[:-1], 1)
     return Running(zero + torch.finfo(zero.dtype).min, zero, zero.new_zeros(*zero.shape[:-1], values.shape[-1]))
 
 
+@checked_once
 def absorb(
     seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key head_dim"]
 ) -> Running:
@@ -46,12 +49,14 @@ def absorb(
     return Running(peak, total, seen.out * shrink + weights @ values)
 
 
+@checked_once
 def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[Tensor, "*rows query 1"]]:
     """The output, and the logarithm of the normaliser; zeros for a query that was allowed no key."""
     total = seen.total.masked_fill(seen.total == 0, 1.0)
     return seen.out / total, seen.peak + total.log()
 
 
+@checked_once
 def tiled_attention(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],

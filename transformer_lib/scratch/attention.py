@@ -11,9 +11,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from transformer_lib.config import ModelConfig, Rope
+from transformer_lib.contract import checked_once
 from transformer_lib.scratch.functions import Arrays, linear, linear_backward, rotate, softmax, softmax_backward
 
 
+@checked_once
 def attention(config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch time d_model"]) -> Arrays:
     """All stages by name: to_qkv, q, k (both rotated, if the positions are RoPE), v, scores, weights, heads, out.
 
@@ -31,6 +33,7 @@ def attention(config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch ti
     return {"to_qkv": to_qkv, "q": q, "k": k, "v": v, "scores": scores, "weights": a, "heads": heads, "out": out}
 
 
+@checked_once
 def attention_backward(
     config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch time d_model"], stages: Arrays, d_out: ndarray
 ) -> tuple[Float[ndarray, "*batch time d_model"], Arrays, Arrays]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from transformer_lib.config import Alibi, Learned, Mlp, ModelConfig, Sinusoidal, SwiGlu, require
+from transformer_lib.contract import checked_once
 from transformer_lib.scratch.attention import attention, attention_backward
 from transformer_lib.scratch.functions import (
     Arrays,
@@ -28,6 +29,7 @@ from transformer_lib.scratch.functions import (
 PARTS = ("attention", "feedforward")
 
 
+@checked_once
 def initial_weights(config: ModelConfig, *, seed: int, std: float = 0.02) -> Arrays:
     """Starting weights: matrices normal with `std`, gains 1, biases 0 (GPT-2 without its depth scale)."""
     random = np.random.default_rng(seed)
@@ -38,6 +40,7 @@ def initial_weights(config: ModelConfig, *, seed: int, std: float = 0.02) -> Arr
     return weights
 
 
+@checked_once
 def forward(config: ModelConfig, weights: Arrays, tokens: Int[ndarray, "*batch time"]) -> Arrays:
     """Every stage by name: embedding; per block its norms, attention.*, feedforward.* and sums; final_norm; logits."""
     _check(config, weights, tokens)
@@ -61,6 +64,7 @@ def forward(config: ModelConfig, weights: Arrays, tokens: Int[ndarray, "*batch t
     return stages
 
 
+@checked_once
 def backward(
     config: ModelConfig,
     weights: Arrays,

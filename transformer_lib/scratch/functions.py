@@ -13,11 +13,13 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from transformer_lib.config import Activation, require
+from transformer_lib.contract import checked_once
 
 Arrays = dict[str, ndarray]  # weights, stages and gradients, by name
 IGNORED = -100  # a target that does not count, as in PyTorch
 
 
+@checked_once
 def linear(
     x: Float[ndarray, "*batch in"], weight: Float[ndarray, "out in"], bias: Float[ndarray, " out"] | None = None
 ) -> Float[ndarray, "*batch out"]:
@@ -25,6 +27,7 @@ def linear(
     return x @ weight.T if bias is None else x @ weight.T + bias
 
 
+@checked_once
 def linear_backward(
     dy: Float[ndarray, "*batch out"], x: Float[ndarray, "*batch in"], weight: Float[ndarray, "out in"]
 ) -> tuple[Float[ndarray, "*batch in"], Float[ndarray, "out in"], Float[ndarray, " out"]]:
@@ -33,17 +36,20 @@ def linear_backward(
     return dy @ weight, rows.T @ x.reshape(-1, x.shape[-1]), rows.sum(axis=0)
 
 
+@checked_once
 def softmax(scores: Float[ndarray, "*batch key"]) -> Float[ndarray, "*batch key"]:
     """a_j = e^(s_j) / sum_r e^(s_r); the largest score is taken off first, which changes nothing but the range."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+@checked_once
 def softmax_backward(da: Float[ndarray, "*batch key"], a: Float[ndarray, "*batch key"]) -> Float[ndarray, "*batch key"]:
     """ds = a * (da - sum_r da_r a_r), from the Jacobian a_i (1[i = j] - a_j). `a` is the softmax's output."""
     return a * (da - (da * a).sum(axis=-1, keepdims=True))
 
 
+@checked_once
 def cross_entropy(logits: Float[ndarray, "*batch vocab"], targets: Int[ndarray, "*batch"]) -> tuple[np.floating, int]:
     """The sum of -log softmax(logits)[target] over the targets that count, and their number."""
     _check_targets(logits, targets)
@@ -54,6 +60,7 @@ def cross_entropy(logits: Float[ndarray, "*batch vocab"], targets: Int[ndarray, 
     return -picked[counted].sum(), int(counted.sum())
 
 
+@checked_once
 def cross_entropy_backward(
     logits: Float[ndarray, "*batch vocab"], targets: Int[ndarray, "*batch"]
 ) -> Float[ndarray, "*batch vocab"]:
@@ -64,6 +71,7 @@ def cross_entropy_backward(
     return np.where(counted, softmax(logits) - y, 0.0)
 
 
+@checked_once
 def layer_norm(
     x: Float[ndarray, "*batch width"],
     gain: Float[ndarray, " width"],
@@ -75,6 +83,7 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
+@checked_once
 def layer_norm_backward(
     dy: Float[ndarray, "*batch width"], x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float
 ) -> tuple[Float[ndarray, "*batch width"], Float[ndarray, " width"], Float[ndarray, " width"]]:
@@ -84,6 +93,7 @@ def layer_norm_backward(
     return _centred(d_centred), d_gain, _sum_rows(dy)
 
 
+@checked_once
 def rms_norm(
     x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float = 1e-6
 ) -> Float[ndarray, "*batch width"]:
@@ -91,6 +101,7 @@ def rms_norm(
     return gain * x * _inverse_size(x, eps)
 
 
+@checked_once
 def rms_norm_backward(
     dy: Float[ndarray, "*batch width"], x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float
 ) -> tuple[Float[ndarray, "*batch width"], Float[ndarray, " width"]]:
@@ -100,6 +111,7 @@ def rms_norm_backward(
     return r * (dn - n * (dn * n).mean(axis=-1, keepdims=True)), _sum_rows(dy * n)
 
 
+@checked_once
 def activate(x: Float[ndarray, "*batch"], kind: Activation) -> Float[ndarray, "*batch"]:
     """relu: max(x, 0); silu: x sigmoid(x); gelu: x Phi(x), Phi the normal distribution's (Hendrycks and Gimpel 2016).
 
@@ -116,6 +128,7 @@ def activate(x: Float[ndarray, "*batch"], kind: Activation) -> Float[ndarray, "*
             return x * (1 + np.tanh(_gelu_argument(x))) / 2
 
 
+@checked_once
 def activate_backward(
     dy: Float[ndarray, "*batch"], x: Float[ndarray, "*batch"], kind: Activation
 ) -> Float[ndarray, "*batch"]:
@@ -134,6 +147,7 @@ def activate_backward(
             return dy * ((1 + t) + x * (1 - t**2) * inner) / 2
 
 
+@checked_once
 def rotate(x: Float[ndarray, "*batch time head_dim"], theta: float, turn: int = 1) -> ndarray:
     """RoPE: the pair (x_i, x_(i + head_dim / 2)) at position t turns by t * theta^(-2i / head_dim) (Su et al. 2021).
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 from transformer_lib.scratch.functions import Arrays
 
 
+@checked_once
 @dataclass
 class Moments:
     """What Adam remembers: the number of steps, and running means of each gradient and of its square."""
@@ -25,6 +27,7 @@ class Moments:
         return cls(0, *({name: np.zeros_like(weight) for name, weight in weights.items()} for _ in range(2)))
 
 
+@checked_once
 def sgd_step(weights: Arrays, gradients: Arrays, *, lr: float) -> None:
     """w := w - lr g."""
     _check(weights, gradients)
@@ -32,6 +35,7 @@ def sgd_step(weights: Arrays, gradients: Arrays, *, lr: float) -> None:
         weights[name] -= lr * g
 
 
+@checked_once
 def adam_step(
     weights: Arrays,
     gradients: Arrays,
@@ -57,6 +61,7 @@ def adam_step(
         weights[name] -= lr * m / (np.sqrt(v) + eps)
 
 
+@checked_once
 def adamw_step(
     weights: Arrays,
     gradients: Arrays,
@@ -74,6 +79,7 @@ def adamw_step(
     adam_step(weights, gradients, moments, lr=lr, betas=betas, eps=eps)
 
 
+@checked_once
 def clip(gradients: Arrays, max_norm: float) -> float:
     """Shrink all gradients together, in place, to a joint norm of at most `max_norm`; returns the norm before."""
     require(max_norm > 0, "max_norm", "must be positive", max_norm)

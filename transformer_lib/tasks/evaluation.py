@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.data import datasets
 from transformer_lib.data.examples import Pair
 from transformer_lib.tasks.saved import read_about
@@ -18,6 +19,7 @@ from transformer_lib.tasks.saved import read_about
 DATA = ("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh")
 
 
+@checked
 def load_examples(data: str, split: str = "test") -> Sequence[Any]:
     """The examples of a split ("train", "validation" or "test"; XQuAD has only a test)."""
     require(data in DATA, "data", f"must be one of {DATA}", data)
@@ -36,6 +38,7 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
             return getattr(datasets.conll04() if data == "conll04" else datasets.wnut17(), split)
 
 
+@checked
 def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     """`recorded`, `found`, and whether they are the `same`: every number that was recorded, exactly."""
     about = read_about(folder)
@@ -50,6 +53,7 @@ def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> di
     return {"recorded": recorded, "found": found, "same": bool(recorded) and recorded == found}
 
 
+@checked
 def load_task(folder: str | Path, *, device: torch.device | str = "cpu") -> Any:
     """The translator, extractor or answerer in `folder`, as its `about.json` says."""
     match task := read_about(folder)["task"]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches
 from transformer_lib.data.examples import Annotated, Entity, Relation
 from transformer_lib.tasks.extraction_model import (
@@ -37,16 +38,19 @@ WORD = re.compile(r"\w+(?:[-'\u2019.]\w+)*|[^\w\s]")
 Pieces = list[list[int]]
 
 
+@checked
 def split_words(text: str) -> tuple[str, ...]:
     """Runs of letters and digits, also around a hyphen, an apostrophe or a point; any other sign is a word."""
     return tuple(WORD.findall(text))
 
 
+@checked
 def train_tokenizer(examples: Sequence[Annotated], vocab_size: int) -> Tokenizer:
     """Pieces learned from the words of the examples, each with a space before it."""
     return Tokenizer.train([" " + " ".join(example.words) for example in examples], vocab_size)
 
 
+@checked
 def cut_words(words: Sequence[str], tokenizer: Tokenizer) -> Pieces:
     """The pieces of each word, at least one and at most `MOST_PIECES`; `ValueError` for an empty word."""
     for place, word in enumerate(words):
@@ -54,6 +58,7 @@ def cut_words(words: Sequence[str], tokenizer: Tokenizer) -> Pieces:
     return [ids[:MOST_PIECES] for ids in tokenizer.encode_batch(" " + word for word in words)]
 
 
+@checked
 def extraction_batches(
     examples: Sequence[Annotated],
     extractor: "EntityRelationExtractor",
@@ -88,6 +93,7 @@ def extraction_batches(
     return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed, epochs=epochs)
 
 
+@checked
 class EntityRelationExtractor:
     """A trained model and its tokeniser, to be called with sentences; on the model's device, and without dropout."""
 
@@ -186,11 +192,13 @@ class EntityRelationExtractor:
         return cls(load_model(folder, lambda: ExtractionModel(config), device=device), load_tokenizer(folder))
 
 
+@checked
 def named_relations(example: Annotated) -> list[tuple[str, Entity, Entity]]:
     """(kind, head, tail) of each relation: what must all be right for it to count in a strict score."""
     return [(kind, example.entities[head], example.entities[tail]) for kind, head, tail in example.relations]
 
 
+@checked
 def scores(found: Sequence[Annotated], gold: Sequence[Annotated]) -> dict[str, Any]:
     """Micro and macro F1 and the F1 of each kind, from 0 to 1, for `entities` and for `relations`.
 

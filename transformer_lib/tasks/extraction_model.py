@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, from_json, require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Annotated
 from transformer_lib.models.encoder import Encoder
@@ -29,6 +30,7 @@ from transformer_lib.training.loss import LossSum, token_loss
 IGNORED = -100
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExtractionConfig:
     """The encoder, what it is to find, how entities are spelled as tags, and the width of the vectors of a pair."""
@@ -55,6 +57,7 @@ class ExtractionConfig:
         return tag_names(self.kinds, self.scheme)
 
 
+@checked
 def extraction_config(text: str) -> ExtractionConfig:
     """The config that `to_json` wrote; `ValueError` for anything else."""
     try:
@@ -108,6 +111,7 @@ class Batch(NamedTuple):
         return Batch(self.sentences.to(device), self.tags.to(device), self.spans.to(device), self.relations.to(device))
 
 
+@checked
 class PairHead(nn.Module):
     """score_r(i, j) = h_i^T U_r t_j + w_r . (h_i, t_j) + b_r for each relation r, and for none (Dozat and Manning).
 
@@ -138,6 +142,7 @@ class PairHead(nn.Module):
         return torch.einsum("bip,rpq,bjq->bijr", head, self.pair, tail) + single
 
 
+@checked
 class ExtractionModel(nn.Module):
     """The encoder with its two heads."""
 
@@ -173,6 +178,7 @@ class ExtractionLoss(NamedTuple):
         return LossSum(self.tags.total + self.relations.total, self.tags.count)
 
 
+@checked
 def extraction_losses(model: nn.Module, batch: Batch) -> ExtractionLoss:
     """The cross entropy of every tag and, between gold entities, of every relation."""
     batch = batch.to(next(model.parameters()).device)
@@ -181,6 +187,7 @@ def extraction_losses(model: nn.Module, batch: Batch) -> ExtractionLoss:
     return ExtractionLoss(token_loss(tags, batch.tags, ignore=IGNORED), pairs)
 
 
+@checked
 def collate_sentences(pieces: Sequence[Sequence[Sequence[int]]]) -> Sentences:
     """The pieces of each word of each sentence, in one tensor; no sentence and no word is without any."""
     tokens = pad([[piece for word in sentence for piece in word] for sentence in pieces], pad_id=0)
@@ -189,6 +196,7 @@ def collate_sentences(pieces: Sequence[Sequence[Sequence[int]]]) -> Sentences:
     return Sentences(tokens.tokens, tokens.valid, first.tokens, first.valid)
 
 
+@checked
 def collate_spans(entities: Sequence[Sequence[tuple[int, int, int]]]) -> Spans:
     """(start, end, kind) of each entity of each sentence, at least one column of them."""
     width = max(1, *map(len, entities))
@@ -196,6 +204,7 @@ def collate_spans(entities: Sequence[Sequence[tuple[int, int, int]]]) -> Spans:
     return Spans(*rows.unbind(-1))
 
 
+@checked
 def collate(
     examples: Sequence[Annotated], pieces: Sequence[Sequence[Sequence[int]]], config: ExtractionConfig
 ) -> Batch:

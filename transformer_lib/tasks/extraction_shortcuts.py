@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import log
 
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity, Relation
 
 Reader = Callable[[Annotated], Annotated]
@@ -15,6 +16,7 @@ Pair = tuple[int, int]
 NONE = ""
 
 
+@checked
 def known_names(train: Sequence[Annotated]) -> Reader:
     """From left to right the longest run of words that was a name in training, as what it was most often."""
     kinds: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -36,11 +38,13 @@ def known_names(train: Sequence[Annotated]) -> Reader:
     return read
 
 
+@checked
 def by_kinds(train: Sequence[Annotated]) -> Reader:
     """For every pair of entities what holds most often between their kinds."""
     return _most_common(train, lambda example, i, j: _kinds(example, i, j))
 
 
+@checked
 def by_neighbours(train: Sequence[Annotated]) -> Reader:
     """The same for entities that follow each other, which comes first being known; others are never related."""
 
@@ -50,6 +54,7 @@ def by_neighbours(train: Sequence[Annotated]) -> Reader:
     return _most_common(train, seen)
 
 
+@checked
 def by_words_between(train: Sequence[Annotated]) -> Reader:
     """What held most often between such kinds with exactly these words between them; what was never seen is nothing."""
 
@@ -60,6 +65,7 @@ def by_words_between(train: Sequence[Annotated]) -> Reader:
     return _most_common(train, seen)
 
 
+@checked
 def by_bag_of_words(train: Sequence[Annotated]) -> Reader:
     """Naive Bayes: which words the sentence has outside its names, given what holds between entities of such kinds."""
     labels: dict[Hashable, Counter[str]] = defaultdict(Counter)

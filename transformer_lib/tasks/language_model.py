@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from transformer_lib.config import ModelConfig, require
+from transformer_lib.contract import checked
 from transformer_lib.generation.generate import generate
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.huggingface import from_hf, read_tokenizer
@@ -18,6 +19,7 @@ from transformer_lib.text.tokenizer import Tokenizer
 TASK = "language model"
 
 
+@checked
 @dataclass(frozen=True)
 class Writer:
     """Call it with the beginning of a text, and it gives a continuation."""

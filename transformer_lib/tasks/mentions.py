@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity
 
 Words = tuple[str, ...]
@@ -19,6 +20,7 @@ Change = Callable[[Annotated], Annotated]
 LETTERS = {True: string.ascii_uppercase, False: string.ascii_lowercase}
 
 
+@checked
 def swapped(examples: Sequence[Annotated], probability: float) -> Change:
     """Each entity becomes, with this probability, one of its kind from the examples, each as often as there."""
     _check(probability)
@@ -35,6 +37,7 @@ def swapped(examples: Sequence[Annotated], probability: float) -> Change:
     return lambda example: rename(example, other)
 
 
+@checked
 def disguised(probability: float) -> Change:
     """Each capitalised word of an entity becomes, with this probability, random letters in its upper and lower case."""
     _check(probability)
@@ -48,6 +51,7 @@ def disguised(probability: float) -> Change:
     return lambda example: rename(example, lambda _, words: tuple(map(letters, words)))
 
 
+@checked
 def rename(example: Annotated, new: Callable[[str, Words], Words]) -> Annotated:
     """The sentence with `new(kind, words)` in the place of each entity; entities may get longer or shorter."""
     words: list[str] = []

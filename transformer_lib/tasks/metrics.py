@@ -15,6 +15,7 @@ from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple, get_args
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 Tokenize = Literal["13a", "intl", "zh", "char", "none"]
 Language = Literal["en", "zh"]
@@ -41,6 +42,7 @@ class F1(NamedTuple):
     gold: int
 
 
+@checked
 def bleu(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, tokenize: Tokenize = "13a"
 ) -> Score:
@@ -56,6 +58,7 @@ def bleu(
     return _corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), hypotheses, references)
 
 
+@checked
 def chrf(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, word_order: int = 0
 ) -> Score:
@@ -66,6 +69,7 @@ def chrf(
     return _corpus_score(CHRF(lowercase=lowercase, word_order=word_order), hypotheses, references)
 
 
+@checked
 def strict_f1(predicted: Sequence[Collection[Any]], gold: Sequence[Collection[Any]]) -> F1:
     """Micro F1 over all sentences: a prediction is right if its sentence's gold holds an item equal to it.
 
@@ -78,6 +82,7 @@ def strict_f1(predicted: Sequence[Collection[Any]], gold: Sequence[Collection[An
     return _f1(right, sum(len(found) for found, _ in pairs), sum(len(wanted) for _, wanted in pairs))
 
 
+@checked
 def f1_by_kind(
     predicted: Sequence[Collection[tuple[Any, ...]]], gold: Sequence[Collection[tuple[Any, ...]]]
 ) -> dict[str, F1]:
@@ -91,11 +96,13 @@ def f1_by_kind(
     return {kind: strict_f1(only(kind, predicted), only(kind, gold)) for kind in kinds}
 
 
+@checked
 def macro_f1(by_kind: Mapping[str, F1]) -> float:
     """The plain mean of the F1 of each kind, so that a rare kind weighs as much as a common one; 0 without kinds."""
     return sum(score.f1 for score in by_kind.values()) / max(len(by_kind), 1)
 
 
+@checked
 def exact_match(predicted: str, answers: Sequence[str], *, language: Language = "en") -> float:
     """1 if the prediction has the tokens of one of the answers, else 0.
 
@@ -105,6 +112,7 @@ def exact_match(predicted: str, answers: Sequence[str], *, language: Language = 
     return float(_tokens(predicted, language) in _references(answers, language))
 
 
+@checked
 def token_f1(predicted: str, answers: Sequence[str], *, language: Language = "en") -> float:
     """The F1 of the prediction's tokens, 0 to 1, against the answer that suits it best.
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
+from transformer_lib.contract import checked
+
 PACKAGES = ("torch", "numpy", "tokenizers", "sacrebleu")
 
 
+@checked
 def commit_of(folder: Path) -> dict[str, Any]:
     """The commit of the code, and whether library and recipes were as committed; unknown outside a checkout."""
 
@@ -27,6 +30,7 @@ def commit_of(folder: Path) -> dict[str, Any]:
     return {"commit": git("rev-parse", "HEAD"), "clean": not changes}
 
 
+@checked
 def machine_of(device: torch.device) -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require, require_numbers, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches
 from transformer_lib.data.examples import Question
 from transformer_lib.models.encoder import Encoder
@@ -36,6 +37,7 @@ OWN_FIELDS = ("max_answer", "overlap", "threshold", "language")
 # The model and its training -------------------------------------------------------------------------------------------
 
 
+@checked
 class Reader(nn.Module):
     """An encoder and a span head; -inf forbids every token but the passage's and the first, which means no answer."""
 
@@ -55,6 +57,7 @@ class Reader(nn.Module):
         return self.head(x, valid=allowed)
 
 
+@checked
 def reading_batches(
     layout: Layout, questions: Sequence[Question], *, token_budget: int, seed: int, epochs: int | None = None
 ) -> BucketedBatches[ReadingBatch]:
@@ -65,6 +68,7 @@ def reading_batches(
     return BucketedBatches(lengths, collate, token_budget=token_budget, seed=seed, epochs=epochs)
 
 
+@checked
 def reading_loss(reader: nn.Module, batch: ReadingBatch) -> LossSum:
     """The sum of -log p(start) and -log p(end), which counts as two."""
     batch = _moved(batch, reader)
@@ -87,6 +91,7 @@ class BestSpan(NamedTuple):
     score: Float[Tensor, " batch"]
 
 
+@checked
 def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     """The start i and end j with the highest start_i + end_j, where i <= j < i + max_answer.
 
@@ -120,6 +125,7 @@ class AnswerFound(NamedTuple):
         return self.passage is None
 
 
+@checked
 @dataclass(frozen=True)
 class QuestionAnswerer:
     """Reads passages for the answer to a question, and abstains unless the best span's score is above `threshold`.
@@ -237,6 +243,7 @@ class QuestionAnswerer:
 # Scoring --------------------------------------------------------------------------------------------------------------
 
 
+@checked
 def score_answers(
     predicted: Sequence[str], questions: Sequence[Question], *, language: Language = "en"
 ) -> dict[str, Any]:
@@ -265,6 +272,7 @@ def score_answers(
     return result
 
 
+@checked
 def best_threshold(scores: Sequence[float], gains: Sequence[float]) -> float:
     """The threshold with the highest sum of the gains whose scores are above it; of equally good ones the highest.
 

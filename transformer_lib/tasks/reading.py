@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Question, check_question
 from transformer_lib.text.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ NONE, SEPARATOR = "<|none|>", "<|sep|>"
 SPECIAL_TOKENS = (NONE, SEPARATOR)
 
 
+@checked
 class Pieces:
     """A text with its tokens, and the way from places in the one to places in the other."""
 
@@ -81,6 +83,7 @@ class ReadingBatch(NamedTuple):
     targets: Int[Tensor, "batch 2"]
 
 
+@checked
 class Layout:
     """Lays questions and passages out for a reader of at most `max_length` tokens.
 

@@ -32,6 +32,7 @@ import torch
 from torch import distributed, nn
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.tasks.provenance import commit_of, machine_of, versions
 from transformer_lib.text.bpe import write_text
 from transformer_lib.training.checkpoint import load_weights
@@ -45,6 +46,7 @@ from transformer_lib.training.state import Batches, model_tensors, set_model_ten
 PARTS = "parts.json"
 
 
+@checked
 @dataclass(frozen=True)
 class Run:
     """What a recipe is told: where to compute, where to keep checkpoints, and its options, all of them set.
@@ -114,6 +116,7 @@ class Run:
         }
 
 
+@checked
 def execute(
     path: str | Path,
     *,
@@ -163,6 +166,7 @@ def execute(
     return record if run.is_first else {}
 
 
+@checked
 def load_recipe(path: str | Path) -> ModuleType:
     """The recipe as a module; this executes the file."""
     path = Path(path)

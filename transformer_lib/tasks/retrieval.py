@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.models.encoder import Encoder
 
@@ -24,11 +25,13 @@ IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(f"[{IDEOGRAPHS}]|[^\\W_{IDEOGRAPHS}]+")
 
 
+@checked
 def words(text: str) -> list[str]:
     """The runs of letters and digits of a text in lower case; each ideograph is a word."""
     return WORD.findall(text.lower())
 
 
+@checked
 class BM25:
     """Scores passages for a question by
 
@@ -64,6 +67,7 @@ class BM25:
         return total
 
 
+@checked
 class DenseIndex:
     """Scores passages by the cosine between their vectors and the question's; `embed` gives a vector per text."""
 
@@ -79,6 +83,7 @@ class DenseIndex:
         return self._vectors @ F.normalize(self._embed([question]), dim=-1)[0]
 
 
+@checked
 @torch.no_grad()
 def mean_vectors(
     encoder: Encoder, texts: Sequence[Sequence[int]], *, token_budget: int = 8192
@@ -101,12 +106,14 @@ def mean_vectors(
     return vectors
 
 
+@checked
 def ranked(scores: Float[Tensor, " passage"], k: int | None = None) -> list[int]:
     """The numbers of the `k` best passages (None: all), the best first; of equals the earlier."""
     require(k is None or k >= 1, "k", "must be at least 1", k)
     return scores.argsort(descending=True, stable=True)[:k].tolist()
 
 
+@checked
 def recall_at(k: int, rankings: Sequence[Sequence[int]], relevant: Sequence[int]) -> float:
     """The share of questions whose passage is among the first `k` of its ranking."""
     require_positive(k=k)
@@ -114,6 +121,7 @@ def recall_at(k: int, rankings: Sequence[Sequence[int]], relevant: Sequence[int]
     return sum(right in ranking[:k] for ranking, right in zip(rankings, relevant, strict=True)) / len(relevant)
 
 
+@checked
 def mean_reciprocal_rank(rankings: Sequence[Sequence[int]], relevant: Sequence[int]) -> float:
     """The mean over questions of 1 / rank of their passage, counted from 1; 0 where it is not in the ranking."""
     _check(rankings, relevant)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transformer_lib.config import from_json, require, to_json
+from transformer_lib.contract import checked
 from transformer_lib.text.bpe import read_json
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.files import check_folder, new_folder
@@ -32,6 +33,7 @@ STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def save_model(
     folder: str | Path,
     model: nn.Module,
@@ -65,6 +67,7 @@ def save_model(
         (new / ABOUT).write_text(text + "\n", encoding="utf-8")
 
 
+@checked
 def read_about(
     folder: str | Path, *, task: str | None = None, own_fields: Collection[str] | None = None
 ) -> dict[str, Any]:
@@ -85,11 +88,13 @@ def read_about(
     return about
 
 
+@checked
 def load_config(folder: str | Path) -> Any:
     """The config of the model in `folder`; `ValueError` if it is none that this library knows."""
     return from_json(json.dumps(read_about(folder)["config"]))
 
 
+@checked
 def load_model(folder: str | Path, build: Callable[[], Model], *, device: torch.device | str = "cpu") -> Model:
     """The model that `build` makes, with the weights of `folder`, on the device and in eval mode.
 
@@ -102,11 +107,13 @@ def load_model(folder: str | Path, build: Callable[[], Model], *, device: torch.
     return model.to(device).eval()
 
 
+@checked
 def load_weights_into(folder: str | Path, model: nn.Module) -> None:
     """Set the model's weights to those of `folder`, in the model's own type; names and shapes must be the same."""
     set_model_tensors(_read_weights(folder, model), model)
 
 
+@checked
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokeniser of the model in `folder`."""
     read_about(folder)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity, check_annotated
 
 Scheme = Literal["BIO", "BILOU"]
@@ -21,11 +22,13 @@ OUTSIDE = "O"
 CLOSED = ("L", "U", OUTSIDE)  # nothing goes on after these
 
 
+@checked
 def tag_names(kinds: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
     """All tags: O first, then those of each kind in the order of the scheme's name."""
     return OUTSIDE, *(f"{mark}-{kind}" for kind in kinds for mark in scheme if mark != OUTSIDE)
 
 
+@checked
 def tags_of(example: Annotated, scheme: Scheme) -> list[str]:
     """One tag per word; `ValueError` if entities overlap."""
     check_annotated(example)
@@ -38,6 +41,7 @@ def tags_of(example: Annotated, scheme: Scheme) -> list[str]:
     return tags
 
 
+@checked
 def entities_of(tags: Sequence[str]) -> tuple[Entity, ...]:
     """The entities that the tags of either scheme mark, in order.
 
@@ -65,6 +69,7 @@ class Steps(NamedTuple):
     last: Bool[Tensor, "tag"]
 
 
+@checked
 def allowed_steps(tags: Sequence[str]) -> Steps:
     """The steps that a scheme allows: those of which `tags_of` could have made use.
 
@@ -84,6 +89,7 @@ def allowed_steps(tags: Sequence[str]) -> Steps:
     return Steps(~torch.tensor(needs_before), torch.tensor(rows), ~torch.tensor(needs_after))
 
 
+@checked
 def best_tags(
     scores: Float[Tensor, "batch word tag"], valid: Bool[Tensor, "batch word"], steps: Steps
 ) -> Int[Tensor, "batch word"]:

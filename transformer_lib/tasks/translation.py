@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Seq2SeqConfig, require, require_flags, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, pad
 from transformer_lib.data.examples import Pair
 from transformer_lib.generation.beam import beam_search
@@ -38,6 +39,7 @@ LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to 
 # From text to batches -------------------------------------------------------------------------------------------------
 
 
+@checked
 def clean(text: str, *, lowercase: bool = False) -> str:
     """One line with a space in front of each word, or nothing if there is no word."""
     require(isinstance(text, str), "text", "must be a string", text)
@@ -45,6 +47,7 @@ def clean(text: str, *, lowercase: bool = False) -> str:
     return line.lower() if lowercase else line
 
 
+@checked
 def train_tokenizer(pairs: Sequence[Pair], vocab_size: int, *, lowercase: bool = False) -> Tokenizer:
     """One BPE for both languages, with the special tokens that translation needs."""
     texts = [clean(text, lowercase=lowercase) for pair in pairs for text in pair]
@@ -58,6 +61,7 @@ class PairIds(NamedTuple):
     target: list[int]
 
 
+@checked
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], *, lowercase: bool = False) -> list[PairIds]:
     """The ids of each pair; a sentence without words is a `ValueError` that gives its number."""
     texts = [clean(text, lowercase=lowercase) for pair in pairs for text in pair]
@@ -77,6 +81,7 @@ class Batch(NamedTuple):
     labels: Int[Tensor, "batch target"]
 
 
+@checked
 def make_batch(pairs: Sequence[PairIds]) -> Batch:
     """The pairs as one batch. What fills the rows up is never looked at, so it may be any id."""
     source = pad([pair.source for pair in pairs], 0)
@@ -85,6 +90,7 @@ def make_batch(pairs: Sequence[PairIds]) -> Batch:
     return Batch(*source, target.tokens, labels.tokens)
 
 
+@checked
 def pair_batches(
     pairs: Sequence[PairIds], *, token_budget: int, seed: int, epochs: int | None = None
 ) -> BucketedBatches[Batch]:
@@ -97,6 +103,7 @@ def pair_batches(
     return BucketedBatches(lengths, collate, token_budget=token_budget, seed=seed, epochs=epochs)
 
 
+@checked
 def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) -> LossSum:
     """The loss of the target's tokens given the source, through the chunked head; `smoothing` in training mode only.
 
@@ -114,6 +121,7 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
 # From a model to translations -----------------------------------------------------------------------------------------
 
 
+@checked
 @dataclass(frozen=True)
 class Translator:
     """A trained model with its tokeniser: call it with sentences. `lowercase` is for a model of lower-cased text."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from transformer_lib.config import Seq2SeqConfig
+from transformer_lib.contract import checked
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.tasks.evaluation import load_examples
 from transformer_lib.tasks.recipe import Run
@@ -18,6 +19,7 @@ from transformer_lib.training.precision import best_precision
 from transformer_lib.training.schedule import warmup_stable_decay
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What decides a run. `token_budget` is that of one update, source and target with their padding, of all processes.
@@ -41,6 +43,7 @@ class Plan:
     averages: Sequence[int] = (1, 2, 4, 8)
 
 
+@checked
 def train_translator(run: Run, plan: Plan) -> dict[str, Any]:
     """Train by the plan, score on validation and test, save the model in half precision, and give the results.
 
@@ -76,6 +79,7 @@ def train_translator(run: Run, plan: Plan) -> dict[str, Any]:
     return facts | {"epochs": plan.epochs} | finish(run, plan, model, tokenizer, validation, test)
 
 
+@checked
 def finish(
     run: Run, plan: Plan, model: Seq2Seq, tokenizer: Tokenizer, validation: Sequence[Any], test: Sequence[Any]
 ) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 
 Pair = tuple[int, int]
 
@@ -48,11 +49,13 @@ PATTERN = (
 )
 
 
+@checked_once
 def split(text: str) -> list[str]:
     """Cut a text into chunks that add up to it."""
     return re.findall(PATTERN, text)
 
 
+@checked_once
 def check_text(text: str) -> None:
     """Raise `ValueError` unless this is a string that UTF-8 can hold (half of a surrogate pair is not a character)."""
     require(isinstance(text, str), "text", "must be a string", text)
@@ -65,6 +68,7 @@ def check_text(text: str) -> None:
 # --- 2. One merge.
 
 
+@checked_once
 def merge(ids: list[int], pair: Pair, new_id: int) -> list[int]:
     """Replace each occurrence of the pair, from left to right: (1, 1) in [1, 1, 1] gives [new_id, 1]."""
     merged: list[int] = []
@@ -82,6 +86,7 @@ def merge(ids: list[int], pair: Pair, new_id: int) -> list[int]:
 # --- 3. Learning.
 
 
+@checked_once
 def learn_merges(text: str, limit: int) -> list[Pair]:
     """The pairs to merge, in order, at most `limit`: always the most frequent; of equals, the lowest (left, right) id.
 
@@ -129,6 +134,7 @@ def learn_merges(text: str, limit: int) -> list[Pair]:
 # --- 4. Encoding and decoding.
 
 
+@checked_once
 class BPE:
     """A vocabulary of bytes: ids 0 to 255 are the bytes themselves, then one id per merge, then the special tokens.
 
@@ -222,6 +228,7 @@ class BPE:
 # What this class and its fast twin check alike.
 
 
+@checked_once
 def count_merges(vocab_size: int, special_tokens: Sequence[str]) -> int:
     """How many merges fill a vocabulary of this size."""
     least = 256 + len(special_tokens)
@@ -230,12 +237,14 @@ def count_merges(vocab_size: int, special_tokens: Sequence[str]) -> int:
     return vocab_size - least
 
 
+@checked_once
 def check_enough(merges: Sequence[Pair], limit: int, vocab_size: int) -> None:
     """Raise `ValueError` if a text had too few pairs that occur twice."""
     most = vocab_size - limit + len(merges)
     require(len(merges) == limit, "vocab_size", f"must be at most {most} for this text", vocab_size)
 
 
+@checked_once
 def check_special_token(name: str) -> None:
     """Raise `ValueError` unless the name is visible ASCII and no chunk, so that no merge can spell it."""
     visible = isinstance(name, str) and re.fullmatch("[!-~]+", name) is not None
@@ -243,6 +252,7 @@ def check_special_token(name: str) -> None:
     require(len(split(name)) > 1, "special_tokens", "must mix letters and signs, as '<|end|>' does", name)
 
 
+@checked_once
 def check_ids(ids: Sequence[int], vocab_size: int) -> None:
     """Raise `ValueError` unless each id is a whole number within the vocabulary."""
     for i in ids:
@@ -250,6 +260,7 @@ def check_ids(ids: Sequence[int], vocab_size: int) -> None:
         require(known, "ids", f"must be ints from 0 to {vocab_size - 1} (of a tensor, give tolist())", i)
 
 
+@checked_once
 def read_json(path: Path) -> object:
     """Read a JSON file; `ValueError` naming it if it is not one."""
     try:
@@ -258,6 +269,7 @@ def read_json(path: Path) -> object:
         raise ValueError(f"{path} must be JSON in UTF-8: {error}") from error
 
 
+@checked_once
 def write_text(path: Path, text: str) -> None:
     """Write a file under another name, flush it, and rename it, so that it is never seen half-written."""
     partial = path.with_name(path.name + ".partial")

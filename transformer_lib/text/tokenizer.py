@@ -14,6 +14,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 from tokenizers import Tokenizer as RustTokenizer
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges, write_text
 
 # The Rust library spells each byte by a visible character: bytes that are visible in Latin-1 by themselves, the rest,
@@ -24,6 +25,7 @@ SPELLING = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(0x100 + i) for i, 
 ALPHABET = [SPELLING[byte] for byte in range(256)]
 
 
+@checked
 class Tokenizer:
     """Text to ids and back, on all cores for a batch; with the ids and the rules of the `BPE` that `to_bpe` gives."""
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.training.files import (
     check_folder,
     new_folder,
@@ -47,6 +48,7 @@ MODEL, TRAINING, ABOUT = "model.safetensors", "training.safetensors", "state.jso
 FIELDS = {"format", "step", "batches", "settings"}
 
 
+@checked
 def save_state(path: str | Path, state: TrainState) -> None:
     """Write the run's state as the new folder `path`, which is there whole or not at all.
 
@@ -71,6 +73,7 @@ def save_state(path: str | Path, state: TrainState) -> None:
         first_says(model, stack.close)
 
 
+@checked
 def load_state(path: str | Path, state: TrainState) -> None:
     """Take the run up where `save_state` left it: the model, optimiser, batches and generators are set in place.
 
@@ -87,6 +90,7 @@ def load_state(path: str | Path, state: TrainState) -> None:
     state.step = about["step"]
 
 
+@checked
 def load_weights(path: str | Path, model: nn.Module) -> None:
     """Only the model of a checkpoint, for evaluation or generation; checked as by `load_state`, settings apart."""
     folder = Path(path)
@@ -94,6 +98,7 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
     set_model_tensors(_read_weights(folder, model), model)
 
 
+@checked
 def read_about(path: str | Path) -> dict[str, Any]:
     """What `state.json` says, after every file of the checkpoint was checked against its sum."""
     folder = Path(path)
@@ -113,6 +118,7 @@ def read_about(path: str | Path) -> dict[str, Any]:
     return about
 
 
+@checked
 def save_latest(folder: str | Path, state: TrainState, *, keep: int) -> Path:
     """Save the state as `folder/step-00000123`, then remove all but the newest `keep` of its kind."""
     path = Path(folder) / f"step-{state.step:08d}"
@@ -124,6 +130,7 @@ def save_latest(folder: str | Path, state: TrainState, *, keep: int) -> Path:
     return path
 
 
+@checked
 def latest(folder: str | Path) -> Path | None:
     """The newest checkpoint of `save_latest` in `folder`, if there is any."""
     return max(_checkpoints(Path(folder)), default=None)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked_once
 from transformer_lib.training.loss import LossSum, check_targets, subtract_targets_, summed_loss
 
 MIB = 2**20
@@ -29,6 +30,7 @@ FULL_ROWS = 512  # below, adding a chunk to the gradient of the weight takes a v
 STRIP = 4096  # words at a time in the gradient of the weight, so that no second copy of it stands in another type
 
 
+@checked_once
 def chunked_token_loss(
     hidden: Float[Tensor, "batch time d_model"],
     weight: Float[Tensor, "vocab d_model"],

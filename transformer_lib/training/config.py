@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from transformer_lib.config import require, require_positive
+from transformer_lib.contract import checked
 
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
@@ -15,6 +16,7 @@ Schedule = Callable[[int], float]
 WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """A run of `steps` updates, each from the mean over all tokens of `micro_batches` batches.
@@ -67,6 +69,7 @@ class TrainConfig:
         return deciding | {"learning_rate": describe_schedule(self.learning_rate), "betas": list(self.betas)}
 
 
+@checked
 def describe_schedule(schedule: Schedule) -> dict[str, Any]:
     """The schedule's function by name and its keywords, so that a checkpoint can tell one schedule from another."""
     function = schedule.func if isinstance(schedule, functools.partial) else schedule

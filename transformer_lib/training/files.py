@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 PARTIAL = ".partial"
 SUMS = "SHA256SUMS"
 
 
+@checked
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill; it appears at `path` only once the block has ended and everything is on the disk."""
@@ -35,6 +37,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     _flush(path.parent)
 
 
+@checked
 def remove_folder(path: Path) -> None:
     """Remove a folder so that a kill in the middle leaves no half of it under its name."""
     partial = path.with_name(path.name + PARTIAL)
@@ -42,12 +45,14 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(partial)
 
 
+@checked
 def remove_partials(folder: Path) -> None:
     """Clear away what killed writers left in `folder`."""
     for partial in folder.glob("*" + PARTIAL):
         shutil.rmtree(partial)
 
 
+@checked
 def recorded_names(path: Path) -> tuple[str, ...]:
     """The files of a folder as `SHA256SUMS` lists them; without it, none."""
     sums = path / SUMS
@@ -55,6 +60,7 @@ def recorded_names(path: Path) -> tuple[str, ...]:
     return tuple(line.partition("  ")[2] for line in lines)
 
 
+@checked
 def check_folder(path: Path, names: tuple[str, ...]) -> None:
     """Raise `ValueError` unless `path` holds exactly these files, each with the bytes that were written."""
     require(path.is_dir(), "path", "must be a folder", str(path))

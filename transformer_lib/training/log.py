@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """One update: the mean `loss` in nats over `tokens` counted targets, and after it the `held_out` loss if measured.
@@ -27,6 +29,7 @@ class Record:
     held_out: float | None = None
 
 
+@checked
 class StepLog:
     """Appends records to a file, first cut back to the steps up to `step`: what follows will be written again."""
 
@@ -52,6 +55,7 @@ class StepLog:
         os.fsync(self._file.fileno())
 
 
+@checked
 def read_log(path: str | Path) -> list[Record]:
     """The records of a log, in the order of their steps; a damaged line is a `ValueError`."""
     lines = Path(path).read_bytes().splitlines()

@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from transformer_lib.config import require, to_json
+from transformer_lib.contract import checked
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog
@@ -40,6 +41,7 @@ LossFunction = Callable[[nn.Module, Any], LossSum]
 LOG = "log.jsonl"
 
 
+@checked
 def train(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -90,6 +92,7 @@ def train(
     return state
 
 
+@checked
 def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any], config: TrainConfig) -> Record:
     """One update from the mean loss over all tokens of all the batches."""
     model, optimizer, step = state.model, state.optimizer, state.step + 1
@@ -108,6 +111,7 @@ def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any],
     return Record(step=step, loss=mean, tokens=tokens, learning_rate=rate, gradient_norm=norm)
 
 
+@checked
 def accumulate(
     model: nn.Module, loss_fn: LossFunction, batches: Iterable[Any], *, precision: Precision = "float32"
 ) -> LossSum:
@@ -135,6 +139,7 @@ def accumulate(
     return whole
 
 
+@checked
 @torch.no_grad()
 def evaluate(
     model: nn.Module, loss_fn: LossFunction, batches: Iterable[Any], *, precision: Precision = "float32"
@@ -150,6 +155,7 @@ def evaluate(
     return float(functools.reduce(operator.add, losses).mean())
 
 
+@checked
 def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainState:
     """The state before the first step, with the random generators seeded: dropout must differ from rank to rank.
 
@@ -198,6 +204,7 @@ def _is_due(step: int, every: int | None, config: TrainConfig) -> bool:
     return step == config.steps or (every is not None and step % every == 0)
 
 
+@checked
 def endless(batches: Batches) -> Iterator[Any]:
     """Pass after pass, until one is empty: a position restored at the very end of a pass gives one such, not two."""
     empty_passes = 0
@@ -209,6 +216,7 @@ def endless(batches: Batches) -> Iterator[Any]:
     raise ValueError(f"batches must not run out before the last step, got {batches.state_dict()!r}")
 
 
+@checked
 class Share:
     """Of every `ranks` batches the one for this rank; the position is counted in whole such rounds.
 

@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 @dataclass(frozen=True, slots=True)
 class LossSum:
     """A loss in nats summed over `count` tokens; both stay tensors, so that adding never waits for a GPU."""
@@ -38,6 +40,7 @@ class LossSum:
         return LossSum(self.total.detach(), self.count)
 
 
+@checked_once
 def token_loss(
     logits: Float[Tensor, "batch time vocab"],
     targets: Int[Tensor, "batch time"],
@@ -90,6 +93,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return grad.mul_(upstream), None, None, None
 
 
+@checked_once
 def summed_loss(
     log_probs: Float[Tensor, "token vocab"], targets: Int[Tensor, " token"], ignore: int, smoothing: float
 ) -> Float[Tensor, ""]:
@@ -101,6 +105,7 @@ def summed_loss(
     return loss.where(counted, 0).sum()
 
 
+@checked_once
 def subtract_targets_(
     probs: Float[Tensor, "token vocab"], targets: Int[Tensor, " token"], ignore: int, smoothing: float
 ) -> Float[Tensor, "token vocab"]:
@@ -113,6 +118,7 @@ def subtract_targets_(
     return probs.mul_(counted[:, None])
 
 
+@checked_once
 def check_targets(targets: Tensor, shape: torch.Size, vocab: int, ignore: int, smoothing: float) -> None:
     """What every loss here asks of its targets; `shape` is that of the predictions without their last axis."""
     integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)

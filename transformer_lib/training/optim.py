@@ -12,9 +12,11 @@ from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 
 
+@checked
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups for an optimiser: matrices (embeddings too) are decayed; biases and norm gains are not.
 
@@ -24,11 +26,13 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     return _groups(_trained(model), weight_decay)
 
 
+@checked
 def adamw(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> AdamW:
     """AdamW over `parameter_groups(model)`; the learning rate starts at 0 and is set before every step."""
     return _adamw(_trained(model), weight_decay, betas)
 
 
+@checked
 def muon(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> "MuonAndAdamW":
     """Muon for the matrices of the model's blocks, AdamW as in `adamw` for all else; one learning rate serves both.
 
@@ -44,6 +48,7 @@ def muon(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, flo
     return MuonAndAdamW(Muon(maps, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
 
 
+@checked
 class MuonAndAdamW(Optimizer):
     """Two optimisers as one: `param_groups` and `state` are those of both."""
 

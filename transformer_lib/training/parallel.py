@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 from transformer_lib.training.loss import LossSum
 
@@ -30,6 +31,7 @@ Parallel = Literal["ddp", "fsdp2"]
 T = TypeVar("T")
 
 
+@checked
 class WithLoss(nn.Module):
     """Model and loss as one module, because DDP and FSDP2 must see the whole forward pass."""
 
@@ -44,11 +46,13 @@ class WithLoss(nn.Module):
         return loss.total, loss.count
 
 
+@checked
 def call_with_loss(model: nn.Module, batch: Any) -> LossSum:
     """The loss function of what `parallelize` returns."""
     return LossSum(*model(batch))
 
 
+@checked
 def parallelize(model: nn.Module, loss_fn: Callable[[nn.Module, Any], LossSum], parallel: str) -> nn.Module:
     """Model and loss, to be trained by all ranks with `call_with_loss`; rank 0's weights are every rank's.
 
@@ -68,6 +72,7 @@ def parallelize(model: nn.Module, loss_fn: Callable[[nn.Module, Any], LossSum], 
     return shared
 
 
+@checked
 def take_back(shared: nn.Module, model: nn.Module) -> None:
     """Give `model`, on every rank, the weights of what `parallelize` made of it, and its place beside them."""
     if isinstance(shared, FSDPModule):
@@ -75,22 +80,26 @@ def take_back(shared: nn.Module, model: nn.Module) -> None:
         _copy(unwrapped(shared).state_dict(), model.state_dict())
 
 
+@checked
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside, whose weights have the names that they have without other processes."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     return inner.model if isinstance(inner, WithLoss) else inner
 
 
+@checked
 def is_shared(model: nn.Module) -> bool:
     """Whether several processes train it, or could: a job of one rank is one, too."""
     return isinstance(model, DistributedDataParallel | FSDPModule)
 
 
+@checked
 def place_of(model: nn.Module) -> tuple[int, int]:
     """The number of this process among those that train the model, and how many there are."""
     return (distributed.get_rank(), distributed.get_world_size()) if is_shared(model) else (0, 1)
 
 
+@checked
 def first_says(model: nn.Module, ask: Callable[[], T]) -> T:
     """What rank 0 answers, on every rank, and only it is asked; if it raises a caller's error, all do."""
     if not is_shared(model):
@@ -111,6 +120,7 @@ def first_says(model: nn.Module, ask: Callable[[], T]) -> T:
 # Within a step --------------------------------------------------------------------------------------------------------
 
 
+@checked
 def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
     """Forward and backward passes in here add to this rank's gradient only; the next one outside averages the sums.
 
@@ -119,6 +129,7 @@ def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
+@checked
 def sum_over_ranks(loss: LossSum, model: nn.Module) -> tuple[LossSum, Tensor]:
     """The loss of all the ranks' tokens, and the count to divide `.grad` by, made with one exchange of two numbers.
 
@@ -133,6 +144,7 @@ def sum_over_ranks(loss: LossSum, model: nn.Module) -> tuple[LossSum, Tensor]:
     return whole, both[1] / distributed.get_world_size(group)
 
 
+@checked
 def let_go(model: nn.Module) -> None:
     """After a forward pass alone FSDP2's outermost weights are still gathered: leave each rank its part again."""
     if isinstance(model, FSDPModule):
@@ -142,11 +154,13 @@ def let_go(model: nn.Module) -> None:
 # Whole tensors and parts ----------------------------------------------------------------------------------------------
 
 
+@checked
 def gather(tensor: Tensor) -> Tensor:
     """The whole tensor, on every rank."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+@checked
 def share_like(tensor: Tensor, own: Tensor) -> Tensor:
     """This rank's part of rank 0's whole tensor, if `own` is stored in parts."""
     if not isinstance(own, DTensor) or isinstance(tensor, DTensor):

@@ -17,12 +17,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_positive
+from transformer_lib.contract import checked
 from transformer_lib.training.config import Precision
 from transformer_lib.training.parallel import Parallel
 
 FLOAT32, BFLOAT16 = 4, 2  # bytes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
     """A kind of GPU: its peak in dense bfloat16 FLOPs per second, its memory in bytes, its price per hour."""
@@ -38,6 +40,7 @@ class Gpu:
         require(self.price >= 0, "price", "must not be negative", self.price)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
     """How many weights a decoder has, by place; `matmul` are those that every token is multiplied with."""
@@ -54,6 +57,7 @@ class Parameters:
         return self.embedding + self.blocks + self.rest
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
     """Bytes on one GPU at the fullest moment of a step."""
@@ -71,6 +75,7 @@ class Memory:
         return sum(getattr(self, field.name) for field in dataclasses.fields(self))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """One row of a table: a number of GPUs, and what a run on them needs and gives."""
@@ -86,6 +91,7 @@ class Plan:
     cost: float
 
 
+@checked
 def parameters(config: ModelConfig) -> Parameters:
     """The weights of a `DecoderLM` of this config."""
     width, head = config.d_model, config.head_dim
@@ -110,6 +116,7 @@ def parameters(config: ModelConfig) -> Parameters:
     )
 
 
+@checked
 def flops_per_token(config: ModelConfig, *, context: int) -> float:
     """Forward and backward, 6 N + 12 L h d_k w: w is the mean number of keys that a query sees.
 
@@ -123,6 +130,7 @@ def flops_per_token(config: ModelConfig, *, context: int) -> float:
     return 6 * parameters(config).matmul + 12 * config.num_layers * heads * seen
 
 
+@checked
 def memory(
     config: ModelConfig,
     *,
@@ -160,6 +168,7 @@ def memory(
     )
 
 
+@checked
 def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat16", recompute: bool = False) -> int:
     """Bytes kept for the backward pass of all blocks, without the score matrix: attention is fused (Dao et al. 2022).
 
@@ -178,6 +187,7 @@ def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat
     return config.num_layers * width * FLOAT32 + block if recompute else config.num_layers * block
 
 
+@checked
 def plan(
     config: ModelConfig,
     gpu: Gpu,

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
+from transformer_lib.contract import checked
 from transformer_lib.training.config import Precision
 
 CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # Intel, Intel and AMD, Arm
 
 
+@checked
 def best_precision(device: torch.device | str) -> Precision:
     """What a run of real size should give as `TrainConfig.precision` on this device (of CUDA's, the current one).
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 from transformer_lib.nn.block import Block
 
 
+@checked_once
 def recompute_blocks(model: nn.Module) -> None:
     """Let every `Block` of the model be run again in the backward pass; call it before `compile()`.
 
@@ -30,6 +32,7 @@ def recompute_blocks(model: nn.Module) -> None:
         block.forward = partial(_run, block.forward)  # type: ignore[method-assign]
 
 
+@checked_once
 def keep_blocks(model: nn.Module) -> None:
     """Undo `recompute_blocks`: keep what the backward pass needs, as torch does by itself."""
     for block in _blocks(model).values():

@@ -8,8 +8,10 @@ last one. Being pure, a schedule has no state to save: a resumed run asks the sa
 import math
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked_once
 
 
+@checked_once
 def warmup_cosine(step: int, *, warmup: int, total: int, peak: float, floor: float = 0.0) -> float:
     """Rise linearly to `peak` at step `warmup`, then fall along half a cosine to `floor` at `total`, and stay there.
 
@@ -23,6 +25,7 @@ def warmup_cosine(step: int, *, warmup: int, total: int, peak: float, floor: flo
     return floor + (peak - floor) * (1 + math.cos(math.pi * done)) / 2
 
 
+@checked_once
 def warmup_stable_decay(step: int, *, warmup: int, decay: int, total: int, peak: float, floor: float = 0.0) -> float:
     """Rise linearly to `peak` at step `warmup`, stay, and fall linearly to `floor` over the last `decay` steps.
 
@@ -37,6 +40,7 @@ def warmup_stable_decay(step: int, *, warmup: int, decay: int, total: int, peak:
     return floor + (peak - floor) * left
 
 
+@checked_once
 def noam(step: int, *, d_model: int, warmup: int, scale: float = 1.0) -> float:
     """`scale * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5)`, equation 3 of Vaswani et al. (2017)."""
     require(step >= 0, "step", "must not be negative", step)

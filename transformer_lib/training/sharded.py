@@ -14,21 +14,25 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from transformer_lib.contract import checked
 from transformer_lib.training.state import Named
 
 PARTS = "shard-*.safetensors"
 
 
+@checked
 def is_sharded(folder: Path) -> bool:
     """Whether the folder holds parts."""
     return any(folder.glob(PARTS))
 
 
+@checked
 def write_shards(folder: Path, tensors: Named) -> None:
     """Called by every rank with its own tensors, in a folder that all see."""
     save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
+@checked
 def stored_like(folder: Path) -> Named:
     """Every tensor in the folder's safetensors, parts or whole, with name, shape and type, but without its values."""
     from safetensors import SafetensorError
@@ -44,6 +48,7 @@ def stored_like(folder: Path) -> Named:
     }
 
 
+@checked
 def read_shards(folder: Path, tensors: Named, *, alone: bool) -> None:
     """Fill the tensors with what is stored under their names; unless `alone`, every rank calls this with its own."""
     reader = HuggingFaceStorageReader(str(folder))

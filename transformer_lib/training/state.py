@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.training.optim import MuonAndAdamW
 from transformer_lib.training.parallel import place_of, share_like, unwrapped
 
@@ -35,6 +36,7 @@ class Batches(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
+@checked
 @dataclass
 class TrainState:
     """Everything that decides how a run goes on. `settings` are JSON values that must agree to resume it."""
@@ -49,6 +51,7 @@ class TrainState:
 # The model ------------------------------------------------------------------------------------------------------------
 
 
+@checked
 def model_tensors(model: nn.Module) -> Named:
     """Every tensor of the state dict under its first name: a tied weight is one object with several names.
 
@@ -60,6 +63,7 @@ def model_tensors(model: nn.Module) -> Named:
     return {name: tensor.detach().contiguous() for name, tensor in first.values()}
 
 
+@checked
 def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
     """Raise `ValueError` unless the tensors are the model's: the same names, shapes and types."""
     own = model_tensors(model)
@@ -70,6 +74,7 @@ def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
         _require_like(tensors[name], tensor, f"{source}: {name}")
 
 
+@checked
 def set_model_tensors(tensors: Named, model: nn.Module) -> None:
     """Copy checked tensors into the model's own."""
     own = unwrapped(model).state_dict()
@@ -81,6 +86,7 @@ def set_model_tensors(tensors: Named, model: nn.Module) -> None:
 # The optimiser and the random generators ------------------------------------------------------------------------------
 
 
+@checked
 def training_tensors(state: TrainState) -> Named:
     """`optimizer/<parameter>/<slot>` for each of the optimiser's, `generator/<device>` for each random generator's.
 
@@ -94,16 +100,19 @@ def training_tensors(state: TrainState) -> Named:
     return tensors | generator_tensors(state.model)
 
 
+@checked
 def generator_tensors(model: nn.Module) -> Named:
     """The state of each random generator that this process draws from."""
     return {name: _get_generator(device) for name, device in _generators(model).items()}
 
 
+@checked
 def is_of_training(name: str) -> bool:
     """Whether a tensor of this name is the optimiser's or a generator's; the model's have no slash in their names."""
     return "/" in name
 
 
+@checked
 def empty_training_tensors(stored: Named, state: TrainState) -> Named:
     """Room for the stored tensors that this process needs: a moment in parts if its parameter is."""
     own = {name: torch.empty_like(tensor) for name, tensor in generator_tensors(state.model).items() if name in stored}
@@ -114,6 +123,7 @@ def empty_training_tensors(stored: Named, state: TrainState) -> Named:
     return own
 
 
+@checked
 def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
     """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
     orders = _orders(state)
@@ -135,6 +145,7 @@ def check_training_tensors(tensors: Named, state: TrainState, source: str) -> No
         _require_like(tensors[name], _get_generator(device), f"{source}: {name}")
 
 
+@checked
 def set_training_tensors(tensors: Named, state: TrainState) -> None:
     """Hand checked tensors to the optimiser (it numbers parameters in the order of its groups) and the generators."""
     generators = _generators(state.model)

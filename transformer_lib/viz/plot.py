@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -29,6 +30,7 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 DASHES = ("--", ":", "-.")
 
 
+@checked
 def plot_attention(
     weights: Float[Tensor, "heads query key"],
     query_labels: Sequence[str],
@@ -65,6 +67,7 @@ def plot_attention(
     return figure
 
 
+@checked
 def plot_mask(*masks: Bool[Tensor, "_query _key"], titles: Sequence[str] = ()) -> "matplotlib.figure.Figure":
     """Masks side by side, numbered by position: a filled square where the query (row) may look at the key (column)."""
     require(len(masks) > 0, "masks", "must not be empty", masks)
@@ -81,6 +84,7 @@ def plot_mask(*masks: Bool[Tensor, "_query _key"], titles: Sequence[str] = ()) -
     return figure
 
 
+@checked
 def plot_curves(
     curves: Mapping[str, tuple[Sequence[Number], Sequence[Number]]],
     *,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import require
+from transformer_lib.contract import checked
 from transformer_lib.nn.attend import attend_explicit, attention_weights
 from transformer_lib.nn.attention import Attention
 
@@ -26,6 +27,7 @@ class Look(NamedTuple):
     weights: Float[Tensor, "batch heads query key"]
 
 
+@checked
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[list[Look]]:
     """A list that grows by one `Look` whenever one of the model's attention modules is called.
