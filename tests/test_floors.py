@@ -41,7 +41,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
-        *("config", "precision", "log", "files", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("config", "precision", "log", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
         *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),

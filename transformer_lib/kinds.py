@@ -53,7 +53,10 @@ def accepts(annotation: Any) -> Accepts:
 
 def _container(origin: type, arguments: tuple[Any, ...]) -> Accepts:
     texts = not issubclass(origin, str | bytes)
-    whole = lambda value: isinstance(value, origin) and not (texts and isinstance(value, str | bytes))  # noqa: E731
+
+    def whole(value: Any) -> bool:
+        return isinstance(value, origin) and not (texts and isinstance(value, str | bytes))
+
     if issubclass(origin, tuple) and arguments[-1:] != (...,):
         parts = [accepts(argument) for argument in arguments]
         return lambda value: (
@@ -152,7 +155,8 @@ def refuse(name: str, annotation: Any, value: Any) -> None:
 
 def _refuse_item(name: str, option: Any, value: Any) -> None:
     """Name the item at fault of a container that is one of the right kind."""
-    origin, arguments = get_origin(option), get_args(option)
+    origin: Any = get_origin(option)
+    arguments = get_args(option)
     if not inspect.isclass(origin) or not isinstance(value, origin) or isinstance(value, str | bytes):
         return
     if issubclass(origin, tuple) and arguments[-1:] != (...,):

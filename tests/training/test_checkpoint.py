@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_run import next_token_loss, small_batches, small_config, small_model
 
+from transformer_lib.files import SUMS, new_folder
 from transformer_lib.training import (
     TrainState,
     latest,
@@ -23,7 +24,6 @@ from transformer_lib.training import (
     save_state,
     train,
 )
-from transformer_lib.training.files import SUMS, new_folder
 from transformer_lib.training.state import model_tensors, training_tensors
 
 FILES = ["model.safetensors", "training.safetensors", "state.json", SUMS]

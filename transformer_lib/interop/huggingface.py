@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.files import new_folder, read_json
 from transformer_lib.interop.configs import Config, read_config, write_config
 from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import read_weights, stored_type, write_weights
 from transformer_lib.models import DecoderLM, Encoder, MaskedLM, Seq2Seq
-from transformer_lib.text.bpe import read_json
 from transformer_lib.text.tokenizer import Tokenizer
-from transformer_lib.training.files import new_folder
 from transformer_lib.training.state import model_tensors
 
 Model = DecoderLM | Encoder | MaskedLM | Seq2Seq

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
-from transformer_lib.text.bpe import read_json
+from transformer_lib.files import read_json
 
 Named = dict[str, Tensor]
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

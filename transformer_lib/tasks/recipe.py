@@ -33,11 +33,10 @@ from torch import distributed, nn
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.files import remove_folder, write_text
 from transformer_lib.tasks.provenance import commit_of, machine_of, versions
-from transformer_lib.text.bpe import write_text
 from transformer_lib.training.checkpoint import load_weights
 from transformer_lib.training.config import TrainConfig
-from transformer_lib.training.files import remove_folder
 from transformer_lib.training.log import Record
 from transformer_lib.training.loop import LossFunction, Share, evaluate, train
 from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back

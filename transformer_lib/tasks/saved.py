@@ -2,7 +2,7 @@
 
 `about.json` holds the task, the model's config, what the task needs besides (its own fields), the settings under which
 the model was scored (`evaluation`) and what it scored (`record`). The folder is written whole or not at all, with the
-sums of its files (`training/files.py`). Loading reads safetensors and JSON only, so it executes nothing, and it checks
+sums of its files (`files.py`). Loading reads safetensors and JSON only, so it executes nothing, and it checks
 everything before a model is touched: what is wrong is a `ValueError` that says where.
 Left out: the state of training, which is in `training/checkpoint.py`, and quantised weights.
 """
@@ -20,9 +20,8 @@ from torch import nn
 
 from transformer_lib.config import from_json, require, to_json
 from transformer_lib.contract import checked
-from transformer_lib.text.bpe import read_json
+from transformer_lib.files import check_folder, new_folder, read_json
 from transformer_lib.text.tokenizer import Tokenizer
-from transformer_lib.training.files import check_folder, new_folder
 from transformer_lib.training.state import Named, check_model_tensors, model_tensors, set_model_tensors
 
 FORMAT = "transformer_lib model 1"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked_once
+from transformer_lib.files import read_json, write_text
 
 Pair = tuple[int, int]
 
@@ -258,23 +259,3 @@ def check_ids(ids: Sequence[int], vocab_size: int) -> None:
     for i in ids:
         known = type(i) is int and 0 <= i < vocab_size
         require(known, "ids", f"must be ints from 0 to {vocab_size - 1} (of a tensor, give tolist())", i)
-
-
-@checked_once
-def read_json(path: Path) -> object:
-    """Read a JSON file; `ValueError` naming it if it is not one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # json recurses into nested lists
-        raise ValueError(f"{path} must be JSON in UTF-8: {error}") from error
-
-
-@checked_once
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name, flush it, and rename it, so that it is never seen half-written."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
-from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges, write_text
+from transformer_lib.files import write_text
+from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges
 
 # The Rust library spells each byte by a visible character: bytes that are visible in Latin-1 by themselves, the rest,
 # in order, by the characters from U+0100 on (Radford et al. 2019).

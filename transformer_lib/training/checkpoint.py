@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
-from transformer_lib.training.files import (
+from transformer_lib.files import (
     check_folder,
     new_folder,
     recorded_names,
