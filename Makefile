@@ -12,6 +12,9 @@ STAMP := .venv/installed-$(PINS)
 PEERS := .venv/peers-$(shell cksum < bench/requirements.txt | cut -d " " -f 1)
 # The lock holds for what pip fetches to build a package too, by the variable that this version of pip has for it.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check
+# Another Python, for which PyTorch need not be there; its environment lies in .venv too.
+OTHER ?= python3.13
+LIGHT := .venv/light-$(shell { pwd; echo $(OTHER); cat tests/light.txt constraints.txt; } | cksum | cut -d " " -f 1)
 TRANSFORMER_DEVICE ?= cpu
 
 # The models of the book are so small that more threads only get in each other's way; files of tests run side by side.
@@ -22,7 +25,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf test notebooks launch bench check lock serve clean
+.PHONY: help setup book epub pdf test light notebooks launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -63,6 +66,15 @@ else
 	$(PY) -m pytest tests -n $(WORKERS) --maxprocesses=4 $(ARGS)
 	$(PY) -m pytest chapters -o addopts="" $(TOLERANT) $(ARGS)
 endif
+
+light: $(LIGHT)  ## the tests of what needs no PyTorch, with another Python: OTHER=python3.13
+	.venv/light/bin/python -m tests.light $(ARGS)
+
+$(LIGHT):
+	$(OTHER) -m venv --clear .venv/light
+	rm -f .venv/light-*
+	$(PIP:$(PY)=.venv/light/bin/python) -r tests/light.txt
+	touch $@
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)

@@ -59,8 +59,9 @@ def main(options: list[str]) -> int:
             return 1
     partial.write_text(HEADER + lines, encoding="utf-8")
     partial.replace(target)
-    changed = sorted(set(lines.splitlines()) ^ {line for line in locked.splitlines() if not line.startswith("#")})
-    print("\n".join(f"{'+' if line in lines.splitlines() else '-'} {line}" for line in changed) or "nothing changed")
+    new, old = set(lines.splitlines()), {line for line in locked.splitlines() if not line.startswith("#")}
+    changes = [*(f"+ {line}" for line in sorted(new - old)), *(f"- {line}" for line in sorted(old - new))]
+    print("\n".join(changes) or "nothing changed")
     return 0
 
 
