@@ -18,8 +18,9 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OURS = ("transformer_lib", "tests")
 TESTS = (
-    *("tests/test_config.py", "tests/scratch/test_laws.py"),
+    *("tests/test_light.py", "tests/test_config.py", "tests/scratch/test_laws.py"),
     *("tests/book/test_api.py", "tests/book/test_epub.py", "tests/book/test_launch.py", "tests/book/test_notebooks.py"),
 )
 
@@ -38,20 +39,20 @@ def imported(file: Path) -> set[str]:
 
 
 def source(name: str) -> Path | None:
-    """The file of a module or a package of the library."""
+    """The file of a module or a package of the library or of its tests."""
     path = ROOT.joinpath(*name.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in files if name.startswith("transformer_lib") and file.is_file()), None)
+    return next((file for file in files if name.startswith(OURS) and file.is_file()), None)
 
 
 def missing(file: Path) -> set[str]:
-    """The packages that a file reaches, through modules of the library too, and that are not installed."""
+    """The packages that a file reaches, through modules of ours too, and that are not installed."""
     files, found = [file], set()
     for reached in files:  # which grows meanwhile
         for name in imported(reached):
             if ours := source(name):
                 files += [ours] if ours not in files else []
-            elif not installed(name.partition(".")[0]):
+            elif not name.startswith(OURS) and not installed(name.partition(".")[0]):
                 found.add(name.partition(".")[0])
     return found
 
