@@ -6,7 +6,8 @@ have (NaN, a whole number of more than 64 bits, another word than the listed one
 axes of one name with two lengths) is a `ValueError`. Rules that an annotation cannot say stay in the body.
 
 `@checked_once` is for the parts of a model: of the calls that such a part makes of others, none is checked again, so a
-step of decoding pays for one check and not for hundreds; compiled code pays for none.
+step of decoding pays for one check and not for hundreds; compiled code pays for none. There, a rule that an annotation
+cannot say can be added with `@also`, for the same price.
 
 Left out: what a function gives back, and the items of an iterator, which could be seen only once.
 """
@@ -23,7 +24,15 @@ from transformer_lib.checks import require
 from transformer_lib.kinds import accepts, axes_of, is_array, members, refuse
 
 Target = TypeVar("Target", bound=Callable[..., Any])
-_inside = threading.local()
+
+
+class _Inside(threading.local):
+    """Whether this thread is within a call that is checked once."""
+
+    yes = False
+
+
+_inside = _Inside()
 _KINDS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -45,22 +54,55 @@ def checked_once(target: Target) -> Target:
     """As `checked`, but not within another call that is checked once, nor in compiled code."""
     if inspect.isclass(target):
         return _on_methods(target, checked_once)
-    rules = _Rules(target)
     torch = sys.modules.get("torch")  # whoever compiles has it; this module is also for those who do without
-    is_compiling = torch.compiler.is_compiling if torch else bool
+    names = {
+        "target": target,
+        "rules": _Rules(target),
+        "inside": _inside,
+        "is_compiling": torch.compiler.is_compiling if torch else bool,
+    }
+    return functools.wraps(target)(_with_signature_of(target, names))  # type: ignore[return-value]
 
-    @functools.wraps(target)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or getattr(_inside, "yes", False):
-            return target(*args, **kwargs)
-        rules.check(args, kwargs)
-        _inside.yes = True
-        try:
-            return target(*args, **kwargs)
-        finally:
-            _inside.yes = False
 
-    return call  # type: ignore[return-value]
+def also(rule: Callable[..., None]) -> Callable[[Target], Target]:
+    """What is `checked_once` must pass `rule` too: a function of the same arguments, which raises if they are wrong."""
+
+    def mark(target: Target) -> Target:
+        target.also = rule  # type: ignore[attr-defined]
+        return target
+
+    return mark
+
+
+_CALL = """
+def call({parameters}):
+    if inside.yes or is_compiling():
+        return target({arguments})
+    rules.check(({positional}), dict({named}))
+    inside.yes = True
+    try:
+        return target({arguments})
+    finally:
+        inside.yes = False
+"""
+
+
+def _with_signature_of(target: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
+    """A function with the parameters of the target written out: through *args and **kwargs, calls take far longer."""
+    parameters = inspect.signature(target).parameters.values()
+    default = {p.name: p.default for p in parameters if p.default is not p.empty}
+    ordered = [p for p in parameters if p.kind in _KINDS]
+    named = ", ".join(f"{p.name}={p.name}" for p in parameters if p.kind is p.KEYWORD_ONLY)
+    positional = "".join(f"{p.name}, " for p in ordered)
+    heads = [f"{p.name}=None" if p.name in default else p.name for p in parameters]
+    if named:
+        heads.insert(len(ordered), "*")
+    code = _CALL.format(parameters=", ".join(heads), arguments=positional + named, positional=positional, named=named)
+    exec(code, names)
+    call = names["call"]
+    call.__defaults__ = tuple(default[p.name] for p in ordered if p.name in default)
+    call.__kwdefaults__ = {name: value for name, value in default.items() if name not in {p.name for p in ordered}}
+    return call
 
 
 def _on_methods(cls: Any, decorator: Callable[[Any], Any]) -> Any:
@@ -80,6 +122,7 @@ class _Rules:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        self.also: Callable[..., None] | None = getattr(function, "also", None)
         self.rules: dict[str, _Rule] | None = None
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -98,12 +141,14 @@ class _Rules:
         if len(args) > len(self.order) and self.rest is not None:
             for value in args[len(self.order) :]:
                 self.rest[1].check(self.rest[0], value, axes)
+        if self.also is not None:
+            self.also(*args, **kwargs)
 
     def _read(self) -> None:
         parameters = inspect.signature(self.function).parameters
         hints = typing.get_type_hints(inspect.unwrap(self.function))
         self.order = [name for name, parameter in parameters.items() if parameter.kind in _KINDS]
-        named = {name: _Rule(hints[name]) for name in parameters if name in hints}
+        named = {name: _Rule(hints[name], parameters[name].default) for name in parameters if name in hints}
         self.rest = next(
             ((n, named[n]) for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL and n in named), None
         )
@@ -118,17 +163,27 @@ class _Rules:
 class _Rule:
     """What one annotation says."""
 
-    def __init__(self, annotation: Any) -> None:
+    def __init__(self, annotation: Any, default: Any) -> None:
         self.annotation = annotation
+        self.default = default
         self.accepts = accepts(annotation)
         arrays = [part for part in members(annotation) if is_array(part)]
-        self.axes = axes_of(arrays[0]) if len(arrays) == 1 else None
+        self.axes = axes_of(arrays[0]) if len(arrays) == 1 else ()
+        self.names = [axis for kind, axis in self.axes] if all(kind == "" for kind, _ in self.axes) else None
 
     def check(self, name: str, value: Any, axes: dict[str, Any]) -> None:
+        if value is self.default:  # which most arguments are: a step of decoding can spare looking at them
+            return
         if not self.accepts(value):
             refuse(name, self.annotation, value)
-        if self.axes is not None and hasattr(value, "shape"):
+        if not self.axes or not hasattr(value, "shape"):
+            return
+        if self.names is None:
             _bind(name, self.axes, value.shape, axes)
+            return
+        for axis, length in zip(self.names, value.shape, strict=True):
+            if axes.setdefault(axis, length) != length:
+                _agree(name, axis, length, axes)
 
 
 # The axes of tensors -------------------------------------------------------------------------------------------------
