@@ -56,10 +56,10 @@ def checked_once(target: Target) -> Target:
         return _on_methods(target, checked_once)
     torch = sys.modules.get("torch")  # whoever compiles has it; this module is also for those who do without
     names = {
-        "target": target,
-        "rules": _Rules(target),
-        "inside": _inside,
-        "is_compiling": torch.compiler.is_compiling if torch else bool,
+        "_target": target,
+        "_rules": _Rules(target),
+        "_inside": _inside,
+        "_is_compiling": torch.compiler.is_compiling if torch else bool,
     }
     return functools.wraps(target)(_with_signature_of(target, names))  # type: ignore[return-value]
 
@@ -76,14 +76,14 @@ def also(rule: Callable[..., None]) -> Callable[[Target], Target]:
 
 _CALL = """
 def call({parameters}):
-    if inside.yes or is_compiling():
-        return target({arguments})
-    rules.check(({positional}), dict({named}))
-    inside.yes = True
+    if _inside.yes or _is_compiling():
+        return _target({arguments})
+    _rules.check(({positional}), dict({named}))
+    _inside.yes = True
     try:
-        return target({arguments})
+        return _target({arguments})
     finally:
-        inside.yes = False
+        _inside.yes = False
 """
 
 
