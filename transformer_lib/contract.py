@@ -63,11 +63,11 @@ def checked_once(target: Target) -> Target:
     return functools.wraps(target)(_with_signature_of(target, names))  # type: ignore[return-value]
 
 
-def also(rule: Callable[..., None]) -> Callable[[Target], Target]:
-    """What is `checked_once` must pass `rule` too: a function of the same arguments, which raises if they are wrong."""
+def also(*rules: Callable[..., None]) -> Callable[[Target], Target]:
+    """What is `checked_once` must pass these rules too, functions of some of its arguments, by their names."""
 
     def mark(target: Target) -> Target:
-        target.also = rule  # type: ignore[attr-defined]
+        target.also = rules  # type: ignore[attr-defined]
         return target
 
     return mark
@@ -89,6 +89,7 @@ def call({parameters}):
 def _with_signature_of(target: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
     """A function with the parameters of the target written out: through *args and **kwargs, calls take far longer."""
     parameters = inspect.signature(target).parameters.values()
+    assert all(p.kind in (*_KINDS, p.KEYWORD_ONLY) for p in parameters), "use `checked` for *args and **kwargs"
     default = {p.name: p.default for p in parameters if p.default is not p.empty}
     ordered = [p for p in parameters if p.kind in _KINDS]
     named = ", ".join(f"{p.name}={p.name}" for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -121,7 +122,7 @@ class _Rules:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.also: Callable[..., None] | None = getattr(function, "also", None)
+        self.also = [(rule, tuple(inspect.signature(rule).parameters)) for rule in getattr(function, "also", ())]
         self.rules: dict[str, _Rule] | None = None
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -140,8 +141,10 @@ class _Rules:
         if len(args) > len(self.order) and self.rest is not None:
             for value in args[len(self.order) :]:
                 self.rest[1].check(self.rest[0], value, axes)
-        if self.also is not None:
-            self.also(*args, **kwargs)
+        if self.also:
+            given = {**dict(zip(self.order, args, strict=False)), **kwargs}
+            for rule, names in self.also:
+                rule(**{name: given[name] for name in names})
 
     def _read(self) -> None:
         parameters = inspect.signature(self.function).parameters
