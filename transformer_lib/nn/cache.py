@@ -112,7 +112,7 @@ class KVCache:
             require(False, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
 
     def check_meets(self, weight: Tensor) -> None:
-        """`ValueError` unless the cache has the type, and is on the device, of the weights that are to write into it."""
+        """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
         if self.dtype != weight.dtype:
             require(False, "cache", f"must have the type of the model, {weight.dtype}", self.dtype)
         if self.device != weight.device:
