@@ -70,7 +70,8 @@ def beam_search(
     _check_penalty(length_penalty, max_new_tokens)
     choices = Choices(forbidden_ids, forced_ids, stop_ids, max_new_tokens)
     asked = {"beams": beams, "max_new_tokens": max_new_tokens}
-    cache = new_cache(model, len(prompts), prompts.shape[1] + beams * max_new_tokens, **asked)
+    slots = min(prompts.shape[1] + beams * max_new_tokens, 2**63 - 1)  # a whole number as others are, if too large
+    cache = new_cache(model, len(prompts), slots, asked)
     require_memory(64 * len(prompts) * beams * max_new_tokens, prompts.device, **asked)  # of texts, here and on the way
     with torch.inference_mode():
         found = _search(model, prompts, beams, max_new_tokens, choices, length_penalty, valid, cache)

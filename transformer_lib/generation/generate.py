@@ -166,7 +166,7 @@ def stream(
     choices = Choices(forbidden_ids, forced_ids, stop_ids, max_new_tokens)
     if cache is None:
         length = prompts.shape[1] + (max_new_tokens or 0)
-        cache = new_cache(model, len(prompts), length, max_new_tokens=max_new_tokens)
+        cache = new_cache(model, len(prompts), length, {"max_new_tokens": max_new_tokens})
     elif not isinstance(cache, RollingCache):
         slots = prompts.shape[1] + (max_new_tokens or 0) - 1  # the last token is not read
         require(cache.room >= slots, "cache", f"must have room for {slots} more tokens, prompt and new", cache.room)
@@ -261,7 +261,7 @@ def check_length(model: LanguageModel, time: int, new: int) -> None:
 
 
 @checked
-def new_cache(model: LanguageModel, batch: int, length: int, **asked: int | None) -> KVCache:
+def new_cache(model: LanguageModel, batch: int, length: int, asked: Mapping[str, int | None]) -> KVCache:
     """The model's empty cache of this size, for which the numbers in `asked` are to blame if it cannot be held."""
     try:
         return model.new_cache(batch, length)

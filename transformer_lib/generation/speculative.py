@@ -60,7 +60,11 @@ def speculate(
     reshape = partial(distribution, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     choices = Choices((), {}, stop_ids, max_new_tokens)
     slots = prompt.shape[1] + max_new_tokens + min(lookahead, max_new_tokens)
-    caches = tuple(new_cache(part, 1, slots, max_new_tokens=max_new_tokens) for part in (model, draft))
+    caches = tuple(new_cache(part, 1, slots, {"max_new_tokens": max_new_tokens}) for part in (model, draft))
+    for cache in caches:
+        require(
+            cache.device == prompt.device, "prompt", f"must be on the model's device, {cache.device}", prompt.device
+        )
     text, start = prompt[0].tolist(), prompt.shape[1]
     vocab = drafted = accepted = passes = 0
     while len(text) < start + max_new_tokens and not (len(text) > start and text[-1] in stop_ids):

@@ -5,9 +5,11 @@ Left out: search over targets (`transformer_lib.generation`).
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import Learned, Seq2SeqConfig, require
 from transformer_lib.contract import also, checked_once
 from transformer_lib.models.encoder import Encoder
@@ -71,24 +73,35 @@ class Seq2Seq(nn.Module):
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return Memory([block.project_memory(states) for block in blocks], valid)
 
-    def _check_held(self, target: Tensor, memory: Memory, cache: KVCache | None) -> None:
-        layers, decoder = len(self.blocks), self.config.decoder
+    def _check_memory(self, target: Tensor, memory: Memory) -> None:
+        """It may be of another model, or changed by `_replace`, which looks at nothing."""
+        layers, weight, decoder = len(self.blocks), self.head.weight, self.config.decoder
+        require_kind(memory.layers, list, "memory.layers", "a list of KeyValues")
         require(len(memory.layers) == layers, "memory", f"must have {layers} layers", len(memory.layers))
-        rows, keys = len(target), memory.layers[0].k.shape[2]
-        wanted = (len(memory.layers[0].k), decoder.attention.kv_heads, keys, decoder.head_dim)
-        for part in (part for layer in memory.layers for part in layer):
-            fits = tuple(part.shape) == wanted
-            require(fits, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
-            require_same_dtype("memory", part, self.head.weight.dtype)
+        for layer in memory.layers:
+            require_kind(layer, KeyValues, "memory.layers", "a list of KeyValues")
+        parts = [part for layer in memory.layers for part in layer]
+        for part in parts:
+            require_kind(part, Tensor, "memory.layers", "a list of KeyValues, which are Tensors")
+        keys = parts[0].shape[2] if parts[0].ndim == 4 else 0
+        wanted = (len(target), decoder.attention.kv_heads, keys, decoder.head_dim)
+        for part in parts:
+            if part.shape != wanted:
+                require(False, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
+            if part.dtype != weight.dtype:
+                require_same_dtype("memory", part, weight.dtype)
         if memory.valid is not None:
-            shape = tuple(memory.valid.shape)
-            require(shape == (wanted[0], keys), "memory", f"must say of {(wanted[0], keys)} what is valid", shape)
-        require(rows == wanted[0], "target", f"must have as many rows as the source, {wanted[0]}", rows)
+            require_kind(memory.valid, Tensor, "memory.valid", "a Tensor")
+            require(memory.valid.dtype == torch.bool, "memory.valid", "must be boolean", memory.valid.dtype)
+            rule = f"must say of {(wanted[0], keys)} tokens which are real"
+            require(memory.valid.shape == (wanted[0], keys), "memory.valid", rule, tuple(memory.valid.shape))
+
+    def _check_cache(self, cache: KVCache | None) -> None:
         if cache is not None:
-            cache.check_fits(decoder)
+            cache.check_fits(self.config.decoder)
             cache.check_meets(self.head.weight)
 
-    @also(_check_held)
+    @also(_check_memory, _check_cache)
     def decode(
         self,
         target: Int[Tensor, "batch target"],
@@ -104,7 +117,7 @@ class Seq2Seq(nn.Module):
         states = self.hidden(target, memory, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
         return self.head(states)
 
-    @also(_check_held)
+    @also(_check_memory, _check_cache)
     def hidden(
         self,
         target: Int[Tensor, "batch target"],

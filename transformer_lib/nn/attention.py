@@ -15,7 +15,7 @@ from transformer_lib.config import AttentionConfig, require, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.cache import LayerCache
-from transformer_lib.nn.fit import require_fit, require_probability, require_same_dtype
+from transformer_lib.nn.fit import require_fit, require_parts, require_probability, require_same_dtype
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm
@@ -58,6 +58,7 @@ class Attention(nn.Module):
 
     def _check_context(self, x: Tensor, context: Tensor | KeyValues | None) -> None:
         if isinstance(context, KeyValues):
+            require_parts(context)
             wanted = (len(x), self.heads[1], self.head_dim)
             for name, part in context._asdict().items():
                 shape = tuple(part.shape)

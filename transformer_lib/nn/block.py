@@ -15,7 +15,7 @@ from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.feedforward import build_feedforward
-from transformer_lib.nn.fit import require_fit
+from transformer_lib.nn.fit import require_fit, require_parts
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import UNRESTRICTED, Relations
@@ -36,13 +36,14 @@ class Block(nn.Module):
         self.feedforward = build_feedforward(config.d_model, config.feedforward)
         self.dropout = Dropout(config.dropout)
 
-    def _check_memory(self, x: Tensor, memory: Tensor | KeyValues | None) -> None:
+    def _check_memory(self, x: Tensor, relations: Relations, memory: Tensor | KeyValues | None) -> None:
+        require_parts(relations)
         if self.cross_attention is not None:
             self.cross_attention._check_context(x, memory)
 
     @also(
-        lambda self, x, relations, cache: self.attention._check_place(x, relations.rotation, cache),
         _check_memory,
+        lambda self, x, relations, cache: self.attention._check_place(x, relations.rotation, cache),
     )
     def forward(
         self,

@@ -3,21 +3,24 @@
 These rules go with `@also`: they hold at the door of the library and cost nothing further in.
 """
 
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import checked, checked_once
 
 LEAST_EPS = 1e-30  # what is smaller vanishes in float32, and a constant vector would be divided by zero
 MOST_BASE = 1e30  # of positions' wavelengths; what is larger is infinite in float32, or soon will be
 
 
 @checked_once
-def require_fit(field: str, x: Tensor, weight: Tensor) -> None:
+def require_fit(field: str, x: Tensor, weight: Float[Tensor, "... width"]) -> None:
     """Raise `ValueError` unless `x` is as wide as the rows of `weight`, and as precise unless autocast sees to that."""
     width = weight.shape[-1]
-    require(x.shape[-1] == width, field, f"must hold vectors of {width} numbers", tuple(x.shape))
+    require(x.shape[-1:] == (width,), field, f"must hold vectors of {width} numbers", tuple(x.shape))
     require_same_dtype(field, x, weight.dtype)
 
 
@@ -26,6 +29,12 @@ def require_same_dtype(field: str, x: Tensor, dtype: torch.dtype) -> None:
     """Raise `ValueError` unless `x` has this dtype, or autocast sees to that."""
     cast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     require(cast or x.dtype == dtype, field, f"must be {dtype}, as what it meets", x.dtype)
+
+
+@checked
+def require_parts(value: tuple[Any, ...]) -> None:
+    """Raise what making this NamedTuple would raise: `_replace` changes its parts and looks at nothing."""
+    type(value)(*value)
 
 
 @checked_once

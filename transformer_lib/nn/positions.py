@@ -26,7 +26,7 @@ from transformer_lib.config import (
     require_positive,
 )
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.fit import require_base, require_floating, require_index, require_same_dtype
+from transformer_lib.nn.fit import require_base, require_floating, require_index, require_parts, require_same_dtype
 from transformer_lib.nn.memory import require_memory
 
 MOST_HEADS = 2**16  # that have slopes of their own; beyond, two neighbours would hardly differ
@@ -117,6 +117,7 @@ def rope_rotation(
 @checked_once
 def check_rotation(rotation: Rotation, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     """`ValueError` unless it can turn something of this shape, (batch, heads, time, head_dim), and this type."""
+    require_parts(rotation)
     batch, _, time, head_dim = shape
     require(head_dim % 2 == 0, "head_dim", "must be even to be turned", head_dim)
     wanted = (batch, 1, time, head_dim // 2)

@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from transformer_lib.config import require_positive
+from transformer_lib.config import require, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
-from transformer_lib.nn.fit import require_same_dtype
+from transformer_lib.nn.fit import require_parts, require_same_dtype
 from transformer_lib.nn.masks import Mask, check_mask
 
 
@@ -33,14 +33,25 @@ class Running(NamedTuple):
     out: Float[Tensor, "*rows query head_dim"]  # sum of exp(score - peak) * value
 
 
+def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
+    require_parts(seen)
+    for name, part, wanted in (
+        ("scores", scores, (*seen.peak.shape[:-1], values.shape[-2])),
+        ("values", values, (*seen.out.shape[:-2], values.shape[-2], seen.out.shape[-1])),
+    ):
+        require(part.shape == wanted, name, f"must have the shape {wanted} of what was seen", tuple(part.shape))
+        require_same_dtype(name, part, seen.out.dtype)
+
+
 @checked_once
-def start(queries: Tensor, values: Tensor) -> Running:
+def start(queries: Float[Tensor, "*rows query head_dim"], values: Float[Tensor, "*rows key head_dim"]) -> Running:
     """Before the first key: the peak is the lowest finite number, so that no infinities are subtracted."""
     zero = queries.new_zeros(*queries.shape[:-1], 1)
     return Running(zero + torch.finfo(zero.dtype).min, zero, zero.new_zeros(*zero.shape[:-1], values.shape[-1]))
 
 
 @checked_once
+@also(_check_block)
 def absorb(
     seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key head_dim"]
 ) -> Running:
@@ -52,6 +63,7 @@ def absorb(
 
 
 @checked_once
+@also(lambda seen: require_parts(seen))
 def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[Tensor, "*rows query 1"]]:
     """The output, and the logarithm of the normaliser; zeros for a query that was allowed no key."""
     total = seen.total.masked_fill(seen.total == 0, 1.0)
