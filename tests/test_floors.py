@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
@@ -49,7 +49,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
         *("keras_layers", "keras", "onnx"),
     ),
-    "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
+    "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",
