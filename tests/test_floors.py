@@ -32,7 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer"),
+    "text": ("bpe", "tokenizer", "words"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
@@ -71,7 +71,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
