@@ -3,12 +3,14 @@
 Everything is text and whole numbers: how words are cut into tokens is the business of the task that reads them.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
-from transformer_lib.config import require
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.kinds import Accepts, accepts, refuse
 
 
 class Pair(NamedTuple):
@@ -84,6 +86,9 @@ def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]
 @checked
 def check_annotated(example: Annotated) -> None:
     """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
+    _check_fields(example)
+    for part in (*example.entities, *example.relations):
+        _check_fields(part)
     words = len(example.words)
     for entity in example.entities:
         inside = 0 <= entity.start < entity.end <= words
@@ -101,8 +106,23 @@ def check_annotated(example: Annotated) -> None:
 @checked
 def check_question(example: Question) -> None:
     """`ValueError` unless every answer is a piece of the passage and stands where it says."""
+    _check_fields(example)
+    for answer in example.answers:
+        _check_fields(answer)
     for answer in example.answers:
         end = answer.start + len(answer.text)
         found = example.context[answer.start : end] if answer.start >= 0 else None
         rule = f"must be the passage's text at its start (question {example.id}, found there: {found!r})"
         require(found == answer.text != "", "answers", rule, answer)
+
+
+def _check_fields(example: Annotated | Entity | Relation | Question | Answer) -> None:
+    """Raise `TypeError` unless each field is of the kind that its class says: a named tuple takes anything."""
+    for (name, annotation, fits), value in zip(_fields(type(example)), example, strict=True):
+        if not fits(value):
+            refuse(name, annotation, value)
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, Any, Accepts], ...]:
+    return tuple((name, annotation, accepts(annotation)) for name, annotation in get_type_hints(kind).items())

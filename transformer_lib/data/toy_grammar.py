@@ -265,7 +265,6 @@ def _chinese_phrase(phrase: Phrase, role: str) -> list[Word]:
 def _chinese_clause(clause: Clause, inside: str) -> list[Word]:
     """Subject, time, negation, 会, place, 把 or 被 with its noun, verb with aspect, object, recipient."""
     verb = _verb_of(clause)
-
     fronted = clause.passive or verb.kind in BA
     after = [] if fronted else _role(_chinese_phrase, clause, "patient", inside)
     words = _role(_chinese_phrase, clause, "patient" if clause.passive else "agent", inside)
