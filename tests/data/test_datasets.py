@@ -306,5 +306,5 @@ def test_overlapping_entities_are_refused():
 
 
 def test_unknown_language(unchecked_types):
-    with pytest.raises(ValueError, match=r"language must be one of \('en', 'zh'\), got 'de'"):
+    with pytest.raises(ValueError, match=r"language must be one of \(?'en', 'zh'\)?, got 'de'"):
         xquad("de")

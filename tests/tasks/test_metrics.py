@@ -284,5 +284,5 @@ def test_unknown_names(unchecked_types):
     with pytest.raises(ValueError, match=r"tokenize must be one of .*, got 'moses'"):
         bleu(["a"], ["a"], tokenize="moses")
     for metric in (exact_match, token_f1):
-        with pytest.raises(ValueError, match=r"language must be one of \('en', 'zh'\), got 'de'"):
+        with pytest.raises(ValueError, match=r"language must be one of \(?'en', 'zh'\)?, got 'de'"):
             metric("a", ["a"], language="de")

@@ -47,6 +47,7 @@ xml/dom/pulldom.py xmlrpc/server.py
 """
 
 
+@checked
 class Document(NamedTuple):
     """One file: its name relative to the corpus, and its text with `\\n` line ends."""
 
@@ -54,6 +55,7 @@ class Document(NamedTuple):
     text: str
 
 
+@checked
 class Corpus(NamedTuple):
     """Documents to train on and documents to measure on, sorted by name."""
 

@@ -13,6 +13,7 @@ from transformer_lib.contract import checked
 from transformer_lib.kinds import Accepts, accepts, refuse
 
 
+@checked
 class Pair(NamedTuple):
     """A sentence and its translation."""
 
@@ -20,6 +21,7 @@ class Pair(NamedTuple):
     target: str
 
 
+@checked
 class ParallelCorpus(NamedTuple):
     """Pairs to train on, to choose by, and to measure on."""
 
@@ -28,6 +30,7 @@ class ParallelCorpus(NamedTuple):
     test: tuple[Pair, ...]
 
 
+@checked
 class Entity(NamedTuple):
     """The words `start` to `end - 1` name a thing of this kind."""
 
@@ -36,6 +39,7 @@ class Entity(NamedTuple):
     end: int
 
 
+@checked
 class Relation(NamedTuple):
     """A directed relation between two entities, given as indices into the entities of the sentence."""
 
@@ -44,6 +48,7 @@ class Relation(NamedTuple):
     tail: int
 
 
+@checked
 class Annotated(NamedTuple):
     """A sentence as words, with what is marked in it."""
 
@@ -52,6 +57,7 @@ class Annotated(NamedTuple):
     relations: tuple[Relation, ...]
 
 
+@checked
 class Splits(NamedTuple):
     """Annotated sentences to train on, to choose by, and to measure on."""
 
@@ -60,6 +66,7 @@ class Splits(NamedTuple):
     test: tuple[Annotated, ...]
 
 
+@checked
 class Answer(NamedTuple):
     """A piece of a passage: its text, and the index of its first character in the passage."""
 
@@ -67,6 +74,7 @@ class Answer(NamedTuple):
     start: int
 
 
+@checked
 class Question(NamedTuple):
     """A question about the passage `context`; several answers are alternatives, none means it cannot be answered."""
 

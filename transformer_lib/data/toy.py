@@ -17,6 +17,7 @@ from transformer_lib.contract import checked
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 
+@checked
 class Programs(NamedTuple):
     """A batch of programs; `targets` holds the answer at every question and -100, to be ignored, elsewhere."""
 

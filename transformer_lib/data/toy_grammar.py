@@ -13,7 +13,7 @@ Left out: pronouns, questions, coordination, relative clauses in relative clause
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_lexicon import (
@@ -43,6 +43,7 @@ class Phrase(NamedTuple):
 GAP = Phrase("", "")
 
 
+@checked
 class Clause(NamedTuple):
     """Who does what to whom; roles that nobody has are None. In the passive the patient is the subject."""
 
@@ -57,6 +58,7 @@ class Clause(NamedTuple):
     place: str = ""
 
 
+@checked
 class Description(NamedTuple):
     """What something is like."""
 
@@ -145,6 +147,7 @@ def adjective_for(english: str, noun: str) -> Adjective:
 
 
 def _find(table: dict[str, Entry], field: str, name: str) -> Entry:
+    require_kind(name, str, field, "a string")
     require(name in table, field, f"must be one of {', '.join(table)}", name)
     return table[name]
 

@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Answer, Question
 from transformer_lib.data.question_forms import FORMS, NAMES
 
 
+@checked
 class Fact(NamedTuple):
     """One relation between two names."""
 
@@ -32,6 +33,7 @@ class Fact(NamedTuple):
     object: str
 
 
+@checked
 class QuestionSplits(NamedTuple):
     """`combinations` asks in training's wordings about new combinations; `test` in new wordings as well."""
 
@@ -41,6 +43,7 @@ class QuestionSplits(NamedTuple):
     test: tuple[Question, ...]
 
 
+@checked
 class Library(NamedTuple):
     """Passages that do not contradict each other, and questions to all; the `context` of one is where its answer is."""
 
@@ -48,6 +51,7 @@ class Library(NamedTuple):
     questions: tuple[Question, ...]
 
 
+@checked
 class About(NamedTuple):
     """What an authored question's id says; `side` is what is asked for, `kind` answerable, unstated or absent."""
 
@@ -167,10 +171,10 @@ class _Author:
         subjects = {fact.subject for fact in same}
         objects = {fact.object for fact in (same if form.asks_subject else near)}
         for _ in range(100):
-            fact = Fact(relation, subject or self._name(form.subject, near), self._name(form.object, near))
-            joined = fact.subject != fact.object and group(fact.subject, fact.object) in self._groups
-            if joined and fact.subject not in subjects and fact.object not in objects:
-                return [fact]
+            one, other = subject or self._name(form.subject, near), self._name(form.object, near)
+            joined = one != other and group(one, other) in self._groups
+            if joined and one not in subjects and other not in objects:
+                return [Fact(relation, one, other)]
         return []
 
     def _name(self, kind: str, near: Sequence[Fact]) -> str:

@@ -39,6 +39,7 @@ HELD_OUT = {
 }
 
 
+@checked
 class Meanings(NamedTuple):
     """To train on, to choose by, and two ways to measure; no meaning is in two of them."""
 

@@ -25,6 +25,7 @@ Language = Literal["en", "zh"]
 ARTICLE = regex.compile(rf"(?<!{LETTER})(?:a|an|the)(?!{LETTER})")
 
 
+@checked
 class Score(NamedTuple):
     """A corpus score from 0 to 100, and sacrebleu's signature of how it was computed."""
 
@@ -32,6 +33,7 @@ class Score(NamedTuple):
     signature: str
 
 
+@checked
 class F1(NamedTuple):
     """Precision, recall and their harmonic mean, each from 0 to 1, with the counts that they come from.
 

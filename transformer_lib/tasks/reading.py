@@ -61,6 +61,7 @@ class Pieces:
         return start, max(start, end - len(piece) + len(piece.rstrip()))
 
 
+@checked
 class Window(NamedTuple):
     """What the reader sees at once: all of `tokens`, from `body` on the passage's tokens from number `first` on."""
 
@@ -69,6 +70,7 @@ class Window(NamedTuple):
     first: int
 
 
+@checked
 class Example(NamedTuple):
     """A window with the span to be found, as indices into its tokens; (0, 0) if the answer is not in this window."""
 
@@ -77,6 +79,7 @@ class Example(NamedTuple):
     end: int
 
 
+@checked
 class ReadingBatch(NamedTuple):
     """Windows in one tensor: `valid` marks the real tokens, `targets` are start and end.
 

@@ -63,6 +63,7 @@ def entities_of(tags: Sequence[str]) -> tuple[Entity, ...]:
     return tuple(entities)
 
 
+@checked
 class Steps(NamedTuple):
     """Which tags may begin a sentence, which may follow which (`next[before, after]`), and which may end it."""
 
