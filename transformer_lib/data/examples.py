@@ -94,9 +94,9 @@ def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]
 @checked
 def check_annotated(example: Annotated) -> None:
     """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
-    _check_fields(example)
+    check_fields(example)
     for part in (*example.entities, *example.relations):
-        _check_fields(part)
+        check_fields(part)
     words = len(example.words)
     for entity in example.entities:
         inside = 0 <= entity.start < entity.end <= words
@@ -114,9 +114,9 @@ def check_annotated(example: Annotated) -> None:
 @checked
 def check_question(example: Question) -> None:
     """`ValueError` unless every answer is a piece of the passage and stands where it says."""
-    _check_fields(example)
+    check_fields(example)
     for answer in example.answers:
-        _check_fields(answer)
+        check_fields(answer)
     for answer in example.answers:
         end = answer.start + len(answer.text)
         found = example.context[answer.start : end] if answer.start >= 0 else None
@@ -124,9 +124,13 @@ def check_question(example: Question) -> None:
         require(found == answer.text != "", "answers", rule, answer)
 
 
-def _check_fields(example: Annotated | Entity | Relation | Question | Answer) -> None:
-    """Raise `TypeError` unless each field is of the kind that its class says: a named tuple takes anything."""
-    for (name, annotation, fits), value in zip(_fields(type(example)), example, strict=True):
+@checked
+def check_fields(record: tuple[Any, ...]) -> None:
+    """Raise `TypeError` unless each field of a named tuple is of the kind that its class says.
+
+    Whoever makes one with `_replace` or `_make` goes past the check at its making.
+    """
+    for (name, annotation, fits), value in zip(_fields(type(record)), record, strict=True):
         if not fits(value):
             refuse(name, annotation, value)
 

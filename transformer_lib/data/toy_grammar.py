@@ -13,7 +13,7 @@ Left out: pronouns, questions, coordination, relative clauses in relative clause
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from transformer_lib.checks import require, require_kind
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_lexicon import (
@@ -29,45 +29,13 @@ from transformer_lib.data.toy_lexicon import (
     Adjective,
     Verb,
 )
+from transformer_lib.data.toy_meaning import GAP as GAP
+from transformer_lib.data.toy_meaning import Clause as Clause
+from transformer_lib.data.toy_meaning import Description as Description
+from transformer_lib.data.toy_meaning import Meaning as Meaning
+from transformer_lib.data.toy_meaning import Phrase as Phrase
+from transformer_lib.data.toy_meaning import check_meaning
 
-
-class Phrase(NamedTuple):
-    """A noun with what belongs to it; `relative` is a clause in which one role is `GAP`: the noun itself."""
-
-    determiner: str
-    noun: str
-    adjective: str = ""
-    relative: "Clause | None" = None
-
-
-GAP = Phrase("", "")
-
-
-@checked
-class Clause(NamedTuple):
-    """Who does what to whom; roles that nobody has are None. In the passive the patient is the subject."""
-
-    verb: str
-    tense: str
-    agent: Phrase | None = None
-    patient: Phrase | None = None
-    recipient: Phrase | None = None
-    negated: bool = False
-    passive: bool = False
-    time: str = ""
-    place: str = ""
-
-
-@checked
-class Description(NamedTuple):
-    """What something is like."""
-
-    subject: Phrase
-    adjective: str
-    negated: bool = False
-
-
-Meaning = Clause | Description
 Entry = TypeVar("Entry")
 
 
@@ -114,6 +82,7 @@ def alignment(meaning: Meaning) -> frozenset[tuple[int, int]]:
 @checked
 def english_words(meaning: Meaning) -> tuple[Word, ...]:
     """The English words in order, the full stop last."""
+    check_meaning(meaning)
     if isinstance(meaning, Description):
         copula = _says("are" if _plural(meaning.subject) else "is", "copula") + _not(meaning.negated)
         words = _english_phrase(meaning.subject, "subject") + copula + _says(meaning.adjective, "adjective")
@@ -126,6 +95,7 @@ def english_words(meaning: Meaning) -> tuple[Word, ...]:
 @checked
 def chinese_words(meaning: Meaning) -> tuple[Word, ...]:
     """The Chinese words in order, the full stop last."""
+    check_meaning(meaning)
     if isinstance(meaning, Description):
         adjective = adjective_for(meaning.adjective, meaning.subject.noun)
         negation = [Word("不", "negation")] if meaning.negated else []
@@ -147,7 +117,6 @@ def adjective_for(english: str, noun: str) -> Adjective:
 
 
 def _find(table: dict[str, Entry], field: str, name: str) -> Entry:
-    require_kind(name, str, field, "a string")
     require(name in table, field, f"must be one of {', '.join(table)}", name)
     return table[name]
 
