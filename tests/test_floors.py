@@ -33,12 +33,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer"),
+    "text": ("bpe", "tokenizer", "words"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_lexicon", "toy_grammar", "toy_translation"),
+        *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram"),
     ),
     "training": (
@@ -73,7 +73,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
