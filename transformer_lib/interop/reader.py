@@ -1,11 +1,13 @@
 """A `config.json` of Hugging Face's, read field by field, with nothing passed over in silence."""
 
+import sys
 from typing import Any
 
 from transformer_lib.config import Activation, require
 from transformer_lib.contract import checked
 
 Fields = dict[str, Any]
+FLOAT_MAX = sys.float_info.max
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
@@ -33,8 +35,9 @@ HARMLESS = frozenset(
 
 @checked
 def as_float(name: str, value: Any) -> float:
-    """`ValueError` unless the value is a number."""
+    """`ValueError` unless the value is a finite number."""
     require(type(value) in (int, float), name, "must be a number", value)
+    require(-FLOAT_MAX <= value <= FLOAT_MAX, name, "must be a finite number", value)
     return float(value)
 
 
