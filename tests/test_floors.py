@@ -44,7 +44,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
         *("keras_layers", "keras", "onnx"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
