@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
+    "identity": 3,
     "scaling": 3,
     "config": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
@@ -31,7 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer"),
+    "text": ("bpe", "tokenizer", "words"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
@@ -70,7 +71,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
