@@ -54,9 +54,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ExtractionConfig(
         encoder=replace(SIDE, vocab_size=256), kinds=("Place",), relations=("Lives_In",), pair_width=8
     )
-    EntityRelationExtractor(ExtractionModel(config), Tokenizer.train(["a"], 256)).save(folder / "extractor")
+    EntityRelationExtractor(ExtractionModel(config), Tokenizer.train(["a a"], 256)).save(folder / "extractor")
     reader = Reader(replace(SIDE, vocab_size=258, segments=2)).eval()
-    QuestionAnswerer(reader, Tokenizer.train(["a"], 258, SPECIAL_TOKENS), threshold=-1e9).save(folder / "answerer")
+    QuestionAnswerer(reader, Tokenizer.train(["a a"], 258, SPECIAL_TOKENS), threshold=-1e9).save(folder / "answerer")
     endings = {
         "good": "return {'x': run.options['x']}",
         "prints": "print('hello'); return {'x': 1}",
@@ -411,17 +411,24 @@ def test_an_interrupt_is_one_line(place: Path, tmp_path: Path) -> None:
 
 # Anything -------------------------------------------------------------------------------------------------------------
 
-WORDS = st.one_of(
-    st.sampled_from(
-        "translate generate extract answer evaluate train --json --file --checkpoint --from-hf --device --beams "
-        "--temperature --max-new-tokens --seed --length-penalty --passages --set --resume --folder --parallel --dtype "
-        "--traceback -- - -x cpu meta cuda 0 -1 1 3 0.5 1e-40 nan inf 1e400 x=y "
-        "@writer @learned @hf @extractor @answerer @lines @passages @pipe @nowhere @none.py".split()
-    ),
-    st.text(max_size=5),
-    st.integers().map(str),
-    st.floats().map(str),
-)
+OWN_END = {"@tatoeba", "@exits.py", "@diverges.py"}
+TYPED = sorted({word for line, *_ in TABLE for word in line.split()} - OWN_END)
+MORE = [
+    "--json",
+    "--traceback",
+    "--resume",
+    "--drop",
+    "--ignore",
+    "--",
+    "-",
+    "-x",
+    "cuda",
+    "0.5",
+    "1e400",
+    "x=y",
+    "@hf",
+]
+WORDS = st.one_of(st.sampled_from(TYPED + MORE), st.text(max_size=5), st.integers().map(str), st.floats().map(str))
 BEGINNINGS = st.sampled_from(
     ["", f"{GENERATE} --max-new-tokens 2", f"{LEARNED} --max-new-tokens 2", HF, EXTRACT, ANSWER, "evaluate", "train"]
 )

@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["scaling", "device"], 3),
+    **dict.fromkeys(["device", "identity", "scaling"], 3),
     "config": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
@@ -32,7 +32,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer"),
+    "text": ("bpe", "tokenizer", "words"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
@@ -45,7 +45,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
         *("keras_layers", "keras", "onnx"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
@@ -73,7 +73,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 

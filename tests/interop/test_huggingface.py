@@ -14,7 +14,7 @@ import transformers as hf
 
 from tests.interop.families import CASES, DECODERS, LENGTH, LONG, TOKENS, VALID, Case, our_output, their_output
 from tests.interop.wide import Float64
-from tests.oracles import CONFIG, close, randomise, rejects
+from tests.oracles import CONFIG, close, randomise, rejects, unchecked
 from transformer_lib.__main__ import main
 from transformer_lib.config import Alibi, AttentionConfig, Mlp, ModelConfig, Norm, NtkScaling, Rope
 from transformer_lib.generation import generate
@@ -390,11 +390,6 @@ def test_wrong_weights_are_listed(tmp_path: Path) -> None:
         "model.layers.1.self_attn.k_proj.weight must have the shape (16, 16), got (12, 16)",
     ):
         from_hf_state(fields, state)
-    mixed = dict(theirs.state_dict())
-    mixed["model.norm.weight"] = mixed["model.norm.weight"].half()
-    with rejects("one type", "float16", "float64"):
-        from_hf_state(fields, mixed)
-    assert from_hf_state(fields, mixed, dtype=F32).final_norm.weight.dtype is F32
 
 
 @pytest.mark.parametrize(
@@ -434,7 +429,7 @@ def test_nothing_is_written_for_bad_arguments(tmp_path: Path) -> None:
         to_hf(model, tmp_path / "model", token_ids={"eos": 1})
     with rejects("max_shard_bytes must be a whole number of at least 1, got 0"):
         to_hf(model, tmp_path / "model", max_shard_bytes=0)
-    with rejects("model must be one of", "Linear"):
+    with unchecked(), pytest.raises(TypeError, match=r"model must be a DecoderLM or .* of type Linear"):
         to_hf(torch.nn.Linear(2, 2), tmp_path / "model")  # type: ignore[arg-type]
     with torch.no_grad():
         model.final_norm.weight[0] = 1e6

@@ -163,7 +163,7 @@ def test_other_folders_are_refused(whole: Path, tmp_path: Path) -> None:
     with rejects("must be a JSON object"):
         from_hf(folder)
     (folder / "config.json").write_bytes(b"\xff\xfe")
-    with rejects("must be JSON in UTF-8"):
+    with rejects("config.json must be UTF-8, got the byte 0xff in line 1"):
         from_hf(folder)
 
 

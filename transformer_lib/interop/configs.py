@@ -68,7 +68,7 @@ def _parts(config: Config, prefix: str = "") -> dict[str, object]:
 
 
 def _read_gpt2(reader: Reader) -> ModelConfig:
-    width = reader.take("n_embd", 768)
+    width, inner = reader.take("n_embd", 768), reader.get("n_inner")
     reader.expect(scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, reorder_and_upcast_attn=False)
     reader.expect(add_cross_attention=False)
     return ModelConfig(
@@ -78,7 +78,7 @@ def _read_gpt2(reader: Reader) -> ModelConfig:
         max_length=reader.take("n_positions", 1024),
         attention=AttentionConfig(num_heads=reader.take("n_head", 12), bias=True),
         feedforward=Mlp(
-            d_ff=reader.get("n_inner") or 4 * width, activation=reader.choose("activation_function", "gelu_new")
+            d_ff=4 * width if inner is None else inner, activation=reader.choose("activation_function", "gelu_new")
         ),
         positions=Learned(),
         norm=Norm(eps=reader.number("layer_norm_epsilon", 1e-5)),

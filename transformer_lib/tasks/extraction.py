@@ -6,7 +6,6 @@ a person is given here is `EntityRelationExtractor`: a trained model with its to
 """
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,18 +31,12 @@ from transformer_lib.tasks.readable import CHARACTERS_PER_TOKEN, fault_of_text, 
 from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
 from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.text.words import split_words as split_words
 
 TASK = "extraction"
 MOST_PIECES = 16  # of a word; an address of a thousand characters is as good as its beginning
-WORD = re.compile(r"\w+(?:[-'\u2019.]\w+)*|[^\w\s]")
 
 Pieces = list[list[int]]
-
-
-@checked
-def split_words(text: str) -> tuple[str, ...]:
-    """Runs of letters and digits, also around a hyphen, an apostrophe or a point; any other sign is a word."""
-    return tuple(WORD.findall(text))
 
 
 @checked

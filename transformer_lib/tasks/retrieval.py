@@ -6,10 +6,11 @@ file and approximate search, which pay from about a hundred thousand passages on
 """
 
 import math
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import regex
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,16 +20,21 @@ from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.models.encoder import Encoder
+from transformer_lib.text.words import LETTER, MARK
 
 # A Chinese or Japanese character is a word of its own, since these scripts do not mark where a word ends.
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = re.compile(f"[{IDEOGRAPHS}]|[^\\W_{IDEOGRAPHS}]+")
+WORD = regex.compile(rf"[{IDEOGRAPHS}]|(?!{MARK})(?:(?![{IDEOGRAPHS}\p{{Pc}}]){LETTER})+")
 
 
 @checked
 def words(text: str) -> list[str]:
-    """The runs of letters and digits of a text in lower case; each ideograph is a word."""
-    return WORD.findall(text.lower())
+    """The runs of letters and digits of a text in lower case; each ideograph is a word.
+
+    A letter and its mark are one character, however the text spells them (NFC), so that "Zoë" is found as "Zoe" + "¨".
+    """
+    found: list[str] = WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return found
 
 
 @checked
