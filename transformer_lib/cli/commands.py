@@ -114,12 +114,12 @@ def generate(options: Namespace) -> int:
     from transformer_lib.tasks.language_model import Writer
 
     device = check_device(options.device)
-    if not options.from_hf:
+    if options.checkpoint:
         given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
         if given:
             raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
     lines = read_lines(options.text, options.file)
-    writer = _from_hf(options, device) if options.from_hf else Writer.load(options.checkpoint, device=device)
+    writer = Writer.load(options.checkpoint, device=device) if options.checkpoint else _from_hf(options, device)
     new = options.max_new_tokens
     return deliver(
         lines,

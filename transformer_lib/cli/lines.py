@@ -91,7 +91,7 @@ def say_json(value: object) -> None:
 
 def complain(text: str) -> None:
     """Print one line to standard error, whatever characters are in it."""
-    line = " ".join(text.encode(errors="backslashreplace").decode().splitlines())
+    line = " ".join(filter(None, text.encode(errors="backslashreplace").decode().splitlines()))
     if sys.stderr is not None:  # with None, print would write to standard output
         print(line, file=sys.stderr, flush=True)
 
