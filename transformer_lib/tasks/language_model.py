@@ -43,11 +43,12 @@ class Writer:
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
-        known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
+        known = self.tokenizer.vocab_size
         require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
         for name in OWN_FIELDS:
             outside = [i for i in getattr(self, name) if not 0 <= i < size]
             require(not outside, name, f"must be at least 0 and below the vocabulary of {size}", outside)
+        require(len({*self._forbidden}) < size, "forbidden_ids", "must leave a token", self.forbidden_ids)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
@@ -113,12 +114,15 @@ class Writer:
         if fault is not None:
             raise ValueError(f"prompt {fault}")
         device = self.model.head.weight.device
-        generator = torch.Generator(device).manual_seed(seed)
+        forbidden = torch.tensor(self._forbidden, dtype=torch.long, device=device)
+        draw = partial(
+            sample, temperature=temperature, top_p=top_p, generator=torch.Generator(device).manual_seed(seed)
+        )
         [written] = generate(
             self.model,
             torch.tensor([ids], device=device),
             max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
-            pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
+            pick=lambda logits: draw(logits.index_fill(-1, forbidden, -torch.inf)),
             stop_ids=self._stops,
         ).rows()
         return self._continuation(ids, written)
@@ -159,6 +163,11 @@ class Writer:
     @property
     def _stops(self) -> set[int]:
         return {*self.tokenizer.special_tokens.values(), *self.stop_ids}
+
+    @property
+    def _forbidden(self) -> list[int]:
+        """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
+        return [*self.forbidden_ids, *range(self.tokenizer.vocab_size, self.model.config.vocab_size)]
 
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""
