@@ -17,14 +17,14 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    "identity": 3,
-    "scaling": 3,
+    **dict.fromkeys(["identity", "scaling", "device"], 3),
     "config": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
     **dict.fromkeys(["tasks", "viz", "book"], 8),
-    **dict.fromkeys(["__main__", "__init__"], 9),
+    **dict.fromkeys(["cli", "__init__"], 9),
+    "__main__": 10,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
@@ -52,6 +52,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tasks": (
         "metrics",
         "saved",
+        "readable",
         "translation",
         "tagging",
         "mentions",
@@ -68,6 +69,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
     ),
     "viz": ("record", "plot"),
+    "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.files import new_folder, read_json, write_text
 from transformer_lib.interop.configs import Config, read_config, write_config
 from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
@@ -51,7 +52,7 @@ def from_hf(
     holds the numbers of all) unless `dtype` names another. `dropout` replaces theirs, which may differ from place to
     place. `drop` lists patterns (`bert.pooler.*`) of weights to leave out.
     """
-    folder = Path(source)
+    folder, device = Path(source), check_device(device)
     require(folder.is_dir(), "source", "must be a folder", str(source))
     require((folder / CONFIG).is_file(), "source", f"must hold {CONFIG}", str(source))
     fields = read_json(folder / CONFIG)

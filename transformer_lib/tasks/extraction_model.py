@@ -11,13 +11,14 @@ one entity to another.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, from_json, require, require_positive
+from transformer_lib.checks import require, require_positive
+from transformer_lib.config import ModelConfig, from_json
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Annotated
@@ -42,13 +43,10 @@ class ExtractionConfig:
     pair_width: int = 64
 
     def __post_init__(self) -> None:
-        require(isinstance(self.encoder, ModelConfig), "encoder", "must be a ModelConfig", self.encoder)
         for name, least in (("kinds", 1), ("relations", 0)):
             value = getattr(self, name)
-            texts = isinstance(value, tuple) and all(isinstance(item, str) and item for item in value)
             rule = f"must be a tuple of at least {least} different names"
-            require(texts and len(set(value)) == len(value) >= least, name, rule, value)
-        require(self.scheme in get_args(Scheme), "scheme", f"must be one of {get_args(Scheme)}", self.scheme)
+            require(all(value) and len(set(value)) == len(value) >= least, name, rule, value)
         require_positive(pair_width=self.pair_width)
 
     @property
@@ -62,7 +60,7 @@ def extraction_config(text: str) -> ExtractionConfig:
     """The config that `to_json` wrote; `ValueError` for anything else."""
     try:
         tagged = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"config must be JSON text: {error}") from error
     known = {field.name for field in fields(ExtractionConfig)}
     require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
@@ -70,7 +68,10 @@ def extraction_config(text: str) -> ExtractionConfig:
     found = {name: value for name, value in tagged.items() if name != "type"}
     require(found.keys() == known, "fields of ExtractionConfig", f"must be exactly {sorted(known)}", sorted(found))
     lists = {name: tuple(found[name]) for name in ("kinds", "relations") if isinstance(found[name], list)}
-    return ExtractionConfig(**found | lists | {"encoder": from_json(json.dumps(found["encoder"]))})
+    try:
+        return ExtractionConfig(**found | lists | {"encoder": from_json(json.dumps(found["encoder"]))})
+    except TypeError as error:  # the text is at fault, not the caller
+        raise ValueError(str(error)) from error
 
 
 class Sentences(NamedTuple):

@@ -1,5 +1,6 @@
 """A saved language model that writes: a `DecoderLM` with its tokeniser. Left out: chat, several texts at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,43 +8,63 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import ModelConfig, require
+from transformer_lib.checks import require, require_numbers, require_positive
+from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.generation.generate import generate
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.huggingface import from_hf, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.tasks.readable import fault_of_length, fault_of_text
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
 from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "language model"
+STOPS = "stop_ids"  # its own field in `about.json`, where there are any
+MOST_NEW = 200  # tokens, unless the caller says how many
+MOST_CACHE = 16 << 30  # bytes of keys and values, where no table of positions bounds the length of a text
 
 
 @checked
 @dataclass(frozen=True)
 class Writer:
-    """Call it with the beginning of a text, and it gives a continuation."""
+    """Call it with the beginning of a text, and it gives a continuation.
+
+    A text ends with a special token, or with one of `stop_ids`: other tokens that end a text or a turn.
+    """
 
     model: DecoderLM
     tokenizer: Tokenizer
+    stop_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
         known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
         require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
+        outside = [i for i in self.stop_ids if not 0 <= i < size]
+        require(not outside, "stop_ids", f"must be at least 0 and below the vocabulary of {size}", outside)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
         """The model that `save` wrote; `ValueError` for anything else."""
-        read_about(folder, task=TASK, own_fields=())
+        device = check_device(device)
+        own = [name for name in (STOPS,) if name in read_about(folder, task=TASK)]
+        stops = read_about(folder, task=TASK, own_fields=own).get(STOPS, [])
+        whole = isinstance(stops, list) and all(type(i) is int for i in stops)
+        require(whole, f"{folder}: {STOPS}", "must be a list of whole numbers", stops)
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
-        return cls(load_model(folder, lambda: DecoderLM(config), device=device), load_tokenizer(folder))
+        model = load_model(folder, lambda: DecoderLM(config), device=device)
+        return cls(model, load_tokenizer(folder), tuple(stops))
 
     @classmethod
-    def from_hf(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
-        """A decoder that transformers wrote, with its `tokenizer.json`."""
-        model = from_hf(folder, dropout=0.0, device=device)
+    def from_hf(
+        cls, folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    ) -> "Writer":
+        """A decoder that transformers wrote, with its `tokenizer.json`; in the type it is stored in, or in `dtype`."""
+        device = check_device(device)
+        model = from_hf(folder, dtype=dtype, dropout=0.0, device=device)
         require(isinstance(model, DecoderLM), "folder", "must hold a decoder", type(model).__name__)
         assert isinstance(model, DecoderLM)
         return cls(model, read_tokenizer(folder))
@@ -52,21 +73,79 @@ class Writer:
         self, folder: str | Path, *, record: dict[str, Any] | None = None, dtype: torch.dtype | None = None
     ) -> None:
         """Write the new folder `folder` (see `saved.py`)."""
-        save_model(folder, self.model, self.tokenizer, task=TASK, about={"record": record or {}}, dtype=dtype)
+        about = {"record": record or {}} | ({STOPS: list(self.stop_ids)} if self.stop_ids else {})
+        save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
 
     def __call__(
-        self, prompt: str, *, max_new_tokens: int = 200, temperature: float = 0.8, top_p: float = 1.0, seed: int = 0
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        seed: int = 0,
     ) -> str:
-        """Up to `max_new_tokens` tokens after `prompt`, drawn from a generator with this seed; temperature 0 is greedy.
+        """The continuation of `prompt`: what prompt and continuation spell together, without the prompt.
 
-        It ends early at a special token, which is not given. `ValueError` for a prompt without characters.
+        It has up to `max_new_tokens` tokens; None stands for as many as fit, at most 200. They are drawn from a
+        generator with this seed; temperature 0 is greedy. It ends early at a token that ends a text, which is not
+        given, and never within a character. `ValueError` for a prompt that `unreadable` names.
         """
-        ids = self.tokenizer.encode(prompt)
-        require(bool(ids), "prompt", "must not be empty", prompt)
+        require_numbers(temperature=temperature)
+        ids, fault = self._read(prompt, max_new_tokens)
+        if fault is not None:
+            raise ValueError(f"prompt {fault}")
         device = self.model.head.weight.device
         generator = torch.Generator(device).manual_seed(seed)
-        pick = partial(sample, temperature=temperature, top_p=top_p, generator=generator)
-        stops = set(self.tokenizer.special_tokens.values())
-        prompts = torch.tensor([ids], device=device)
-        [written] = generate(self.model, prompts, max_new_tokens=max_new_tokens, pick=pick, stop_ids=stops).rows()
-        return self.tokenizer.decode([i for i in written if i not in stops])
+        [written] = generate(
+            self.model,
+            torch.tensor([ids], device=device),
+            max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
+            pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
+            stop_ids=self._stops,
+        ).rows()
+        return self._continuation(ids, written)
+
+    def unreadable(self, prompts: Sequence[str], *, max_new_tokens: int | None = None) -> dict[int, str]:
+        """By number from 0, the prompts that cannot be continued by so many tokens, with the reason.
+
+        They are empty or no text; they have more tokens than `max_length` of the model's config; or they and the new
+        tokens have more than its table of positions, or without one more than fit into 16 GiB of keys and values.
+        """
+        faults = {number: self._read(prompt, max_new_tokens)[1] for number, prompt in enumerate(prompts)}
+        return {number: fault for number, fault in faults.items() if fault}
+
+    def _read(self, prompt: str, new: int | None) -> tuple[list[int], str | None]:
+        """The ids of a prompt, and why it cannot be continued."""
+        if new is not None:
+            require_positive(max_new_tokens=new)
+        longest = self.model.config.max_length
+        fault = fault_of_text(prompt, tokens=longest)
+        if fault is not None:
+            return [], fault
+        ids = self.tokenizer.encode(prompt)
+        if not ids:
+            return [], f"must not be empty, got {prompt!r}"
+        room = self._room(len(ids))
+        if new is not None and new > room and len(ids) <= longest:
+            return ids, f"must leave room for {new} new tokens: it has {len(ids)}, after which at most {room} fit"
+        return ids, fault_of_length(ids, longest)
+
+    def _room(self, time: int) -> int:
+        """How many tokens can be written after `time` tokens; the last of them is never read."""
+        context = self.model.context
+        if context is None:
+            cache = self.model.new_cache(1, 1)
+            context = MOST_CACHE // sum(layer.nbytes for layer in (*cache.layer_keys, *cache.layer_values))
+        return max(0, context + 1 - time)
+
+    @property
+    def _stops(self) -> set[int]:
+        return {*self.tokenizer.special_tokens.values(), *self.stop_ids}
+
+    def _continuation(self, prompt: list[int], written: list[int]) -> str:
+        """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""
+        before, whole = ([i for i in ids if i not in self._stops] for ids in (prompt, prompt + written))
+        text, beginning = self.tokenizer.decode(whole), self.tokenizer.decode(before)
+        # Where the prompt alone is spelled in another way than as a beginning, the new tokens stand for themselves.
+        return text[len(beginning) :] if text.startswith(beginning) else self.tokenizer.decode(whole[len(before) :])
