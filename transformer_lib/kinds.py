@@ -82,7 +82,9 @@ def _container(origin: type, arguments: tuple[Any, ...]) -> Accepts:
 
 
 def _each(item: Accepts, value: abc.Collection[Any]) -> bool:
-    return all(map(item, value)) if isinstance(value, abc.Sequence | abc.Set | abc.Mapping) else True
+    if isinstance(value, abc.Sequence | abc.Set | abc.Mapping):
+        return all(map(item, value))
+    return not hasattr(value, "shape")  # a tensor can be iterated, but is no list of what an annotation names
 
 
 def _anything(value: Any) -> bool:
@@ -166,6 +168,8 @@ def _refuse_item(name: str, option: Any, value: Any) -> None:
     origin: Any = get_origin(option)
     arguments = get_args(option)
     if not inspect.isclass(origin) or not isinstance(value, origin) or isinstance(value, str | bytes):
+        return
+    if hasattr(value, "shape"):
         return
     if issubclass(origin, tuple) and arguments[-1:] != (...,):
         require(len(value) == len(arguments), name, f"must have {len(arguments)} parts", value)

@@ -35,6 +35,7 @@ CLASSES: dict[str, Any] = {"DecoderLM": DecoderLM, "Encoder": Encoder, "MaskedLM
 # Their defaults are the tokens of one published model.
 NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "forced_eos_token_id"))
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+MOST_TOKENS = 1 << 24  # ten vocabularies of the largest known
 
 
 @checked
@@ -150,6 +151,17 @@ def read_tokenizer(folder: str | Path) -> Tokenizer:
     file = Path(folder) / TOKENIZER
     require(file.is_file(), "folder", f"must hold {TOKENIZER}", str(folder))
     return Tokenizer.load(file, any_rules=True)
+
+
+@checked
+def lacking_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
+    """The ids below `vocab_size` for which the tokenizer has no text, so that `generate` can be forbidden to draw them.
+
+    There are some where a model's table was rounded up to a size that GPUs like.
+    """
+    require_positive(vocab_size=vocab_size)
+    require(vocab_size <= MOST_TOKENS, "vocab_size", f"must be at most {MOST_TOKENS}", vocab_size)
+    return tuple(i for i in range(vocab_size) if not tokenizer.has(i))
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
