@@ -27,7 +27,9 @@ READ = frozenset(
 ASIDE = {
     "each call says how long a text may become": ("max_length", "max_new_tokens"),
     "each call says how a token is drawn": ("do_sample", "temperature", "top_k", "top_p", "min_p"),
-    "each call says how it searches": ("num_beams", "num_return_sequences", "length_penalty", "early_stopping"),
+    "each call says how it searches, and what the score of a beam is": (
+        *("num_beams", "num_return_sequences", "length_penalty", "early_stopping", "renormalize_logits"),
+    ),
     "a prompt begins as its tokenizer says": ("bos_token_id",),
     "nothing looks at padding": ("pad_token_id",),
     "it changes what is given back beside the text": (

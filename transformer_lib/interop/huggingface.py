@@ -92,7 +92,8 @@ def from_hf_state(
     for name, tensor in second.items():
         tensors.setdefault(family.tied[name], tensor)
     _require_all(tensors, expected)
-    wanted = dtype or common_type(tensors, "weights")
+    stored = common_type(tensors, "weights")
+    wanted = dtype or stored
     faults = [f"{name} must be finite in {wanted}" for name in not_finite(tensors, wanted)]
     faults += _unlike_first(second, tensors, family) + _unlike_computed(computed, family, config)
     require(not faults, "weights", "must be those of the config", faults)
