@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["identity", "scaling", "device"], 3),
+    **dict.fromkeys(["device", "identity", "scaling"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),

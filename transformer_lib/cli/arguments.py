@@ -86,6 +86,12 @@ def _add_generate(generate: Parser) -> None:
     model.add_argument("--from-hf", metavar="MODEL", help="a folder of transformers', or OWNER/MODEL of the Hub")
     _add_texts(generate, "the beginning of a text")
     generate.add_argument("--dtype", choices=DTYPES, help="of the weights, with --from-hf (default: float32)")
+    for name, metavar, what in (
+        ("--drop", "PATTERN", "weights that are not read, such as *.inv_freq"),
+        ("--ignore", "FIELD", "a field of generation_config.json that is set aside"),
+    ):
+        text = f"with --from-hf: {what} (may be given several times)"
+        generate.add_argument(name, action="append", default=[], metavar=metavar, help=text)
     generate.add_argument("--max-new-tokens", type=whole(1, 2**63 - 1), help="(default: as many as fit, at most 200)")
     generate.add_argument("--temperature", type=temperature, default=0.8, help="0 is greedy (default: 0.8)")
     generate.add_argument("--seed", type=whole(0, MOST_SEED), default=0)

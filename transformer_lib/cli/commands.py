@@ -8,12 +8,17 @@ import sys
 from argparse import Namespace
 from contextlib import redirect_stdout
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformer_lib.checks import require
 from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
-from transformer_lib.data.examples import Annotated
 from transformer_lib.device import check_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from transformer_lib.data.examples import Annotated
+    from transformer_lib.tasks.language_model import Writer
 
 LINES = 1024  # of a text that are translated or read together, before they are printed
 
@@ -109,14 +114,12 @@ def generate(options: Namespace) -> int:
     from transformer_lib.tasks.language_model import Writer
 
     device = check_device(options.device)
-    require(
-        options.dtype is None or options.from_hf is not None, "dtype", "must be given with --from-hf", options.dtype
-    )
+    if options.checkpoint:
+        given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
+        if given:
+            raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
     lines = read_lines(options.text, options.file)
-    if options.from_hf is not None:
-        writer = _from_hf(options.from_hf, options.dtype or "float32", device)
-    else:
-        writer = Writer.load(options.checkpoint, device=device)
+    writer = Writer.load(options.checkpoint, device=device) if options.checkpoint else _from_hf(options, device)
     new = options.max_new_tokens
     return deliver(
         lines,
@@ -133,16 +136,17 @@ def generate(options: Namespace) -> int:
 # Their parts ----------------------------------------------------------------------------------------------------------
 
 
-def _from_hf(name: str, dtype: str, device: Any) -> Any:
+def _from_hf(options: Namespace, device: "torch.device") -> "Writer":
     import torch
 
     from transformer_lib.interop.hub import find
     from transformer_lib.tasks.language_model import Writer
 
-    return Writer.from_hf(find(name), dtype=getattr(torch, dtype), device=device)
+    dtype = getattr(torch, options.dtype or "float32")
+    return Writer.from_hf(find(options.from_hf), dtype=dtype, drop=options.drop, ignore=options.ignore, device=device)
 
 
-def _show_extracted(sentence: Annotated) -> Shown:
+def _show_extracted(sentence: "Annotated") -> Shown:
     spans = [" ".join(sentence.words[entity.start : entity.end]) for entity in sentence.entities]
     lines = [" ".join(sentence.words)]
     lines += [f"  {entity.kind}: {span}" for entity, span in zip(sentence.entities, spans, strict=True)]

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from transformer_lib.checks import require
 from transformer_lib.files import decode, read_bytes, split_lines
 
 BOM = b"\xef\xbb\xbf"
@@ -68,7 +67,8 @@ def line_of(text: str) -> Line:
 
 def read_lines(texts: Sequence[str], file: Path | None) -> list[Line]:
     """The lines of the command: its arguments, else those of the file or of standard input."""
-    require(not (texts and file), "text", "must be given as arguments or as --file", "both")
+    if texts and file is not None:
+        raise ValueError("text must be given as arguments or as --file, got both")
     return list(map(line_of, texts)) if texts else lines_of(read_input(file))
 
 
@@ -91,7 +91,7 @@ def say_json(value: object) -> None:
 
 def complain(text: str) -> None:
     """Print one line to standard error, whatever characters are in it."""
-    line = " ".join(text.encode(errors="backslashreplace").decode().splitlines())
+    line = " ".join(filter(None, text.encode(errors="backslashreplace").decode().splitlines()))
     if sys.stderr is not None:  # with None, print would write to standard output
         print(line, file=sys.stderr, flush=True)
 

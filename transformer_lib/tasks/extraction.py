@@ -127,9 +127,14 @@ class EntityRelationExtractor:
 
     def unreadable(self, sentences: Sequence[str | Sequence[str]]) -> dict[int, str]:
         """By number from 0, the sentences that cannot be read, with the reason; none is too long."""
-        texts = (sentence if isinstance(sentence, str) else " ".join(sentence) for sentence in sentences)
-        faults = {number: fault_of_text(text) for number, text in enumerate(texts)}
-        return {number: fault for number, fault in faults.items() if fault}
+        faults: dict[int, str] = {}
+        for number, sentence in enumerate(sentences):
+            fault = fault_of_text(sentence if isinstance(sentence, str) else " ".join(sentence))
+            if not isinstance(sentence, str) and "" in sentence:
+                fault = f"must not hold an empty word, got one at index {list(sentence).index('')}"
+            if fault is not None:
+                faults[number] = fault
+        return faults
 
     def _parts(self, row: int, words: Sequence[str]) -> list[tuple[int, int, Pieces]]:
         """(row, number of the first word, pieces) of each part that is short enough."""

@@ -1,6 +1,6 @@
 """A saved language model that writes: a `DecoderLM` with its tokeniser. Left out: chat, several texts at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 from transformer_lib.generation.generate import generate
 from transformer_lib.generation.sampling import sample
+from transformer_lib.interop.generation_config import read_generation
 from transformer_lib.interop.huggingface import from_hf, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text
@@ -21,7 +22,7 @@ from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer,
 from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "language model"
-STOPS = "stop_ids"  # its own field in `about.json`, where there are any
+OWN_FIELDS = ("stop_ids", "forbidden_ids")  # in `about.json`, where there are any
 MOST_NEW = 200  # tokens, unless the caller says how many
 MOST_CACHE = 16 << 30  # bytes of keys and values, where no table of positions bounds the length of a text
 
@@ -31,49 +32,65 @@ MOST_CACHE = 16 << 30  # bytes of keys and values, where no table of positions b
 class Writer:
     """Call it with the beginning of a text, and it gives a continuation.
 
-    A text ends with a special token, or with one of `stop_ids`: other tokens that end a text or a turn.
+    A text ends with a special token, or with one of `stop_ids`, which are other tokens that end a text or a turn. It
+    never holds one of `forbidden_ids`, nor a token that the model has and the tokenizer lacks.
     """
 
     model: DecoderLM
     tokenizer: Tokenizer
     stop_ids: tuple[int, ...] = ()
+    forbidden_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
         known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
         require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
-        outside = [i for i in self.stop_ids if not 0 <= i < size]
-        require(not outside, "stop_ids", f"must be at least 0 and below the vocabulary of {size}", outside)
+        for name in OWN_FIELDS:
+            outside = [i for i in getattr(self, name) if not 0 <= i < size]
+            require(not outside, name, f"must be at least 0 and below the vocabulary of {size}", outside)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
         """The model that `save` wrote; `ValueError` for anything else."""
         device = check_device(device)
-        own = [name for name in (STOPS,) if name in read_about(folder, task=TASK)]
-        stops = read_about(folder, task=TASK, own_fields=own).get(STOPS, [])
-        whole = isinstance(stops, list) and all(type(i) is int for i in stops)
-        require(whole, f"{folder}: {STOPS}", "must be a list of whole numbers", stops)
+        own = [name for name in OWN_FIELDS if name in read_about(folder, task=TASK)]
+        about = read_about(folder, task=TASK, own_fields=own)
+        for name in own:
+            whole = isinstance(about[name], list) and all(type(i) is int for i in about[name])
+            require(whole, f"{folder}: {name}", "must be a list of whole numbers", about[name])
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
         model = load_model(folder, lambda: DecoderLM(config), device=device)
-        return cls(model, load_tokenizer(folder), tuple(stops))
+        return cls(model, load_tokenizer(folder), **{name: tuple(about[name]) for name in own})
 
     @classmethod
     def from_hf(
-        cls, folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        drop: Collection[str] = (),
+        ignore: Collection[str] = (),
+        device: torch.device | str = "cpu",
     ) -> "Writer":
-        """A decoder that transformers wrote, with its `tokenizer.json`; in the type it is stored in, or in `dtype`."""
+        """A decoder that transformers wrote, with its `tokenizer.json` and what the folder says about writing.
+
+        It is in the type that it is stored in, or in `dtype`. `drop` lists patterns of weights to leave out, `ignore`
+        fields of `generation_config.json` to set aside.
+        """
         device = check_device(device)
-        model = from_hf(folder, dtype=dtype, dropout=0.0, device=device)
+        settings = read_generation(folder, ignore=ignore)
+        model = from_hf(folder, dtype=dtype, dropout=0.0, drop=drop, device=device)
         require(isinstance(model, DecoderLM), "folder", "must hold a decoder", type(model).__name__)
         assert isinstance(model, DecoderLM)
-        return cls(model, read_tokenizer(folder))
+        return cls(model, read_tokenizer(folder), settings.stop_ids, settings.forbidden_ids)
 
     def save(
         self, folder: str | Path, *, record: dict[str, Any] | None = None, dtype: torch.dtype | None = None
     ) -> None:
         """Write the new folder `folder` (see `saved.py`)."""
-        about = {"record": record or {}} | ({STOPS: list(self.stop_ids)} if self.stop_ids else {})
+        own = {name: list(getattr(self, name)) for name in OWN_FIELDS if getattr(self, name)}
+        about = {"record": record or {}} | own
         save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
 
     def __call__(
@@ -146,6 +163,6 @@ class Writer:
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""
         before, whole = ([i for i in ids if i not in self._stops] for ids in (prompt, prompt + written))
-        text, beginning = self.tokenizer.decode(whole), self.tokenizer.decode(before)
+        text, beginning = self.tokenizer.decode(whole, whole_characters=True), self.tokenizer.decode(before)
         # Where the prompt alone is spelled in another way than as a beginning, the new tokens stand for themselves.
         return text[len(beginning) :] if text.startswith(beginning) else self.tokenizer.decode(whole[len(before) :])

@@ -256,7 +256,7 @@ class Translator:
 
     def _spell(self, ids: list[int]) -> str:
         special = self.tokenizer.special_tokens.values()
-        return self.tokenizer.decode([i for i in ids if i not in special]).strip()
+        return self.tokenizer.decode([i for i in ids if i not in special], whole_characters=True).strip()
 
 
 def _groups(lengths: list[int], batch: int) -> Iterator[tuple[int, list[int]]]:
