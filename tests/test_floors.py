@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     "files": 3,
     **dict.fromkeys(["device", "identity", "scaling"], 3),
     "config": 4,
+    "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
@@ -28,7 +29,7 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
@@ -65,6 +66,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "language_model",
         "evaluation",
         "provenance",
+        "account",
         "recipe",
         "translation_run",
     ),

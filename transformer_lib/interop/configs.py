@@ -46,6 +46,9 @@ def write_config(config: Config, model_type: str) -> Fields:
 
     Dropout may be lost: only GPT-2's and BERT's formats have our one rate, and a trained model has no use for it.
     """
+    require(model_type in _WRITERS, "model_type", f"must be one of {sorted(_WRITERS)}", model_type)
+    kind = Seq2SeqConfig if model_type == "marian" else ModelConfig
+    require(isinstance(config, kind), "config", f"must be a {kind.__name__} for {model_type!r}", config)
     fields = {"model_type": model_type} | _WRITERS[model_type](config)
     back, own = (_parts(part) for part in (read_config(fields, dropout=0.0), config))
     lost = [f"{name}={value!r}" for name, value in own.items() if back.get(name) != value]

@@ -5,6 +5,7 @@ field is accounted for, as in `configs`: it is read and passed on, or is what ea
 value at which it does nothing. Anything else is a `ValueError` that lists it.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ READ = frozenset(
 ASIDE = {
     "each call says how long a text may become": ("max_length", "max_new_tokens"),
     "each call says how a token is drawn": ("do_sample", "temperature", "top_k", "top_p", "min_p"),
-    "each call says how it searches": ("num_beams", "num_return_sequences", "length_penalty", "early_stopping"),
+    "each call says how it searches, and what the score of a beam is": (
+        *("num_beams", "num_return_sequences", "length_penalty", "early_stopping", "renormalize_logits"),
+    ),
     "a prompt begins as its tokenizer says": ("bos_token_id",),
     "nothing looks at padding": ("pad_token_id",),
     "it changes what is given back beside the text": (
@@ -73,7 +76,7 @@ class GenerationSettings:
     """What a model's authors say about writing with it, as ids of tokens.
 
     A text ends at one of `stop_ids` and never holds one of `forbidden_ids`. An encoder-decoder writes after `start_id`;
-    its first token is `first_id`. A text that is cut for its length ends with `last_id`. None is: not said.
+    its first token is `first_id`, and a text that is cut for its length ends with `last_id`. None is: not said.
     """
 
     stop_ids: tuple[int, ...] = ()
@@ -123,13 +126,18 @@ def _read_fields(file: Path) -> dict[str, Any]:
 
 
 def _refused(fields: dict[str, Any], two_sided: bool) -> list[str]:
-    neutral = NEUTRAL if two_sided else NEUTRAL | {"forced_bos_token_id": (None,)}  # there, a prompt comes first
+    # A decoder goes on with a prompt, so it has no first token of its own, and ours stops where it is told to.
+    neutral = NEUTRAL if two_sided else NEUTRAL | dict.fromkeys(("forced_bos_token_id", "forced_eos_token_id"), (None,))
     faults = [
-        f"{name} must be one of {[value for value in neutral[name] if value is not None]} or absent, got {shown(found)}"
+        f"{name} must be {_any_of(neutral[name])}, got {shown(found)}"
         for name, found in fields.items()
         if name in neutral and not any(_same(found, value) for value in neutral[name])
     ]
     return faults + [f"{name} is not known, got {shown(fields[name])}" for name in sorted(fields.keys() - FIELDS)]
+
+
+def _any_of(values: tuple[Any, ...]) -> str:
+    return " or ".join("null" if value is None else json.dumps(value) for value in values)
 
 
 def _same(found: object, value: object) -> bool:

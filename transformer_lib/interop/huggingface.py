@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.files import new_folder, read_json, write_text
 from transformer_lib.interop.configs import Config, read_config, write_config
 from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
@@ -34,6 +35,7 @@ CLASSES: dict[str, Any] = {"DecoderLM": DecoderLM, "Encoder": Encoder, "MaskedLM
 # Their defaults are the tokens of one published model.
 NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "forced_eos_token_id"))
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+MOST_TOKENS = 1 << 24  # ten vocabularies of the largest known
 
 
 @checked
@@ -51,7 +53,7 @@ def from_hf(
     holds the numbers of all) unless `dtype` names another. `dropout` replaces theirs, which may differ from place to
     place. `drop` lists patterns (`bert.pooler.*`) of weights to leave out.
     """
-    folder = Path(source)
+    folder, device = Path(source), check_device(device)
     require(folder.is_dir(), "source", "must be a folder", str(source))
     require((folder / CONFIG).is_file(), "source", f"must hold {CONFIG}", str(source))
     fields = read_json(folder / CONFIG)
@@ -90,7 +92,8 @@ def from_hf_state(
     for name, tensor in second.items():
         tensors.setdefault(family.tied[name], tensor)
     _require_all(tensors, expected)
-    wanted = dtype or common_type(tensors, "weights")
+    stored = common_type(tensors, "weights")
+    wanted = dtype or stored
     faults = [f"{name} must be finite in {wanted}" for name in not_finite(tensors, wanted)]
     faults += _unlike_first(second, tensors, family) + _unlike_computed(computed, family, config)
     require(not faults, "weights", "must be those of the config", faults)
@@ -149,6 +152,17 @@ def read_tokenizer(folder: str | Path) -> Tokenizer:
     file = Path(folder) / TOKENIZER
     require(file.is_file(), "folder", f"must hold {TOKENIZER}", str(folder))
     return Tokenizer.load(file, any_rules=True)
+
+
+@checked
+def lacking_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
+    """The ids below `vocab_size` for which the tokenizer has no text, so that `generate` can be forbidden to draw them.
+
+    There are some where a model's table was rounded up to a size that GPUs like.
+    """
+    require_positive(vocab_size=vocab_size)
+    require(vocab_size <= MOST_TOKENS, "vocab_size", f"must be at most {MOST_TOKENS}", vocab_size)
+    return tuple(i for i in range(vocab_size) if not tokenizer.has(i))
 
 
 # Names ----------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from transformer_lib.checks import require
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.nn.positions import rope_frequencies, sinusoidal
@@ -43,6 +44,8 @@ class Family:
         pattern = re.sub(r"(?<=blocks\.)\d+", "*", name)
         layer = re.search(r"(?<=blocks\.)\d+", name)
         module, _, kind = pattern.rpartition(".")
+        known = pattern in self.names or module in self.names
+        require(known, "name", f"must be of a weight that {self.model_type!r} has a place for", name)
         found = self.names.get(pattern) or tuple(f"{part}.{kind}" for part in self.names[module])
         return [part.replace("*", layer.group()) if layer else part for part in found]
 
@@ -54,7 +57,12 @@ def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     for name, tensor in tensors.items():
         parts = family.theirs(name)
         tensor = _reorder(name, tensor, _order(family, config, back=False))
-        rows = tensor.split(_heads(name, config)) if len(parts) > 1 else (tensor,)
+        if len(parts) > 1:
+            heads = _heads(name, config)
+            require(tensor.shape[:1] == (sum(heads),), name, f"must have {sum(heads)} rows", tuple(tensor.shape))
+            rows = tensor.split(heads)
+        else:
+            rows = (tensor,)
         found |= {part: _layout(part, piece, family) for part, piece in zip(parts, rows, strict=True)}
     return found
 
@@ -64,7 +72,13 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
     """Their tensors, of the right shapes, as ours of these names."""
     found: Named = {}
     for name in names:
-        rows = [_layout(part, tensors[part], family) for part in family.theirs(name)]
+        parts = family.theirs(name)
+        missing = [part for part in parts if part not in tensors]
+        require(not missing, "tensors", f"must hold all that {name} consists of; missing are", missing)
+        rows = [_layout(part, tensors[part], family) for part in parts]
+        shapes = [tuple(row.shape) for row in rows]
+        fit = len({shape[1:] for shape in shapes}) == 1 and (len(rows) == 1 or all(shapes))
+        require(fit, name, "must consist of tensors of the same width", shapes)
         whole = torch.cat(rows) if len(rows) > 1 else rows[0]
         found[name] = _reorder(name, whole, _order(family, config, back=True)).contiguous()
     return found
@@ -73,6 +87,8 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
 def _layout(part: str, tensor: Tensor, family: Family) -> Tensor:
     """Its own inverse."""
     if part == "final_logits_bias":
+        fits = tensor.ndim == 1 or (tensor.ndim == 2 and len(tensor) == 1)
+        require(fits, part, "must be one row of numbers", tuple(tensor.shape))
         return tensor[None] if tensor.ndim == 1 else tensor[0]
     swapped = tensor.ndim == 2 and part.split(".")[-2] in family.transposed
     return tensor.mT if swapped else tensor
@@ -100,6 +116,9 @@ def _reorder(name: str, tensor: Tensor, order: Tensor | None) -> Tensor:
         return tensor
     order = order.to(tensor.device)
     writes = "to_out" in name or "norm" in name
+    if writes or name.endswith("weight"):
+        channels = tensor.shape[:1] if writes else tensor.shape[1:2]
+        require(channels == (len(order),), name, f"must have {len(order)} channels", tuple(tensor.shape))
     if writes:
         return tensor[order]
     return tensor[:, order] if name.endswith("weight") else tensor

@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from transformer_lib.config import Activation, require
+from transformer_lib.checks import require, require_kind
+from transformer_lib.config import Activation
 from transformer_lib.contract import checked
 from transformer_lib.interop.generation_config import FIELDS as GENERATION
 
@@ -70,6 +71,7 @@ class Reader:
     def expect(self, **values: Any) -> None:
         """Each field, where there, must have this value."""
         for name, value in values.items():
+            require_kind(value, (bool, int, float, str, type(None)), name, "a value of JSON")
             found = self.get(name, value)
             if found != value:
                 self._faults.append(f"{name} must be {value!r}, got {found!r}")

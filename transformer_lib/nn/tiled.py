@@ -17,12 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from transformer_lib.config import require
-from transformer_lib.contract import checked_once
-from transformer_lib.nn.attend import _allowed_is_square, _check_shapes
+from transformer_lib.config import require_positive
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
+from transformer_lib.nn.fit import require_same_dtype
 from transformer_lib.nn.masks import Mask, check_mask
 
 
+@checked_once
 class Running(NamedTuple):
     """A softmax over the keys seen so far, for each query; `out / total` is the attention over them."""
 
@@ -57,6 +59,11 @@ def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[
 
 
 @checked_once
+@also(
+    lambda q, k: _check_operands(q, k, None),
+    _check_scale,
+    lambda v, k: require_same_dtype("v", v, k.dtype),
+)
 def tiled_attention(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -71,7 +78,7 @@ def tiled_attention(
     Tiles that a "causal" mask blocks altogether are never made; a mask given as a tensor is cut into tiles, and costs
     its own memory. Sums are kept in float32 at least. Raises `ValueError` as `attend` does, or for a block below 1.
     """
-    require(block >= 1, "block", "must be at least 1", block)
+    require_positive(block=block)
     _check_shapes(q, k, v)
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)
