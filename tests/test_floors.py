@@ -49,7 +49,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
         *("keras_layers", "keras", "onnx"),
     ),
-    "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
+    "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",
