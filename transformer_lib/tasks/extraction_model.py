@@ -74,6 +74,7 @@ def extraction_config(text: str) -> ExtractionConfig:
         raise ValueError(str(error)) from error
 
 
+@checked
 class Sentences(NamedTuple):
     """Words as pieces: `first` is the place of each word's first piece; both axes are padded, as `valid` says."""
 
@@ -87,6 +88,7 @@ class Sentences(NamedTuple):
         return Sentences(*(part.to(device) for part in self))
 
 
+@checked
 class Spans(NamedTuple):
     """Entities: the words start to end - 1 are of a kind; padding has start = end = 0."""
 
@@ -99,6 +101,7 @@ class Spans(NamedTuple):
         return Spans(*(part.to(device) for part in self))
 
 
+@checked
 class Batch(NamedTuple):
     """Sentences with what is marked in them; targets at padding, and from an entity to itself, are -100."""
 
@@ -168,6 +171,7 @@ class ExtractionModel(nn.Module):
         return self.to_tags(words), self.to_relations(words, spans)
 
 
+@checked
 class ExtractionLoss(NamedTuple):
     """Both losses, in nats, with the words and the ordered pairs that they are summed over."""
 

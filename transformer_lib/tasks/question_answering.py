@@ -86,6 +86,7 @@ def _moved(batch: ReadingBatch, reader: nn.Module) -> ReadingBatch:
 # The answer -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 class BestSpan(NamedTuple):
     """The likeliest span of each row, both ends included, and its score."""
 
@@ -110,6 +111,7 @@ def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     return BestSpan(first.clamp(min=0), end, score)
 
 
+@checked
 class AnswerFound(NamedTuple):
     """The characters `start` to `end - 1` of passage number `passage`; or nothing, "" and no passage.
 

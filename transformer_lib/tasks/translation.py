@@ -56,6 +56,7 @@ def train_tokenizer(pairs: Sequence[Pair], vocab_size: int, *, lowercase: bool =
     return Tokenizer.train(texts, vocab_size, (PAD, START, END))
 
 
+@checked
 class PairIds(NamedTuple):
     """A pair as token ids: the source with `</s>`, and the target between `<s>` and `</s>`."""
 
@@ -74,6 +75,7 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], *, lowercase: bool
     return [PairIds([*s, end], [start, *t, end]) for s, t in zip(ids[::2], ids[1::2], strict=True)]
 
 
+@checked
 class Batch(NamedTuple):
     """Pairs padded on the right; `labels` is what each position of `target` should predict, or IGNORE."""
 
