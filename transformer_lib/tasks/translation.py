@@ -117,7 +117,7 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
     assert isinstance(model, Seq2Seq)
     require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
-    source, valid, target, labels = (part.to(weight.device) for part in batch)
+    source, valid, target, labels = (part.to(weight.device) for part in Batch(*batch))
     # No mask for the target's padding: it stands on the right, where no real token looks.
     hidden = model.hidden(target, model.encode(source, valid))
     return chunked_token_loss(hidden, weight, labels, ignore=IGNORE, smoothing=smoothing if model.training else 0.0)
