@@ -17,15 +17,15 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    "identity": 3,
-    "scaling": 3,
+    **dict.fromkeys(["device", "identity", "scaling"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
     **dict.fromkeys(["tasks", "viz", "book"], 8),
-    **dict.fromkeys(["__main__", "__init__"], 9),
+    **dict.fromkeys(["cli", "__init__"], 9),
+    "__main__": 10,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
@@ -46,13 +46,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
         *("keras_layers", "keras", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",
+        "readable",
         "translation",
         "tagging",
         "mentions",
@@ -70,6 +71,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
     ),
     "viz": ("record", "plot"),
+    "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
