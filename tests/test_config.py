@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oracles import CONFIG, rejects
+from tests.plain import CONFIG, rejects
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
