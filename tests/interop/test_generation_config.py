@@ -10,8 +10,8 @@ import torch
 import transformers as hf
 
 from tests.interop.families import CASES, TOKENS
-from tests.oracles import rejects
-from transformer_lib.generation import generate
+from tests.oracles import integers, rejects
+from transformer_lib.generation import Conditioned, beam_search, generate
 from transformer_lib.interop.generation_config import ASIDE, FIELDS, NEUTRAL, READ, GenerationSettings, read_generation
 from transformer_lib.interop.huggingface import from_hf
 
@@ -62,6 +62,43 @@ def test_a_text_ends_where_theirs_does(tmp_path: Path) -> None:
         assert read_generation(tmp_path).stop_ids == tuple(sorted(stops if isinstance(stops, list) else [stops]))
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_tokens_are_forbidden_and_forced_as_there(beams: int, tmp_path: Path) -> None:
+    """Marian's padding, which begins a text and is forbidden in it; here nothing has a higher logit."""
+    theirs = CASES["marian"].build(torch.float32)
+    with torch.no_grad():
+        theirs.final_logits_bias[0, 0] = 9.0
+    theirs.generation_config = hf.GenerationConfig(
+        bad_words_ids=[[0]],
+        decoder_start_token_id=0,
+        eos_token_id=1,
+        pad_token_id=0,
+        forced_bos_token_id=6,
+        forced_eos_token_id=1,
+    )
+    theirs.save_pretrained(tmp_path)
+    theirs, mine, settings = theirs.eval(), from_hf(tmp_path), read_generation(tmp_path)
+    assert settings == GenerationSettings(stop_ids=(1,), forbidden_ids=(0,), start_id=0, first_id=6, last_id=1)
+    source = integers(13, 10, 7, seed=3)
+    with torch.inference_mode():
+        first = theirs(input_ids=source, decoder_input_ids=torch.zeros(10, 1, dtype=torch.long)).logits
+    assert (first.argmax(dim=-1) == 0).all()
+    written = theirs.generate(source, max_new_tokens=8, num_beams=beams, early_stopping=beams > 1, do_sample=False)
+    start = torch.full((10, 1), settings.start_id)
+    found = beam_search(
+        Conditioned(mine, source),
+        start,
+        beams=beams,
+        max_new_tokens=8,
+        stop_ids=settings.stop_ids,
+        forbidden_ids=settings.forbidden_ids,
+        forced_ids=settings.forced_ids(8),
+    ).best()
+    expected = [row[1 : row.index(1) + 1 if 1 in row else None] for row in written.tolist()]
+    expected = [[token for token in row if token != 0] for row in expected]  # which pads what is shorter
+    assert found == expected and all(found)
+
+
 def test_everything_that_theirs_knows_is_accounted_for(tmp_path: Path) -> None:
     """Each field has one treatment, and at its default it does nothing."""
     known = set(vars(hf.GenerationConfig()))
@@ -104,6 +141,8 @@ def test_ids_are_passed_on(tmp_path: Path) -> None:
     old = folder_with(tmp_path / "old", config=two_sided | fields)
     (old / FILE).unlink()
     assert read_generation(old) == expected
+    assert expected.forced_ids(5) == {0: 6, 4: 1} and expected.forced_ids(1) == {0: 1}
+    assert GenerationSettings(first_id=6).forced_ids(1) == {0: 6} and GenerationSettings().forced_ids(3) == {}
     with rejects("forced_bos_token_id must be null, got 6; forced_eos_token_id must be null, got 1"):
         read_generation(folder_with(tmp_path / "decoder", **fields))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformer_lib.checks import require, shown
+from transformer_lib.checks import require, require_positive, shown
 from transformer_lib.contract import checked
 from transformer_lib.files import read_json
 
@@ -84,6 +84,12 @@ class GenerationSettings:
     start_id: int | None = None
     first_id: int | None = None
     last_id: int | None = None
+
+    def forced_ids(self, max_new_tokens: int) -> dict[int, int]:
+        """The tokens that have to be written, by their number from 0, in a text of at most so many new tokens."""
+        require_positive(max_new_tokens=max_new_tokens)
+        first = {} if self.first_id is None else {0: self.first_id}
+        return first | ({} if self.last_id is None else {max_new_tokens - 1: self.last_id})
 
 
 @checked

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.files import read_json, write_text
+from transformer_lib.tensor_files import load_tensors
 
 Named = dict[str, Tensor]
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -93,12 +94,12 @@ def _read_file(file: Path) -> Named:
     require(file.is_file(), "weights", "must be a regular file", str(file))  # opening a pipe waits for a writer
     with file.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
-    rule = f"must be a whole safetensors file, whose header has at most {MOST_HEADER} bytes"
+    rule = f"must be a safetensors file, whose header has at most {MOST_HEADER} bytes"
     require(header <= MOST_HEADER, str(file), rule, header)
     try:
-        return load_file(file)
-    except (SafetensorError, KeyError) as error:  # KeyError: a type of number that torch does not have
-        raise ValueError(f"{file} must be a whole safetensors file: {error}") from error
+        return load_tensors(file, finite=False)  # with the name of the weight, once its type is known
+    except KeyError as error:  # a type of number that torch does not have
+        raise ValueError(f"{file} must be a safetensors file: {error}") from error
 
 
 def _write_file(file: Path, tensors: Named) -> None:

@@ -101,6 +101,12 @@ def _weights() -> dict[str, torch.Tensor]:
     return {"a": torch.ones(2, 3), "b": torch.zeros(4)}
 
 
+def _settings() -> Any:
+    from transformer_lib.interop.generation_config import GenerationSettings
+
+    return GenerationSettings(stop_ids=(1,), first_id=2, last_id=1)
+
+
 def _new_folder() -> Path:
     path = _place()
     path.mkdir()
@@ -117,6 +123,7 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
         "first_id": 4,
         "last_id": 1,
     },
+    "generation_config.GenerationSettings.forced_ids": lambda: {"self": _settings(), "max_new_tokens": 8},
     "generation_config.read_generation": lambda: {"folder": _folder(), "ignore": ["repetition_penalty"]},
     "hub.find": lambda: {"name": str(_folder())},
     "huggingface.from_hf": lambda: {
