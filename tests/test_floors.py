@@ -45,7 +45,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "interop": (
         *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
-        *("keras_layers", "keras", "onnx"),
+        *("keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
