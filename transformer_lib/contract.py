@@ -15,12 +15,11 @@ import functools
 import inspect
 import sys
 import threading
-import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from transformer_lib.checks import require
-from transformer_lib.kinds import accepts, axes_of, is_array, members, refuse
+from transformer_lib.kinds import accepts, annotations_of, axes_of, is_array, members, refuse
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 _inside = threading.local()
@@ -101,7 +100,7 @@ class _Rules:
 
     def _read(self) -> None:
         parameters = inspect.signature(self.function).parameters
-        hints = typing.get_type_hints(inspect.unwrap(self.function))
+        hints = annotations_of(self.function)
         self.order = [name for name, parameter in parameters.items() if parameter.kind in _KINDS]
         named = {name: _Rule(hints[name]) for name in parameters if name in hints}
         self.rest = next(

@@ -9,6 +9,7 @@ import collections.abc as abc
 import functools
 import inspect
 import types
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
@@ -16,6 +17,13 @@ from transformer_lib.checks import require, wrong_kind
 
 Accepts = Callable[[Any], bool]
 Axis = tuple[str, Any]
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotation of each argument, also where it is written as text; what the function gives back is left out."""
+    inner = inspect.unwrap(function)
+    arguments = {name: kind for name, kind in inner.__annotations__.items() if name != "return"}
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), inner.__globals__)
 
 
 def accepts(annotation: Any) -> Accepts:
