@@ -2,7 +2,8 @@
 
 Read beside `transformer_lib.nn`: the attributes of a layer are called as in its namesake there, so that weights find
 their partners by name. Where Keras has the layer, it is Keras's. What a model consists of directly is registered, so
-that a saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON.
+that a saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON. What is wrong with a
+layer's own arguments is said when it is made; what it is called with is Keras's and TensorFlow's to judge.
 
 Importing this module imports Keras, on TensorFlow's backend; `ValueError` if Keras is at work on another.
 Left out: caches and cross-attention.
@@ -16,6 +17,7 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import (
     Activation,
     Alibi,
@@ -29,8 +31,11 @@ from transformer_lib.config import (
     SwiGlu,
     from_json,
     require,
+    require_flags,
+    require_positive,
     to_json,
 )
+from transformer_lib.contract import checked
 from transformer_lib.nn.positions import alibi_slopes, attention_factor, rope_frequencies
 
 if "keras" not in sys.modules:  # which reads the first at its import, once and for all, and TensorFlow the second
@@ -48,6 +53,7 @@ Array = Any  # a tensor of Keras's backend
 Shape = tuple[int | None, ...]
 
 
+@checked
 def build_norm(norm: Norm, **options: Any) -> Any:
     """The layer that a `Norm` describes; Keras's own epsilon would be 1e-3 or 1e-6."""
     kind = layers.LayerNormalization if norm.kind == "layer" else layers.RMSNormalization
@@ -63,7 +69,10 @@ class Part(layers.Layer):
 
     def __init__(self, config: ModelConfig | str, **options: Any) -> None:
         super().__init__(**options)
-        self.config: ModelConfig = from_json(config) if isinstance(config, str) else config
+        require_kind(config, (ModelConfig, str), "config", "a ModelConfig, or one as JSON")
+        config = from_json(config) if isinstance(config, str) else config
+        require(isinstance(config, ModelConfig), "config", "must be that of one stack", type(config).__name__)
+        self.config: ModelConfig = config
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"config": to_json(self.config)}
@@ -91,6 +100,9 @@ class AttentionMask(layers.Layer):
 
     def __init__(self, causal: bool, window: int | None = None, **options: Any) -> None:
         super().__init__(**options)
+        require_flags(causal=causal)
+        if window is not None:
+            require_positive(window=window)
         self.causal, self.window = causal, window
 
     def call(self, positions: Array, valid: Array) -> Array:
@@ -113,6 +125,7 @@ class Rotary(Part):
     def __init__(self, config: ModelConfig | str, **options: Any) -> None:
         super().__init__(config, **options)
         rope: Any = self.config.positions
+        require(isinstance(rope, Rope), "config.positions", "must be a Rope", rope)
         self.theta, self.scaling, self.size = rope.theta, rope.scaling, attention_factor(rope.scaling)
 
     def call(self, x: Array, positions: Array) -> Array:
@@ -264,7 +277,7 @@ class Embedding(Part):
         if self.positions is not None:
             x = x + self.positions(positions)
         elif isinstance(self.config.positions, Sinusoidal):
-            x = x + sinusoidal(positions, self.config.d_model, self.config.positions.base, self.compute_dtype)
+            x = x + _sinusoidal(positions, self.config.d_model, self.config.positions.base, self.compute_dtype)
         if self.segments is not None:
             x = x + self.segments(ops.zeros_like(positions) if segments is None else segments)
         return self.dropout(x if self.norm is None else self.norm(x))
@@ -282,7 +295,7 @@ class Bias(layers.Layer):
         return x + self.bias
 
 
-def sinusoidal(positions: Array, width: int, base: float, dtype: str) -> Array:
+def _sinusoidal(positions: Array, width: int, base: float, dtype: str) -> Array:
     """sin and cos of position / base^(2i / width) in channels 2i and 2i + 1, (batch, time, width)."""
     angles = ops.cast(positions, dtype)[..., None] * base ** _exponents(width, dtype)
     both = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)

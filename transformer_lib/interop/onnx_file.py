@@ -3,7 +3,7 @@
 The digest is one more entry of the model's metadata, which other readers of ONNX pass over. With it, a file that was
 cut or changed on its way is refused before onnxruntime sees it, which keeps no checksum of the weights. A file can also
 be made to deceive: nothing is built by a config whose numbers are not the graph's, or whose weights the file is too
-short to hold.
+short to hold. But a graph is a program. Somebody else's may compute anything once it is run, at any length.
 """
 
 import hashlib
@@ -53,7 +53,8 @@ def open_decoder(path: str | Path, *, threads: int) -> tuple[Any, ModelConfig]:
     # A constant is computed in advance if it is no larger than the file, as a transposed table is.
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(len(model)))
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Its fallback, from the CPU to the CPU, would only print that there is one.
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         metadata = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime has no class of its own for them
         raise ValueError(f"path {rule}, got {path}: {error}") from error
