@@ -42,7 +42,7 @@ for needed in ("keras", "tensorflow"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed", allow_module_level=True)
 
-from transformer_lib.interop import keras_layers  # noqa: E402  (only where Keras is)
+from transformer_lib.interop import keras_layers, keras_positions  # noqa: E402  (only where Keras is)
 from transformer_lib.interop.keras import copy_weights, keras, partners, to_keras  # noqa: E402
 
 tf = pytest.importorskip("tensorflow")  # after our module, which keeps TensorFlow quiet
@@ -388,7 +388,7 @@ def test_another_kind_of_model_has_no_partners(wrong: Any) -> None:
             function(DecoderLM(like()), wrong)
 
 
-@pytest.mark.parametrize("kind", ["AlibiBias", "Attention", "FeedForward", "Block", "Embedding", "Rotary"])
+@pytest.mark.parametrize("kind", ["Attention", "FeedForward", "Block", "Embedding", "Rotary", "AlibiBias"])
 def test_layers_say_what_is_wrong_with_their_config(kind: str) -> None:
     make = getattr(keras_layers, kind)
     assert make(to_json(CONFIG)).config == make(CONFIG).config == CONFIG
@@ -402,13 +402,13 @@ def test_layers_say_what_is_wrong_with_their_config(kind: str) -> None:
 
 def test_layers_say_what_is_wrong_with_their_arguments() -> None:
     with rejects("config.positions", "must be a Rope", "Alibi"):
-        keras_layers.Rotary(like(positions=Alibi()))
+        keras_positions.Rotary(like(positions=Alibi()))
     with pytest.raises(TypeError, match="causal must be True or False, got 1"):
-        keras_layers.AttentionMask(1)
+        keras_positions.AttentionMask(1)
     with pytest.raises(TypeError, match=r"window must be a whole number, got 1\.5"):
-        keras_layers.AttentionMask(True, 1.5)
+        keras_positions.AttentionMask(True, 1.5)
     with rejects("window", "must be a whole number of at least 1", "0"):
-        keras_layers.AttentionMask(True, 0)
+        keras_positions.AttentionMask(True, 0)
     with pytest.raises(TypeError, match="norm must be a Norm, got"):
         keras_layers.build_norm("rms")
 
@@ -419,8 +419,8 @@ def other() -> Any:
 
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keras_layers.__file__ is not None
-    spec = importlib.util.spec_from_file_location("again", keras_layers.__file__)
+    assert keras_positions.__file__ is not None
+    spec = importlib.util.spec_from_file_location("again", keras_positions.__file__)
     assert spec is not None and spec.loader is not None
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with rejects("KERAS_BACKEND", "must be 'tensorflow' before Keras is imported", "'jax'"):

@@ -37,17 +37,8 @@ from transformer_lib.config import (
     require,
 )
 from transformer_lib.contract import checked
-from transformer_lib.interop.keras_layers import (
-    Array,
-    AttentionMask,
-    Bias,
-    Block,
-    Embedding,
-    Positions,
-    build_norm,
-    keras,
-    layers,
-)
+from transformer_lib.interop.keras_layers import Bias, Block, Embedding, build_norm
+from transformer_lib.interop.keras_positions import Array, AttentionMask, Positions, keras, layers
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import MaskedLM

@@ -3,6 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = {}
+from tests.contract.calls.onnx import ONNX
 
-EXCUSED: dict[str, str] = {}
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {**ONNX}
+
+EXCUSED: dict[str, str] = {
+    f"transformer_lib.interop.{module}.*": "importing TensorFlow takes half a minute; by hand: --only keras"
+    for module in ("keras", "keras_layers", "keras_positions")
+}

@@ -1,4 +1,4 @@
-"""How each public callable of `interop.keras` and `interop.keras_layers` is called validly.
+"""How each public callable of `interop.keras`, `keras_layers` and `keras_positions` is called validly.
 
 Importing TensorFlow takes half a minute, so these stand apart: `python -m tests.contract.run --only keras`.
 """
@@ -11,7 +11,6 @@ from tests.contract.calls.base import SMALL
 from transformer_lib.config import Alibi, Norm
 
 HERE = "transformer_lib.interop."
-FAR = replace(SMALL, positions=Alibi())
 
 
 def _model() -> Any:
@@ -39,15 +38,16 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}keras.copy_weights": _pair,
     f"{HERE}keras.partners": _pair,
     f"{HERE}keras_layers.build_norm": lambda: {"norm": Norm(kind="rms")},
-    f"{HERE}keras_layers.Positions": dict,
-    f"{HERE}keras_layers.AttentionMask": lambda: {"causal": True, "window": 3},
+    f"{HERE}keras_positions.Positions": dict,
+    f"{HERE}keras_positions.AttentionMask": lambda: {"causal": True, "window": 3},
     **{
-        f"{HERE}keras_layers.{name}": lambda config=config: {"config": config}  # type: ignore[misc]
-        for name, config in {
-            **dict.fromkeys(("Part", "Rotary", "Attention", "FeedForward", "Block", "Embedding"), SMALL),
-            "AlibiBias": FAR,
-        }.items()
+        f"{HERE}{name}": lambda: {"config": SMALL}
+        for name in (
+            *(f"keras_layers.{kind}" for kind in ("Attention", "FeedForward", "Block", "Embedding")),
+            *(f"keras_positions.{kind}" for kind in ("Part", "Rotary")),
+        )
     },
+    f"{HERE}keras_positions.AlibiBias": lambda: {"config": replace(SMALL, positions=Alibi())},
     f"{HERE}keras_layers.Bias": dict,
 }
 EXCUSED: dict[str, str] = {}
