@@ -47,7 +47,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "interop": (
         *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
-        *("keras_layers", "keras", "onnx"),
+        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
