@@ -446,3 +446,12 @@ def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match=str(tmp_path)):
         get(server, tmp_path)
+
+
+def test_a_wrong_file_of_the_right_size_is_refused_too(server, tmp_path):
+    path = tmp_path / "own" / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(ValueError, match=f"{path} must have the sha256 {SHA256}"):
+        fetch(file_at(server.url), folder=tmp_path / "own")
+    assert path.read_bytes() == CONTENT[:-1] + b"!" and server.asked == []

@@ -290,3 +290,14 @@ def test_a_way_to_share_the_work_is_refused_without_torchrun(recipe: Path) -> No
     with pytest.raises(ValueError, match="parallel must be left out unless torchrun starts the processes, got 'fsdp2'"):
         execute(recipe, parallel="fsdp2")
     assert main(["train", str(recipe), "--parallel", "ddp"]) == 2
+
+
+def test_without_averages_the_newest_checkpoint_is_the_model(tmp_path: Path) -> None:
+    run, model = Run(SEED, torch.device("cpu"), tmp_path), small_model(0.0)
+    batches = pair_batches(small_pairs(), token_budget=40, seed=SEED)
+    held_out = list(pair_batches(small_pairs()[:9], token_budget=40, seed=0, epochs=1))
+    facts = run.train(model, translation_loss, batches, small_config(), held_out=held_out)
+    assert list(facts["held_out_losses_of_averages"]) == ["1"]
+    newest = small_model(0.0)
+    load_weights(latest(tmp_path / "training"), newest)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), newest.parameters(), strict=True))

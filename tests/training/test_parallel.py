@@ -91,3 +91,23 @@ def test_accumulating_reads_no_value_from_the_device(monkeypatch: pytest.MonkeyP
 def test_no_batch_is_no_step() -> None:
     with pytest.raises(ValueError, match=r"batches must not be empty, got \[\]"):
         accumulate(small_model(), next_token_loss, [])
+
+
+def draw_as_a_rank(rank: int, folder: Path, seed: int) -> None:
+    store = distributed.FileStore(str(folder / f"store-{seed}"), 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    new_state(DistributedDataParallel(small_model()), small_batches(), small_config(seed=seed))
+    torch.save(torch.rand(8), folder / f"{seed}-{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def test_no_rank_of_any_seed_draws_what_another_does(tmp_path: Path) -> None:
+    """Seeds 2 and 3 of two ranks are four streams, the seeds 4 to 7 of torch's generator."""
+    processes = [start_process(draw_as_a_rank, rank, tmp_path, seed) for seed in (2, 3) for rank in range(2)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    for seed, rank in ((2, 0), (2, 1), (3, 0), (3, 1)):
+        expected = torch.rand(8, generator=torch.Generator().manual_seed(2 * seed + rank))
+        assert torch.equal(torch.load(tmp_path / f"{seed}-{rank}.pt"), expected), (seed, rank)
