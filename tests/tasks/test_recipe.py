@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def run_small(folder: Path, *, dropout: float = 0.0, resume: bool = False, **cha
 def be_a_rank(rank: int, folder: Path, stops: bool) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(str(folder / f"store-{stops}"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     if stops:  # begun in another life, and ended early
         run_small(folder / "run", steps=4)
     model, facts = run_small(folder / "run", resume=stops)
@@ -88,7 +87,7 @@ def test_two_processes_give_the_weights_of_one(stops: bool, tmp_path: Path) -> N
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=240)
+        process.join()
         assert process.exitcode == 0
     model, facts = run_small(tmp_path / "alone")
     for rank in range(2):
@@ -237,8 +236,8 @@ def run(run: Run):
 """
 
 
-def torchrun(*arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    """Two processes that may be restarted once, all of them ended should they hang."""
+def torchrun(*arguments: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Two processes that may be restarted once, all of them ended should they hang: not if the machine is slow."""
     start = [
         sys.executable,
         "-m",
