@@ -1,6 +1,6 @@
 """Settings shared by all tests: hypothesis searches the same examples each time, and torch keeps to one thread.
 
-No test depends on how fast or how busy the machine is, so hypothesis has neither a deadline nor a check of its own pace.
+No test depends on how fast or how busy the machine is: hypothesis has no deadline, and does not mind its own pace.
 """
 
 import os

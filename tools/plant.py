@@ -45,6 +45,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("transformer_lib", "tests", "pyproject.toml")
 CAUGHT, SURVIVED, RED, OUTDATED, BROKEN = "caught", "SURVIVED", "red before", "does not apply", "cannot run"
+# Without plug-ins, which take longer than most of these tests, and so without the check of every shape at run time: what
+# notices a fault is to be a test.
+PLAIN = ("-o", "addopts=--import-mode=importlib")
 PASSED, FAILED = 0, 1  # pytest's exit status; all others say that tests could not be run
 
 
@@ -131,8 +134,12 @@ def copy_of(root: Path) -> Iterator[Path]:
 
 def run_tests(folder: Path, tests: Sequence[str], limit: float, *options: str) -> tuple[int, str]:
     """Pytest's exit status (that of a killed process if it took longer than the limit), and what it said."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *PLAIN, *options, *tests]
+    environment = os.environ | {
+        "PYTHONPATH": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     environment.pop("PYTEST_ADDOPTS", None)
     process = subprocess.Popen(
         command,
