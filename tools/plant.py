@@ -45,8 +45,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("transformer_lib", "tests", "pyproject.toml")
 CAUGHT, SURVIVED, RED, OUTDATED, BROKEN = "caught", "SURVIVED", "red before", "does not apply", "cannot run"
-# Without plug-ins, which take longer than most of these tests, and so without the check of every shape at run time: what
-# notices a fault is to be a test.
+# Without plug-ins, which take longer than most of these tests, and so without the check of every shape at run time:
+# what notices a fault is to be a test.
 PLAIN = ("-o", "addopts=--import-mode=importlib")
 PASSED, FAILED = 0, 1  # pytest's exit status; all others say that tests could not be run
 
