@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
+    "identity": 3,
     "scaling": 3,
     "config": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
