@@ -6,6 +6,7 @@ The only module that reads the environment. Left out on purpose: anything a prog
 import ast
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Rendered:
 def show(*objects: object, docstring: bool = True) -> Rendered:
     """The source of functions, classes or modules as it runs, so that a chapter never holds a copy of it.
 
+    Left out is the line that has the arguments checked (`contract.py`), which stands above nearly everything.
     `docstring=False` leaves docstrings out, where the text beside the code already says what they say.
     Raises what `inspect.getsource` raises for an object that has no source.
     """
@@ -42,6 +44,7 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
     for thing in objects:
         module = inspect.getmodule(thing)
         source = textwrap.dedent(inspect.getsource(thing)).rstrip()  # type: ignore[arg-type]
+        source = re.sub(r"^ *@checked(_once)?\n", "", source, flags=re.MULTILINE)
         if not docstring:
             source = _without_docstrings(source)
         # Four backticks, because a docstring may hold a fence of three.

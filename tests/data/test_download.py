@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -435,9 +437,36 @@ def test_the_progress_bar_reaches_the_end(server, tmp_path, capfd, shown):
 
 
 def test_settings_that_make_no_sense(server, tmp_path):
-    for setting in ({"attempts": 0}, {"timeout": 0.0}, {"pause": -1.0}):
+    for setting in (
+        *({"attempts": 0}, {"attempts": 10**9}, {"timeout": 0.0}, {"timeout": math.inf}, {"timeout": math.nan}),
+        *({"timeout": 1e300}, {"pause": -1.0}, {"pause": math.inf}),
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(setting))} must"):
             get(server, tmp_path, **setting)
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_second_copy(server, tmp_path, monkeypatch):
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            get(server, tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert left == {f"{Path(NAME).name}.partial"}, "the part that the next try builds on, and nothing else"
+    requests = len(server.asked)
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == requests, "the part was whole"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_in_the_readers_folder_is_refused_without_waiting(server, tmp_path):
+    own = tmp_path / "own"
+    (own / NAME).parent.mkdir(parents=True)
+    os.mkfifo(own / NAME)
+    with pytest.raises(ValueError, match="path must be a regular file"):
+        get(server, tmp_path, folder=own)
 
 
 NAMES = ["", "/a", "../a", "a/../b", "a/..", "./a", "a//b", "a/", r"a\b", "C:/a", ".hidden", "a/.b", "a\n", "a b", "ä"]

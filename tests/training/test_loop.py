@@ -249,7 +249,12 @@ def test_finite_passes_follow_one_another_and_empty_ones_are_an_error():
         ({"betas": (0.9, 1.0)}, r"betas must be at least 0 and below 1, got \(0.9, 1.0\)"),
         ({"learning_rate": lambda step: 0.1}, "learning_rate must be a named function"),
         ({"learning_rate": functools.partial(warmup_cosine, 3)}, "learning_rate must be .* keywords only"),
-        ({"learning_rate": functools.partial(warmup_cosine, peak="1")}, "learning_rate must have only numbers"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
+        ({"betas": (0.9,)}, r"betas must have 2 parts, got \(0.9,\)"),
+        ({"weight_decay": float("nan")}, "weight_decay must be a number, got nan"),
+        ({"weight_decay": float("inf")}, "weight_decay must be a finite number, got inf"),
+        ({"learning_rate": functools.partial(warmup_cosine, peak=float("nan"))}, "learning_rate must have only finite"),
+        ({"learning_rate": functools.partial(warmup_cosine, peak="1")}, "learning_rate must have only finite numbers"),
     ],
 )
 def test_bad_settings_name_field_rule_and_value(changes: dict[str, Any], message: str):
@@ -258,10 +263,17 @@ def test_bad_settings_name_field_rule_and_value(changes: dict[str, Any], message
 
 
 def test_another_precision_is_refused():
-    config = small_config()
-    object.__setattr__(config, "precision", "float16")  # the constructor's type check, on in the tests, would be first
     with pytest.raises(ValueError, match=r"precision must be one of .* got 'float16'"):
-        config.__post_init__()
+        small_config(precision="float16")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": math.nan}, {"steps": 3.0}, {"steps": True}, {"betas": 0.9}, {"learning_rate": 0.1}, {"precision": None}],
+)
+def test_a_setting_of_a_wrong_kind_is_a_type_error_that_names_it(changes: dict[str, Any]):
+    with pytest.raises(TypeError, match=rf"^{next(iter(changes))} must be .*, got .* of type "):
+        small_config(**changes)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
