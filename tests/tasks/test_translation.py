@@ -262,3 +262,20 @@ def test_its_cross_attention_can_be_looked_at(translator: Translator) -> None:
         translator.model(batch.source, batch.target, source_valid=batch.source_valid)
     [look] = [look for look in looks if "cross" in look.name]
     assert look.weights.shape == (1, 2, batch.target.shape[1], batch.source.shape[1])
+
+
+def test_case_counts_in_both_scores_unless_it_is_said_not_to(
+    untrained: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For given translations that differ from their references in case alone; sacrebleu says what they are worth."""
+    written = ["Zwei Hunde sehen einen Fisch.", "drei katzen mögen vier vögel."]
+    pairs = [Pair("a", "zwei Hunde sehen einen Fisch."), Pair("b", "Drei Katzen mögen vier Vögel.")]
+    monkeypatch.setattr(Translator, "__call__", lambda self, texts, **_: written)
+    found, references = untrained.evaluate(pairs), [[pair.target for pair in pairs]]
+    scorer = sacrebleu.metrics.CHRF()
+    assert found["chrf"] == scorer.corpus_score(written, references).score < 99
+    assert found["chrf_signature"] == str(scorer.get_signature()) and "case:mixed" in found["chrf_signature"]
+    assert found["bleu"] == sacrebleu.corpus_bleu(written, references).score < 99
+    assert "case:mixed" in found["bleu_signature"]
+    folded = untrained.evaluate(pairs, lowercase=True)
+    assert (folded["chrf"], folded["bleu"]) == pytest.approx((100, 100))
