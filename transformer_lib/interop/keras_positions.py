@@ -1,8 +1,8 @@
 """Where a token stands and whom it may see, as Keras layers; and what all layers here have in common.
 
 Read beside `transformer_lib.nn.positions` and `nn.masks`. What a model consists of directly is registered, so that a
-saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON. A wrong argument is refused when
-a layer is made; what it is called with is Keras's and TensorFlow's to judge.
+saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON. A wrong argument is refused
+when a layer is made; what it is called with is Keras's and TensorFlow's to judge.
 
 Importing this module imports Keras, on TensorFlow's backend; `ValueError` if Keras is at work on another.
 """
