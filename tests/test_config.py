@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oracles import CONFIG, rejects, unchecked
+from tests.plain import CONFIG, rejects, unchecked
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,

@@ -110,10 +110,13 @@ def _names_device(device: Any, value: Any) -> bool:
 
 
 def _container(origin: type, arguments: tuple[Any, ...]) -> Accepts:
-    """A string is no list of strings, though Python has it so. The items of an iterator could be seen only once."""
+    """A string is no list of strings, though Python has it so, and a tensor no list of anything.
+
+    The items of an iterator could be seen only once.
+    """
 
     def whole(value: Any) -> bool:
-        return isinstance(value, origin) and not isinstance(value, str | bytes)
+        return isinstance(value, origin) and not isinstance(value, str | bytes) and not hasattr(value, "shape")
 
     if issubclass(origin, tuple) and arguments and arguments[-1] is not ...:
         parts = [accepts(argument) for argument in arguments]

@@ -87,6 +87,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.files.remove_partials": lambda: {"folder": _folder()},
     "transformer_lib.files.recorded_names": lambda: {"path": _folder()},
     "transformer_lib.files.check_folder": lambda: {"path": _folder(), "names": ("a.txt",)},
+    "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
+    "transformer_lib.device.present_devices": dict,
     "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
     "transformer_lib.book.show": lambda: {"*objects": [config.to_json], "docstring": False},
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
