@@ -135,12 +135,12 @@ def test_what_is_no_tag(tags: list[str]) -> None:
 
 def test_what_has_no_best_tags() -> None:
     steps, valid = allowed_steps(tag_names(KINDS, "BIO")), torch.ones(2, 3, dtype=torch.bool)
-    with rejects("steps.first must be boolean of shape (5,)"):
-        best_tags(normal(2, 3, 5), valid, steps)
+    with rejects("steps.first must be boolean of shape (6,)", "(5,)"):
+        best_tags(normal(2, 3, 6), valid, steps)
     with rejects("steps.next must be boolean"):
         best_tags(normal(2, 3, len(steps.first)), valid, steps._replace(next=steps.next.long()))
-    with rejects("scores must have at least one word and one tag", "(2, 0, 7)"):
-        best_tags(normal(2, 0, 7), valid[:, :0], steps)
+    with rejects("scores must have at least one word and one tag", "(2, 0, 5)"):
+        best_tags(normal(2, 0, 5), valid[:, :0], steps)
     with rejects("tags must not be empty"):
         allowed_steps([])
     with rejects("scheme must be one of", "'BIO', 'BILOU'", "got 'bilou'"):
