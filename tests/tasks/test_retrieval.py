@@ -128,3 +128,11 @@ def test_bad_input() -> None:
         recall_at(1, [[0]], [0, 1])
     with rejects("relevant", "empty"):
         mean_reciprocal_rank([], [])
+
+
+def test_a_score_with_the_default_settings_by_hand() -> None:
+    """k1 = 1.2 and b = 0.75: the word stands twice in a passage of two words, where the mean is one and a half."""
+    found = BM25(["lamp lamp", "sun"]).scores("lamp")
+    idf = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
+    length = 1 - 0.75 + 0.75 * 2 / 1.5
+    close(found, torch.tensor([idf * 2 * 2.2 / (2 + 1.2 * length), 0.0], dtype=torch.float64))

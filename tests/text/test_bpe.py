@@ -266,3 +266,19 @@ def test_lone_surrogate(use: object) -> None:
 def test_importing_the_lesson_imports_no_fast_path() -> None:
     code = "import sys, transformer_lib.text; sys.exit('tokenizers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_failed_save_leaves_the_older_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, or the process is stopped, while the new content is on its way to the disk."""
+    path = tmp_path / "bpe.json"
+    BPE([(97, 98)]).save(path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        assert path.read_bytes() == before, "not written in place"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        BPE([(99, 100)]).save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -91,6 +91,10 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return self._rust.get_vocab_size()
 
+    def has(self, token: int) -> bool:
+        """Whether there is a token of this id. Another library's ids may have gaps."""
+        return 0 <= token < MOST_IDS and self._rust.id_to_token(token) is not None
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
         return self.encode_batch([text])[0]

@@ -55,6 +55,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"config": pencil.CONFIG, "weights": _of_attention(), "x": _array(1, 4, 4)}
     },
     f"{HERE}attention.attention_backward": _attention_backward,
+    f"{HERE}attention.weight_shapes": lambda: {"config": pencil.CONFIG},
+    f"{HERE}attention.stage_shapes": lambda: {"config": pencil.CONFIG, "rows": (1, 4)},
     f"{HERE}decoder.initial_weights": lambda: {"config": pencil.CONFIG, "seed": 1, "std": 0.1},
     f"{HERE}decoder.forward": lambda: {"config": pencil.CONFIG, "weights": _weights(), "tokens": TOKENS.copy()},
     f"{HERE}decoder.backward": _backward,
@@ -70,6 +72,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{FUNCTIONS}rms_norm_backward": lambda: {"dy": _array(2, 3), "x": _array(2, 3), "gain": _array(3), "eps": 1e-5},
     f"{FUNCTIONS}activate": lambda: {"x": _array(2, 3), "kind": "gelu"},
     f"{FUNCTIONS}activate_backward": lambda: {"dy": _array(2, 3), "x": _array(2, 3), "kind": "silu"},
+    f"{FUNCTIONS}check_shapes": lambda: {"field": "weights", "arrays": {"w": _array(2)}, "expected": {"w": (2,)}},
     f"{FUNCTIONS}rotate": lambda: {"x": _array(2, 4), "theta": 100.0, "turn": -1},
     f"{HERE}optim.Moments": lambda: {"step": 0, "first": {"w": _array(3)}, "second": {"w": _array(3) ** 2}},
     f"{HERE}optim.Moments.zeros": lambda: {"weights": {"w": _array(3)}},
