@@ -1,7 +1,7 @@
 """Tags against seqeval's reading of them, and the search against trying every sequence."""
 
 import itertools
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -148,15 +148,16 @@ def test_what_has_no_best_tags() -> None:
 
 
 @pytest.mark.parametrize(
-    "example",
+    "fields",
     [
-        Annotated(["a", "b"], (), ()),
-        Annotated(("a", 7), (), ()),
-        Annotated(("a", "b"), ((0, 1),), ()),
-        Annotated(("a", "b"), (Entity("x", 0.0, 1),), ()),
-        Annotated(("a", "b"), None, ()),
+        (["a", "b"], (), ()),
+        (("a", 7), (), ()),
+        (("a", "b"), ((0, 1),), ()),
+        (("a", "b"), (Entity._make(("x", 0.0, 1)),), ()),
+        (("a", "b"), None, ()),
     ],
 )
-def test_what_is_no_sentence(example: Annotated) -> None:
+def test_what_is_no_sentence(fields: tuple[Any, ...]) -> None:
+    """Also if it was made by a way that does not look: `_make` and `_replace` do not."""
     with unchecked(), pytest.raises(TypeError, match=r"words|entities|start"):
-        tags_of(example, "BIO")
+        tags_of(Annotated._make(fields), "BIO")

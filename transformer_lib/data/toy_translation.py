@@ -27,7 +27,6 @@ from transformer_lib.data.toy_grammar import (
     chinese_words,
     english_words,
 )
-from transformer_lib.data.toy_meaning import check_meaning
 from transformer_lib.data.toy_lexicon import ADJECTIVES, ANY, BA, KINDS, NOUNS, PASSIVE, PLACES, TIMES, VERBS, Verb
 from transformer_lib.data.toy_meaning import check_meaning
 
