@@ -238,7 +238,7 @@ def _without_memory(kind: Any, config: Config) -> Model:
     try:
         with torch.device("meta"):
             model: Model = kind(config)
-    except RuntimeError as error:  # more entries than 64 bits can count
+    except (RuntimeError, TypeError) as error:  # more entries, or rows, than 64 bits can count
         raise ValueError(f"config.json must describe a model of possible size: {error}") from error
     return model
 
