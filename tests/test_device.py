@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.oracles import unchecked
 from transformer_lib.device import check_device
 
 
@@ -14,7 +15,7 @@ def test_gpus_that_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for name in ("cuda", "cuda:0", "cuda:1"):
         assert check_device(name) == torch.device(name)
-    with pytest.raises(ValueError, match="'cuda:0', 'cuda:1'.* on this machine, got 'cuda:2'"):
+    with pytest.raises(ValueError, match=r"'cuda:0', 'cuda:1'.* on this machine, got 'cuda:2'"):
         check_device("cuda:2")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert check_device("mps") == torch.device("mps") and check_device("mps:0").index == 0
@@ -32,5 +33,5 @@ def test_devices_that_are_not_here(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_no_name() -> None:
     for value in (None, 0, b"cpu"):
-        with pytest.raises(TypeError, match="device must be a device or a string"):
+        with unchecked(), pytest.raises(TypeError, match="device must be a device or a string"):
             check_device(value)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
-        *("norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
@@ -38,7 +38,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_lexicon", "toy_grammar", "toy_translation"),
+        *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram"),
     ),
     "training": (
@@ -47,9 +47,9 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "interop": (
         *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
-        *("keras_layers", "keras", "onnx"),
+        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
-    "generation": ("sampling", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
+    "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",

@@ -17,8 +17,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
@@ -40,7 +40,8 @@ def read_bytes(path: StrPath, *, most: int | None = None) -> bytes:
     with _regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         require(most is None or size <= most, os.fspath(path), f"must have at most {most} bytes", size)
-        return stream.read() if most is None else stream.read(most)
+        # Asked for `most` bytes, Python would set so many aside.
+        return stream.read() if most is None else stream.read(size)
 
 
 @checked
@@ -128,7 +129,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _regular(path: StrPath) -> Iterator[BinaryIO]:
+def _regular(path: StrPath) -> Iterator[BufferedReader]:
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:

@@ -8,6 +8,7 @@ with their items, functions, protocols and plain classes; of what else there is,
 import collections.abc as abc
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of each argument, also where it is written as text; what the function gives back is left out."""
     inner = inspect.unwrap(function)
     arguments = {name: kind for name, kind in inner.__annotations__.items() if name != "return"}
-    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), inner.__globals__)
+    names = vars(sys.modules[inner.__module__]) if inner.__module__ in sys.modules else inner.__globals__
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), names)
 
 
 # Tests ----------------------------------------------------------------------------------------------------------------

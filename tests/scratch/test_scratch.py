@@ -1,6 +1,7 @@
 """The NumPy Transformer against PyTorch: our modules with autograd, torch's functions and optimisers, differences."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from numpy import ndarray
 from torch import Tensor, nn
 
-from tests.oracles import CONFIG, integers, normal, randomise, rejects
+from tests.oracles import CONFIG, integers, normal, randomise, rejects, unchecked
 from transformer_lib import scratch
 from transformer_lib.config import (
     Activation,
@@ -301,9 +302,81 @@ def test_bad_input_names_field_rule_and_value() -> None:
     for function in (scratch.cross_entropy, scratch.cross_entropy_backward):
         with rejects("targets", "below the 4 classes", "4"):
             function(logits, np.array([0, 1, 4]))
-        with rejects("targets", "shape", "(2,)"):
+        with rejects("targets", "the same batch", "(3,)", "(2,)"):
             function(logits, tokens[:2])
-    with rejects("gradients", "same arrays", "b"):
+    with rejects("gradients", "names and shapes of the weights", "b"):
         scratch.sgd_step({"a": np.ones(2)}, {"a": np.ones(2), "b": np.ones(2)}, lr=0.1)
+    with rejects("gradients", "names and shapes of the weights", "a"):
+        scratch.sgd_step({"a": np.ones(2)}, {"a": np.ones(3)}, lr=0.1)
     with rejects("max_norm", "positive", "0"):
         scratch.clip({"a": np.ones(2)}, 0.0)
+
+
+def test_what_would_give_nonsense_is_refused() -> None:
+    x, gain = np.ones((2, 3)), np.ones(3)
+    for eps in (math.nan, math.inf, 0.0, -1.0, 1e-46, 1e308):
+        with rejects("eps"):
+            f.layer_norm(x, gain, eps=eps)
+        with rejects("eps"):
+            f.rms_norm(x, gain, eps)
+        with rejects("eps"):
+            f.rms_norm_backward(x, x, gain, eps)
+    for theta in (math.nan, math.inf, 1.0, -1.0, 1e308):
+        with rejects("theta"):
+            f.rotate(np.ones((2, 4)), theta)
+    with rejects("turn", "1, -1", "2"):
+        f.rotate(np.ones((2, 4)), 10.0, turn=2)
+    with rejects("x", "even head_dim", "(2, 3)"):
+        f.rotate(x, 10.0)
+    with rejects("scores", "last axis", "(2, 0)"):
+        f.softmax(np.ones((2, 0)))
+    with rejects("weight", "the same in as", "3", "2"):
+        f.linear_backward(np.ones((2, 4)), np.ones((2, 3)), np.ones((4, 2)))
+    with rejects("seed", "negative", "-1"):
+        scratch.initial_weights(pencil.CONFIG, seed=-1)
+    with rejects("std", "at least 0", "-0.5"):
+        scratch.initial_weights(pencil.CONFIG, seed=0, std=-0.5)
+
+
+def test_a_wrong_kind_is_a_type_error() -> None:
+    wrong: list[tuple[str, Callable[[], object]]] = [
+        ("config must be a ModelConfig, got None", lambda: scratch.initial_weights(None, seed=0)),
+        ("x must be a ndarray, got \\[1, 2\\] of type list", lambda: f.activate([1, 2], "relu")),
+        (r"weights\['w'\] must be a ndarray, got 3 of type int", lambda: scratch.sgd_step({"w": 3}, {}, lr=0.1)),
+        ("lr must be a number, got True of type bool", lambda: scratch.sgd_step({}, {}, lr=True)),
+    ]
+    for message, call in wrong:
+        with unchecked(), pytest.raises(TypeError, match=message):
+            call()
+    with rejects("weights['w']", "floating-point", "int64"):
+        scratch.sgd_step({"w": np.arange(2)}, {"w": np.ones(2)}, lr=0.1)
+
+
+def test_stages_and_moments_must_fit_the_weights() -> None:
+    weights, tokens = pencil.pencil_weights(), pencil.TOKENS
+    stages = scratch.forward(pencil.CONFIG, weights, tokens)
+    with rejects("stages", "blocks.0.attention.q", "None"):
+        left = {name: stage for name, stage in stages.items() if name != "blocks.0.attention.q"}
+        scratch.backward(pencil.CONFIG, weights, tokens, left, stages["logits"])
+    with rejects("d_logits", "(3, 4)", "(3, 3)"):
+        scratch.backward(pencil.CONFIG, weights, tokens, stages, stages["logits"][:, :3])
+    with rejects("moments", "names and shapes of the weights", "b"):
+        moments = scratch.Moments.zeros({"a": np.ones(2)})
+        scratch.adam_step({"b": np.ones(2)}, {"b": np.ones(2)}, moments, lr=0.1)
+    for betas in ((0.9, 1.0), (-0.1, 0.9)):
+        moments = scratch.Moments.zeros({"a": np.ones(2)})
+        with rejects("betas", "below 1"):
+            scratch.adam_step({"a": np.ones(2)}, {"a": np.ones(2)}, moments, lr=0.1, betas=betas)
+        assert moments.step == 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_stage_has_the_shape_that_is_checked(name: str) -> None:
+    """`backward` compares the stages with the shapes it derives from the config: those that `forward` gives."""
+    config = CONFIGS[name]
+    tokens = np.zeros((2, 1, 3), dtype=int)  # a batch of two axes
+    weights = scratch.initial_weights(config, seed=0)
+    stages = scratch.forward(config, weights, tokens)
+    gradients, signals = scratch.backward(config, weights, tokens, stages, stages["logits"])
+    assert {n: s.shape for n, s in signals.items()} == {n: s.shape for n, s in stages.items()}
+    assert {n: g.shape for n, g in gradients.items()} == {n: w.shape for n, w in weights.items()}

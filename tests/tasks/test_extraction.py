@@ -187,7 +187,7 @@ def test_words_and_sentences_that_are_none() -> None:
     reader = trained()
     with pytest.raises(ValueError, match=r"sentences\[1\] must not hold an empty word, got one at index 1"):
         reader([["a"], ["a", ""]])
-    with pytest.raises(TypeError, match="sentences must be a list, got 'Ada wrote Emma .' of type str"):
+    with pytest.raises(TypeError, match=r"sentences must be a list, got 'Ada wrote Emma .' of type str"):
         reader("Ada wrote Emma .")
     with pytest.raises(ValueError, match="rows must be a whole number of at least 1"):
         reader([], rows=0)

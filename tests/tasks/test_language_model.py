@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, normalizers
 
-from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Positions, Rope
+from transformer_lib.config import AttentionConfig, Learned, ModelConfig, Norm, Positions, Rope, SwiGlu
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM
 from transformer_lib.tasks import language_model
@@ -17,10 +17,11 @@ from transformer_lib.tasks.language_model import Writer
 from transformer_lib.text.tokenizer import Tokenizer
 
 OURS = Tokenizer.train(["a bab ab aba"], 259, ["<|end|>"])
+ROPE = Rope()
 END = OURS.special_tokens["<|end|>"]
 
 
-def insisting(wanted: Mapping[int, float], *, positions: Positions = Rope(), vocab_size: int = 264) -> DecoderLM:
+def insisting(wanted: Mapping[int, float], *, positions: Positions = ROPE, vocab_size: int = 264) -> DecoderLM:
     """A model whose logits are the same whatever it reads: those given, and 0 for all others."""
     config = ModelConfig(
         vocab_size=vocab_size,
@@ -28,7 +29,8 @@ def insisting(wanted: Mapping[int, float], *, positions: Positions = Rope(), voc
         num_layers=1,
         max_length=16,
         attention=AttentionConfig(num_heads=2),
-        feedforward=Mlp(d_ff=16),
+        feedforward=SwiGlu(d_ff=16),
+        norm=Norm(kind="rms"),
         positions=positions,
         tie_embeddings=False,
         head_bias=True,
@@ -60,24 +62,24 @@ def test_a_space_at_the_beginning_of_the_continuation_stays() -> None:
     sat = 3
     assert tokenizer.decode([sat]) == "sat"
     writer = Writer(insisting({sat: 9.0}), tokenizer)
-    assert writer("the cat", max_new_tokens=2, temperature=0) == " sat sat"
+    assert writer("the cat", max_new_tokens=2, temperature=0.0) == " sat sat"
 
 
 def test_no_text_ends_within_a_character() -> None:
     first_byte = "é".encode()[0]
     assert OURS.decode([first_byte]) == "\ufffd"
-    assert Writer(insisting({first_byte: 9.0}), OURS)("ab", max_new_tokens=1, temperature=0) == ""
+    assert Writer(insisting({first_byte: 9.0}), OURS)("ab", max_new_tokens=1, temperature=0.0) == ""
     both = Writer(insisting({}), OURS)._continuation(OURS.encode("ab"), [*OURS.encode(" é"), first_byte])
     assert both == " é"
     byte = llama().encode("\xc3")[-2]  # <0xC3>, one token for each byte
-    assert Writer(insisting({byte: 9.0}), llama())("the", max_new_tokens=1, temperature=0) == ""
+    assert Writer(insisting({byte: 9.0}), llama())("the", max_new_tokens=1, temperature=0.0) == ""
 
 
 def test_it_ends_at_special_tokens_and_at_stop_ids() -> None:
     a, b = OURS.encode("a") + OURS.encode("b")
-    assert Writer(insisting({END: 9.0}), OURS)("ab", temperature=0) == ""
-    assert Writer(insisting({a: 9.0}), OURS)("ab", max_new_tokens=3, temperature=0) == "aaa"
-    assert Writer(insisting({a: 9.0}), OURS, stop_ids=(b, a))("ab", temperature=0) == ""
+    assert Writer(insisting({END: 9.0}), OURS)("ab", temperature=0.0) == ""
+    assert Writer(insisting({a: 9.0}), OURS)("ab", max_new_tokens=3, temperature=0.0) == "aaa"
+    assert Writer(insisting({a: 9.0}), OURS, stop_ids=(b, a))("ab", temperature=0.0) == ""
 
 
 def test_tokens_that_the_tokenizer_lacks_are_never_drawn() -> None:
@@ -85,33 +87,32 @@ def test_tokens_that_the_tokenizer_lacks_are_never_drawn() -> None:
     lacking = {i: 99.0 for i in range(OURS.vocab_size, 264)}
     assert len(lacking) == 5
     writer = Writer(insisting({a: 9.0} | lacking), OURS)
-    assert writer("ab", max_new_tokens=3, temperature=0) == "aaa"
+    assert writer("ab", max_new_tokens=3, temperature=0.0) == "aaa"
     assert len(writer("ab", max_new_tokens=3, temperature=0.5)) == 3
     b = OURS.encode("b")[0]
-    assert replace(writer, forbidden_ids=(a,)).model is writer.model
     forbidding = Writer(insisting({a: 9.0, b: 8.0}), OURS, forbidden_ids=(a,))
-    assert forbidding("ab", max_new_tokens=2, temperature=0) == "bb"
+    assert forbidding("ab", max_new_tokens=2, temperature=0.0) == "bb"
 
 
 def test_as_many_as_fit_and_at_most_200(monkeypatch: pytest.MonkeyPatch) -> None:
     a = OURS.encode("a")[0]
     bounded = Writer(insisting({a: 9.0}, positions=Learned()), OURS)
-    assert bounded("bbb", temperature=0) == "a" * 14  # 3 + 14 - 1 tokens are read
-    assert bounded("b" * 16, temperature=0) == "a"
-    assert Writer(insisting({a: 9.0}), OURS)("b", temperature=0) == "a" * 200
+    assert bounded("bbb", temperature=0.0) == "a" * 14  # 3 + 14 - 1 tokens are read
+    assert bounded("b" * 16, temperature=0.0) == "a"
+    assert Writer(insisting({a: 9.0}), OURS)("b", temperature=0.0) == "a" * 200
     with pytest.raises(
         ValueError, match="prompt must leave room for 15 new tokens: it has 3, after which at most 14 fit"
     ):
         bounded("bbb", max_new_tokens=15)
-    monkeypatch.setattr(language_model, "MOST_CACHE", 10 * 2 * 8 * 4)  # of ten tokens
+    monkeypatch.setattr(language_model, "memory_of", lambda device: 10 * 2 * 8 * 4)  # the cache of ten tokens
     unbounded = Writer(insisting({a: 9.0}), OURS)
-    assert unbounded("bbb", max_new_tokens=8, temperature=0) == "a" * 8
-    assert unbounded("bbb", temperature=0) == "a" * 8
+    assert unbounded("bbb", max_new_tokens=8, temperature=0.0) == "a" * 8
+    assert unbounded("bbb", temperature=0.0) == "a" * 8
     with pytest.raises(ValueError, match="it has 3, after which at most 8 fit"):
         unbounded("bbb", max_new_tokens=9)
 
 
-def test_what_cannot_be_read_is_known_before() -> None:
+def test_what_cannot_be_read_is_known_before(unchecked_types: None) -> None:
     for positions in (Rope(), Learned()):
         writer = Writer(insisting({}, positions=positions), OURS)
         faults = writer.unreadable(["b", "", "b" * 17, "\ud800", "b" * 1025, "b\0"])

@@ -275,3 +275,13 @@ def test_a_batch_holds_every_window_once() -> None:
     batches: list[ReadingBatch] = list(reading_batches(layout, questions, token_budget=100, seed=0, epochs=1))
     assert all(batch.tokens.numel() <= 100 for batch in batches)
     assert sum(len(batch.tokens) for batch in batches) == len(layout.examples(questions))
+
+
+def test_the_longest_span_by_hand() -> None:
+    """The first start and the last end are the best, but four tokens apart; of three tokens, 1 + 9 is."""
+    start, end = torch.tensor([[5.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 1.0, 9.0]])
+    expected = {1: (3, 3, 9.0), 2: (2, 3, 9.0), 3: (1, 3, 10.0), 4: (0, 3, 14.0), 5: (0, 3, 14.0)}
+    for longest, (first, last, score) in expected.items():
+        found = best_span(SpanScores(start, end), longest)
+        assert (int(found.end), float(found.score)) == (last, score), longest
+        assert longest < 3 or int(found.start) == first  # with 1 and 2 two starts are equally good

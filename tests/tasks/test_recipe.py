@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import distributed
 
+from tests.training.small_run import run_together
 from transformer_lib.__main__ import main
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.models import Seq2Seq
@@ -72,7 +72,7 @@ def run_small(folder: Path, *, dropout: float = 0.0, resume: bool = False, **cha
 def be_a_rank(rank: int, folder: Path, stops: bool) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(str(folder / f"store-{stops}"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     if stops:  # begun in another life, and ended early
         run_small(folder / "run", steps=4)
     model, facts = run_small(folder / "run", resume=stops)
@@ -88,9 +88,7 @@ def test_two_processes_give_the_weights_of_one(stops: bool, tmp_path: Path) -> N
     processes = [context.Process(target=be_a_rank, args=(rank, tmp_path, stops)) for rank in range(2)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(timeout=240)
-        assert process.exitcode == 0
+    run_together(processes)
     model, facts = run_small(tmp_path / "alone")
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
@@ -238,8 +236,8 @@ def run(run: Run):
 """
 
 
-def torchrun(*arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    """Two processes that may be restarted once, all of them ended should they hang."""
+def torchrun(*arguments: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Two processes that may be restarted once, all of them ended should they hang: not if the machine is slow."""
     start = [
         sys.executable,
         "-m",
@@ -291,6 +289,17 @@ def test_a_way_to_share_the_work_is_refused_without_torchrun(recipe: Path) -> No
     with pytest.raises(ValueError, match="parallel must be left out unless torchrun starts the processes, got 'fsdp2'"):
         execute(recipe, parallel="fsdp2")
     assert main(["train", str(recipe), "--parallel", "ddp"]) == 2
+
+
+def test_without_averages_the_newest_checkpoint_is_the_model(tmp_path: Path) -> None:
+    run, model = Run(SEED, torch.device("cpu"), tmp_path), small_model(0.0)
+    batches = pair_batches(small_pairs(), token_budget=40, seed=SEED)
+    held_out = list(pair_batches(small_pairs()[:9], token_budget=40, seed=0, epochs=1))
+    facts = run.train(model, translation_loss, batches, small_config(), held_out=held_out)
+    assert list(facts["held_out_losses_of_averages"]) == ["1"]
+    newest = small_model(0.0)
+    load_weights(latest(tmp_path / "training"), newest)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), newest.parameters(), strict=True))
 
 
 # The same run ---------------------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def _add_train(train: Parser) -> None:
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     train.add_argument("--folder", type=Path, help="for checkpoints and log (default: runs/NAME-seedK)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
+    text = "with --resume: what may be otherwise than the run had it (may be given several times)"
+    train.add_argument("--change", action="append", default=[], metavar="NAME", help=text)
     train.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
     train.add_argument("--parallel", metavar="HOW", help="under torchrun: ddp (default), or fsdp2 for a sharded model")
 

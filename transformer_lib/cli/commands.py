@@ -36,6 +36,7 @@ def train(options: Namespace) -> int:
             resume=options.resume,
             options=dict(options.set),
             parallel=options.parallel,
+            change=options.change,
         )
     if record and options.json:
         say_json(record)

@@ -12,11 +12,12 @@ from transformer_lib.checks import require, require_numbers, require_positive
 from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
-from transformer_lib.generation.generate import generate
+from transformer_lib.generation.generate import generate, room
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.generation_config import read_generation
 from transformer_lib.interop.huggingface import from_hf, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.nn.memory import memory_of
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
 from transformer_lib.text.tokenizer import Tokenizer
@@ -24,7 +25,6 @@ from transformer_lib.text.tokenizer import Tokenizer
 TASK = "language model"
 OWN_FIELDS = ("stop_ids", "forbidden_ids")  # in `about.json`, where there are any
 MOST_NEW = 200  # tokens, unless the caller says how many
-MOST_CACHE = 16 << 30  # bytes of keys and values, where no table of positions bounds the length of a text
 
 
 @checked
@@ -43,11 +43,12 @@ class Writer:
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
-        known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
+        known = self.tokenizer.vocab_size
         require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
         for name in OWN_FIELDS:
             outside = [i for i in getattr(self, name) if not 0 <= i < size]
             require(not outside, name, f"must be at least 0 and below the vocabulary of {size}", outside)
+        require(len({*self._forbidden}) < size, "forbidden_ids", "must leave a token", self.forbidden_ids)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
@@ -120,6 +121,7 @@ class Writer:
             max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
             pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
             stop_ids=self._stops,
+            forbidden_ids=self._forbidden,
         ).rows()
         return self._continuation(ids, written)
 
@@ -127,7 +129,7 @@ class Writer:
         """By number from 0, the prompts that cannot be continued by so many tokens, with the reason.
 
         They are empty or no text; they have more tokens than `max_length` of the model's config; or they and the new
-        tokens have more than its table of positions, or without one more than fit into 16 GiB of keys and values.
+        tokens have more than its table of positions, or without one more than the device has memory for.
         """
         faults = {number: self._read(prompt, max_new_tokens)[1] for number, prompt in enumerate(prompts)}
         return {number: fault for number, fault in faults.items() if fault}
@@ -143,22 +145,28 @@ class Writer:
         ids = self.tokenizer.encode(prompt)
         if not ids:
             return [], f"must not be empty, got {prompt!r}"
-        room = self._room(len(ids))
-        if new is not None and new > room and len(ids) <= longest:
-            return ids, f"must leave room for {new} new tokens: it has {len(ids)}, after which at most {room} fit"
-        return ids, fault_of_length(ids, longest)
+        left, fault = self._room(len(ids)), fault_of_length(ids, longest)
+        if fault is None and new is not None and new > left:
+            fault = f"must leave room for {new} new tokens: it has {len(ids)}, after which at most {left} fit"
+        return ids, fault
 
     def _room(self, time: int) -> int:
         """How many tokens can be written after `time` tokens; the last of them is never read."""
-        context = self.model.context
-        if context is None:
+        left = room(self.model, time)
+        if left is None:
             cache = self.model.new_cache(1, 1)
-            context = MOST_CACHE // sum(layer.nbytes for layer in (*cache.layer_keys, *cache.layer_values))
-        return max(0, context + 1 - time)
+            bytes_of_token = sum(layer.nbytes for layer in (*cache.layer_keys, *cache.layer_values))
+            left = max(0, memory_of(cache.device) // bytes_of_token + 1 - time)
+        return left
 
     @property
     def _stops(self) -> set[int]:
         return {*self.tokenizer.special_tokens.values(), *self.stop_ids}
+
+    @property
+    def _forbidden(self) -> list[int]:
+        """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
+        return [*self.forbidden_ids, *range(self.tokenizer.vocab_size, self.model.config.vocab_size)]
 
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""

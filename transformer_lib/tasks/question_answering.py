@@ -80,12 +80,13 @@ def reading_loss(reader: nn.Module, batch: ReadingBatch) -> LossSum:
 
 def _moved(batch: ReadingBatch, reader: nn.Module) -> ReadingBatch:
     device = next(reader.parameters()).device
-    return ReadingBatch(*(part.to(device) for part in batch))
+    return ReadingBatch(*(part.to(device) for part in ReadingBatch(*batch)))
 
 
 # The answer -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 class BestSpan(NamedTuple):
     """The likeliest span of each row, both ends included, and its score."""
 
@@ -102,6 +103,7 @@ def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     time * max_answer at most, instead of time^2. A row of -inf gives the score -inf.
     """
     require_positive(max_answer=max_answer)
+    scores = SpanScores(*scores)
     width = min(max_answer, scores.start.shape[-1])
     before = F.pad(scores.start, (width - 1, 0), value=-torch.inf)
     start, place = F.max_pool1d(before[:, None], width, stride=1, return_indices=True)
@@ -110,6 +112,7 @@ def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     return BestSpan(first.clamp(min=0), end, score)
 
 
+@checked
 class AnswerFound(NamedTuple):
     """The characters `start` to `end - 1` of passage number `passage`; or nothing, "" and no passage.
 

@@ -56,6 +56,7 @@ def train_tokenizer(pairs: Sequence[Pair], vocab_size: int, *, lowercase: bool =
     return Tokenizer.train(texts, vocab_size, (PAD, START, END))
 
 
+@checked
 class PairIds(NamedTuple):
     """A pair as token ids: the source with `</s>`, and the target between `<s>` and `</s>`."""
 
@@ -74,6 +75,7 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], *, lowercase: bool
     return [PairIds([*s, end], [start, *t, end]) for s, t in zip(ids[::2], ids[1::2], strict=True)]
 
 
+@checked
 class Batch(NamedTuple):
     """Pairs padded on the right; `labels` is what each position of `target` should predict, or IGNORE."""
 
@@ -115,7 +117,7 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
     assert isinstance(model, Seq2Seq)
     require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
-    source, valid, target, labels = (part.to(weight.device) for part in batch)
+    source, valid, target, labels = (part.to(weight.device) for part in Batch(*batch))
     # No mask for the target's padding: it stands on the right, where no real token looks.
     hidden = model.hidden(target, model.encode(source, valid))
     return chunked_token_loss(hidden, weight, labels, ignore=IGNORE, smoothing=smoothing if model.training else 0.0)

@@ -11,7 +11,6 @@ Sennrich et al. (2016), arXiv:1508.07909; on bytes: Radford et al. (2019), "Lang
 Learners". Left out: normalisation, dropout of merges, and special tokens inside a text (see `BPE.encode`).
 """
 
-import codecs
 import heapq
 import json
 import os
@@ -26,7 +25,7 @@ from transformer_lib.contract import checked_once
 from transformer_lib.files import read_json, write_text
 
 Pair = tuple[int, int]
-MOST_SPELLED = 1 << 24  # bytes that all ids together may spell, ten times as many as those of the largest models
+MOST_SPELLED = 1 << 23  # bytes that all ids may spell together; those of the largest models spell a fifth of it
 
 # --- 1. Chunks. Merges never cross the border of a chunk: otherwise "dog.", "dog!" and "dog?" would each earn an id.
 #
@@ -142,7 +141,7 @@ class BPE:
 
     `merges` are pairs of ids in the order learned, `vocabulary[id]` is what an id spells, and `special_tokens` maps
     each name, such as '<|end|>', to its id. `ValueError` if a merge uses an id before it exists or spells what another
-    id already spells, if all together spell more than 16 MiB (each merge can double the longest), or if a name is not
+    id already spells, if all together spell more than 8 MiB (each merge can double the longest), or if a name is not
     made of visible ASCII characters or could also be spelled by a merge.
     """
 
@@ -210,7 +209,8 @@ class BPE:
         ids = list(ids)
         check_ids(ids, self.vocab_size)
         spelled = b"".join(self.vocabulary[i] for i in ids)
-        return codecs.utf_8_decode(spelled, "replace", not whole_characters)[0]
+        end = len(spelled) - (unfinished(spelled) if whole_characters else 0)
+        return spelled[:end].decode(errors="replace")
 
     # --- 5. The file.
 
@@ -275,3 +275,19 @@ def check_ids(ids: Sequence[int], vocab_size: int) -> None:
         if type(i) is not int:  # what comes from an iterator has not been looked at before
             raise wrong_kind("ids", "whole numbers (of a tensor, give tolist())", i)
         require(0 <= i < vocab_size, "ids", f"must be from 0 to {vocab_size - 1}", i)
+
+
+@checked_once
+def unfinished(spelled: bytes) -> int:
+    """How many bytes at the end, 0 to 3, begin a character that others could end."""
+    for count in range(1, min(3, len(spelled)) + 1):
+        begun = spelled[-count:]
+        # Which of the bytes 0x80 to 0xBF may follow depends on the first; for every first one of these two may.
+        if any(_is_character(begun + end * more) for end in (b"\x80", b"\xbf") for more in (1, 2, 3)):
+            return count
+    return 0
+
+
+def _is_character(spelled: bytes) -> bool:
+    character = spelled.decode(errors="ignore")
+    return len(character) == 1 and character.encode() == spelled

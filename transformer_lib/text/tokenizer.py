@@ -6,7 +6,6 @@ libraries read (`tokenizer.json`); on one core the lesson, which encodes each di
 """
 
 import base64
-import codecs
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.files import read_text, write_text
-from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges
+from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges, unfinished
 
 # The Rust library spells each byte by a visible character: bytes that are visible in Latin-1 by themselves, the rest,
 # in order, by the characters from U+0100 on (Radford et al. 2019).
@@ -84,7 +83,8 @@ class Tokenizer:
         return cls.from_bpe(BPE(merges, special_tokens))
 
     def to_bpe(self) -> BPE:
-        """The readable twin."""
+        """The readable twin; `ValueError` for a tokenizer of another kind."""
+        require(isinstance(self._rust.model, models.BPE), self._name, "must hold a BPE model", self._rust.model)
         return BPE(_merges(self._rust), list(self.special_tokens))
 
     @property
@@ -133,10 +133,10 @@ class Tokenizer:
         end = [token for _, token in known[-3:]]  # a part has at most three bytes
         if decoder.decode([SPELLING[0xC3] + SPELLING[0xA9]]) == "é":
             spelled = [bytes(BYTES[c] for c in t) if BYTES.keys() >= set(t) else t.encode() for t in end]
-            return text[:-1] if _part(b"".join(spelled)) else text
+            return text[:-1] if unfinished(b"".join(spelled)) else text
         if decoder.decode(["<0x41>"]) == "A":
             values = [int(token[3:5], 16) if re.fullmatch("<0x[0-9A-F]{2}>", token) else 0 for token in end]
-            whole = [i for i, _ in known[: len(known) - _part(bytes(values))]]
+            whole = [i for i, _ in known[: len(known) - unfinished(bytes(values))]]
             return self._rust.decode(whole, skip_special_tokens=False)
         return text
 
@@ -206,11 +206,6 @@ def _tables(normalizer: Any) -> Iterator[bytes]:
             yield base64.b64decode(normalizer["precompiled_charsmap"])
         for part in normalizer.get("normalizers", ()):
             yield from _tables(part)
-
-
-def _part(data: bytes) -> int:
-    """How many bytes at the end begin a character that does not end."""
-    return len(data) - codecs.utf_8_decode(data, "replace", False)[1]
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tests.contract.calls.onnx import ONNX
 from transformer_lib.config import (
     AttentionConfig,
     Learned,
@@ -204,6 +205,10 @@ def _config_of(kind: str) -> ModelConfig:
 
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"transformer_lib.interop.{name}": call for name, call in HUGGING_FACE.items()},
+    **ONNX,
 }
 
-EXCUSED: dict[str, str] = {}
+EXCUSED: dict[str, str] = {
+    f"transformer_lib.interop.{module}.*": "importing TensorFlow takes half a minute; by hand: --only keras"
+    for module in ("keras", "keras_layers", "keras_positions")
+}
