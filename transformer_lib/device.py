@@ -5,16 +5,15 @@ A name that torch does not know, and a device that is not here, end in the same 
 
 import torch
 
-from transformer_lib.checks import require
-from transformer_lib.contract import checked
+from transformer_lib.checks import require, require_kind
 
 
-@checked
 def check_device(device: torch.device | str, field: str = "device") -> torch.device:
     """The device of this name, which is there to compute on; `ValueError` naming `field` for any other name.
 
     "meta" is none of them, since it holds no numbers.
     """
+    require_kind(device, (str, torch.device), field, "a device or its name")
     names = present_devices()
     require(str(device) in names, field, f"must be one of {names} on this machine", str(device))
     return torch.device(device)
