@@ -139,7 +139,7 @@ TEXTS: dict[str, tuple[str | None, str]] = {
     "deep": ("[" * 200_000, "must have the config of a model in its metadata"),
     "digits": (numbered("num_layers", 2, "9" * 5000), "must have the config of a model in its metadata"),
     "kind": (numbered("num_layers", 2, '"2"'), "num_layers must be a whole number"),
-    "nan": (numbered("dropout", 0.0, "NaN"), "dropout"),
+    "nan": (numbered("dropout", 0.0, "NaN"), "NaN"),
     "two": (to_json(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)), "must have the config of one stack"),
 }
 

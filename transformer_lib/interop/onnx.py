@@ -116,7 +116,7 @@ class OnnxLM:
 
     def __init__(self, path: str | Path) -> None:
         _require_installed("onnxruntime")
-        self.session, self.config = open_decoder(path, threads=torch.get_num_threads())
+        self.session, self.config = open_decoder(path)
 
     @property
     def context(self) -> int | None:
