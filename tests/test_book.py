@@ -75,7 +75,9 @@ def test_show_prints_the_source_that_runs() -> None:
     assert inspect.getsource(inspect.unwrap(book.fmt)).count("@checked") == 1
     whole = show(book)._repr_markdown_()
     assert "\n@checked\n" not in whole and "\n@dataclass(frozen=True)\nclass Rendered" in whole
-    assert [line for line in inspect.getsource(book).rstrip().split("\n") if line != "@checked"] == whole.split("\n")[3:-1]
+    assert [line for line in inspect.getsource(book).rstrip().split("\n") if line != "@checked"] == whole.split("\n")[
+        3:-1
+    ]
 
 
 def test_show_dedents_a_method() -> None:

@@ -7,7 +7,8 @@ number of axes, axes of one name with two lengths, tensors on two devices. Rules
 the body.
 
 `@checked_once` is for the parts of a model: of the calls that such a part makes of others, none is checked again, so a
-step of decoding pays for one check and not for hundreds; compiled code pays for none.
+step of decoding pays for one check and not for hundreds; compiled code pays for none. There, a rule that an annotation
+cannot say can be added with `@also`, for the same price.
 
 Left out: what a function gives back, and the items of an iterator, which could be seen only once.
 """
@@ -24,6 +25,7 @@ from transformer_lib.kinds import Accepts, Axis, accepts, annotations_of, anythi
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 MAKERS = ("__new__", "__init__", "__call__")
+PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def checked(target: Target) -> Target:
@@ -37,28 +39,31 @@ def checked(target: Target) -> Target:
         rules.check(args, kwargs)
         return target(*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    return _marked(call)
 
 
 def checked_once(target: Target) -> Target:
     """As `checked`, but not within another call that is checked once, nor in compiled code."""
     if inspect.isclass(target):
         return _on_methods(target, checked_once)
-    rules = _Rules(target)
-    is_compiling = _is_compiling()
+    names = {"_target": target, "_rules": _Rules(target), "_nested": _nested, "_is_compiling": _is_compiling()}
+    return _marked(functools.wraps(target)(_with_signature_of(target, names)))
 
-    @functools.wraps(target)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or _nested.yes:
-            return target(*args, **kwargs)
-        rules.check(args, kwargs)
-        _nested.yes = True
-        try:
-            return target(*args, **kwargs)
-        finally:
-            _nested.yes = False
 
-    return call  # type: ignore[return-value]
+def _marked(call: Any) -> Any:
+    """Note on the function that it checks, so that a class which borrows it does not check once more."""
+    call.checks_its_arguments = True
+    return call
+
+
+def also(*rules: Callable[..., None]) -> Callable[[Target], Target]:
+    """What is `checked_once` must pass these rules too, functions of some of its arguments, by their names."""
+
+    def mark(target: Target) -> Target:
+        target.also = rules  # type: ignore[attr-defined]
+        return target
+
+    return mark
 
 
 class _Nested(threading.local):
@@ -76,15 +81,50 @@ def _is_compiling() -> Callable[[], bool]:
     return torch.compiler.is_compiling if torch else lambda: False
 
 
+_CALL = """
+def call({parameters}):
+    if _nested.yes or _is_compiling():
+        return _target({arguments})
+    _rules.check(({positional}), dict({named}))
+    _nested.yes = True
+    try:
+        return _target({arguments})
+    finally:
+        _nested.yes = False
+"""
+
+
+def _with_signature_of(target: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
+    """A function with the parameters of the target written out: through *args and **kwargs, calls take far longer."""
+    parameters = inspect.signature(target).parameters.values()
+    assert all(p.kind in (*PLACED, p.KEYWORD_ONLY) for p in parameters), "use `checked` for *args and **kwargs"
+    default = {p.name: p.default for p in parameters if p.default is not p.empty}
+    placed = [p.name for p in parameters if p.kind in PLACED]
+    heads = [f"{p.name}=None" if p.name in default else p.name for p in parameters]
+    if len(placed) < len(heads):
+        heads.insert(len(placed), "*")
+    positional = "".join(f"{name}, " for name in placed)
+    named = ", ".join(f"{p.name}={p.name}" for p in parameters if p.kind is p.KEYWORD_ONLY)
+    exec(
+        _CALL.format(parameters=", ".join(heads), arguments=positional + named, positional=positional, named=named),
+        names,
+    )
+    call = names["call"]
+    call.__defaults__ = tuple(default[name] for name in placed if name in default)
+    call.__kwdefaults__ = {name: value for name, value in default.items() if name not in placed}
+    return call
+
+
 def _on_methods(cls: Any, decorator: Callable[[Any], Any]) -> Any:
     """Put the decorator on what the class itself defines: how it is made and called, and its public methods."""
     for name, member in list(vars(cls).items()):
         if name.startswith("_") and name not in MAKERS:
             continue
-        if isinstance(member, classmethod | staticmethod):
-            setattr(cls, name, type(member)(decorator(member.__func__)))
-        elif inspect.isfunction(member):
-            setattr(cls, name, decorator(member))
+        function = getattr(member, "__func__", member)  # that of a class method or a static one
+        if inspect.isfunction(function) and not hasattr(function, "checks_its_arguments"):
+            function.__module__ = cls.__module__  # Python makes the `__new__` of a named tuple in no module
+            call = decorator(function)
+            setattr(cls, name, call if function is member else type(member)(call))
     return cls
 
 
@@ -98,13 +138,17 @@ class _Rule(NamedTuple):
     annotation: Any
     accepts: Accepts
     axes: tuple[Axis, ...] | None
+    default: Any
 
     @classmethod
-    def of(cls, name: str, annotation: Any) -> "_Rule":
+    def of(cls, name: str, annotation: Any, default: Any) -> "_Rule":
         arrays = [option for option in members(annotation) if is_array(option)]
-        return cls(name, annotation, accepts(annotation), axes_of(arrays[0]) if len(arrays) == 1 else None)
+        axes = axes_of(arrays[0]) if len(arrays) == 1 else None
+        return cls(name, annotation, accepts(annotation), axes, default)
 
     def check(self, value: Any, known: dict[Any, Any]) -> None:
+        if value is self.default:  # which most arguments are: a step of decoding can spare looking at them
+            return
         if not self.accepts(value):
             refuse(self.name, self.annotation, value)
         if self.axes is not None and value is not None and hasattr(value, "shape"):
@@ -122,6 +166,7 @@ class _Rules:
         self.in_order: list[_Rule | None] | None = None  # those of arguments that may be given by their place
         self.by_name: dict[str, _Rule] = {}
         self.rest: _Rule | None = None  # that of `*rest`
+        self.also = [(rule, tuple(inspect.signature(rule).parameters)) for rule in getattr(function, "also", ())]
         self.of_module = False  # whether it is a method, with tensors among its arguments
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -141,11 +186,16 @@ class _Rules:
         if self.rest is not None:
             for value in args[len(self.in_order) :]:
                 self.rest.check(value, known)
+        if self.also:
+            given = {**dict(zip(self.places, args, strict=False)), **kwargs}
+            for rule, names in self.also:
+                rule(**{name: given[name] for name in names})
 
     def _read(self) -> None:
         parameters = inspect.signature(self.function).parameters.values()
         annotations = annotations_of(self.function)
-        rules = {name: _Rule.of(name, annotation) for name, annotation in annotations.items()}
+        defaults = {parameter.name: parameter.default for parameter in parameters}
+        rules = {name: _Rule.of(name, annotation, defaults[name]) for name, annotation in annotations.items()}
         rules = {name: rule for name, rule in rules.items() if rule.accepts is not anything}
         kinds = {parameter.name: parameter.kind for parameter in parameters}
         spread = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -153,11 +203,8 @@ class _Rules:
         self.rest = next((rule for name, rule in rules.items() if kinds[name] is spread[0]), None)
         arrays = any(rule.axes is not None for rule in rules.values())
         self.of_module = arrays and next(iter(kinds)) == "self" and self.function.__name__ not in MAKERS
-        self.in_order = [
-            rules.get(parameter.name)
-            for parameter in parameters
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
+        self.places = [parameter.name for parameter in parameters if parameter.kind in PLACED]
+        self.in_order = [rules.get(name) for name in self.places]
 
 
 # The axes and the device of arrays -----------------------------------------------------------------------------------
@@ -184,7 +231,8 @@ def _agree_on_axes(name: str, axes: tuple[Axis, ...], shape: tuple[int, ...], kn
 def _agree(name: str, axis: str, length: Any, known: dict[Any, Any]) -> None:
     before = known.setdefault(axis, length)
     if before != length:
-        require(False, name, f"must have the same {axis} as the arguments before it, {before}", length)
+        rule = f"must have the same {axis.removeprefix('*')} as the arguments before it, {before}"
+        require(False, name, rule, length)
 
 
 def _agree_on_device(name: str, value: Any, known: dict[Any, Any]) -> None:
@@ -200,5 +248,13 @@ def _device_of(owner: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(owner, torch.nn.Module):
         return None
-    first = next(owner.parameters(), None)
+    first = _first_parameter(owner)
     return None if first is None else first.device
+
+
+def _first_parameter(module: Any) -> Any:
+    """What `next(module.parameters())` gives, in a fraction of the time."""
+    own = next((weight for weight in module._parameters.values() if weight is not None), None)
+    if own is not None:
+        return own
+    return next((found for part in module._modules.values() if (found := _first_parameter(part)) is not None), None)

@@ -142,8 +142,7 @@ def kill_again_and_again(
     in_saves = dict.fromkeys((signal.name for signal in SIGNALS), 0)
     for number, target in enumerate(targets):
         process = start([*arguments, str(folder / "killed")])
-        done = count_steps(training)
-        wait_until(lambda step=max(target, done): count_steps(training) >= step, process)
+        wait_until(functools.partial(has_steps, training, target), process)
         if number % 2:
             wait_until(functools.partial(is_saving, training), process)
         time.sleep(dice.uniform(0, 0.002 if number % 2 else 0.05))
@@ -171,9 +170,9 @@ def results_of(record: str) -> Any:
     return json.loads(record)["results"]
 
 
-def count_steps(training: Path) -> int:
+def has_steps(training: Path, steps: int) -> bool:
     log = training / "log.jsonl"
-    return log.read_bytes().count(b"\n") if log.exists() else 0
+    return (log.read_bytes().count(b"\n") if log.exists() else 0) >= steps
 
 
 def names_being_saved(training: Path) -> list[str]:

@@ -169,7 +169,10 @@ def test_foreign_json_is_refused(change: Callable[[dict[str, object]], str], wor
 
 def test_another_runs_settings_are_named(saved: Path) -> None:
     state = new_state(small_model(), small_batches(), small_config(weight_decay=0.7))
-    with pytest.raises(ValueError, match=r"settings.training.weight_decay must equal this run's 0.7 .*'training.weight_decay'.*, got 0.1"):
+    with pytest.raises(
+        ValueError,
+        match=r"settings.training.weight_decay must equal this run's 0.7 .*'training.weight_decay'.*, got 0.1",
+    ):
         load_state(saved, state)
     state = new_state(small_model(), small_batches(), small_config(optimizer="muon"))
     with pytest.raises(ValueError, match=r"settings.training.optimizer must equal this run's 'muon', got None"):

@@ -1,6 +1,7 @@
 """The loop: one division for any split, clipping, precision, evaluation, the log, and what it refuses."""
 
 import functools
+import io
 import itertools
 import math
 from pathlib import Path
@@ -273,3 +274,47 @@ def test_another_precision_is_refused():
 def test_a_setting_of_a_wrong_kind_is_a_type_error_that_names_it(changes: dict[str, Any]):
     with pytest.raises(TypeError, match=rf"^{next(iter(changes))} must be .*, got .* of type "):
         small_config(**changes)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_betas_of_the_settings_are_adamws(optimizer: str):
+    """Torch's AdamW, given the gradients of the run, takes the same steps where the run's AdamW does."""
+    model = small_model(dropout=0.0).double()
+    config = small_config(
+        learning_rate=constant, optimizer=optimizer, betas=(0.6, 0.7), clip=None, weight_decay=0.0, micro_batches=1
+    )
+    state = new_state(model, small_batches(), config)
+    own = {name: p for name, p in model.named_parameters() if optimizer == "adamw" or "blocks" not in name}
+    copies = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in own.items()}
+    theirs = torch.optim.AdamW(copies.values(), lr=0.05, betas=(0.6, 0.7), weight_decay=0.0)
+    stream = iter(small_batches())
+    for _ in range(4):
+        train_step(state, next_token_loss, [next(stream)], config)
+        for name, parameter in own.items():
+            copies[name].grad = parameter.grad.clone()
+        theirs.step()
+    assert len(copies) == (len(list(model.parameters())) if optimizer == "adamw" else 3)
+    for name, parameter in own.items():
+        torch.testing.assert_close(parameter, copies[name], atol=1e-10, rtol=0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("progress", "stream", "shown"),
+    [
+        (True, io.StringIO, True),
+        (False, Terminal, False),
+        (None, io.StringIO, False),
+        (None, Terminal, True),
+    ],
+)
+def test_the_progress_bar_is_shown_as_asked_or_on_a_terminal(
+    progress: bool | None, stream: type[io.StringIO], shown: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stderr", error := stream())
+    train(small_model(), next_token_loss, small_batches(), small_config(steps=2, progress=progress))
+    assert ("2/2" in error.getvalue()) == shown

@@ -136,3 +136,18 @@ def compile_as_one_graph() -> None:
     logits, targets = example()
     compiled = torch.compile(mean, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, targets), mean(logits, targets), atol=1e-10, rtol=0)
+
+
+def test_the_compiled_loss_leaves_out_what_it_is_told_to():
+    run_in_a_process(compile_with_another_ignored_id)
+
+
+def compile_with_another_ignored_id() -> None:
+    def mean(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return token_loss(logits, targets, ignore=0).mean()
+
+    logits, targets = example()
+    targets[0, :3] = 0
+    found = torch.compile(mean, fullgraph=True, backend="aot_eager")(logits, targets)
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
