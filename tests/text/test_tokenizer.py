@@ -146,3 +146,8 @@ def test_bad_values(fast: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     for bad in (-1, 700, 1.0):
         with pytest.raises(ValueError, match=f"ids must be ints from 0 to 699 .* got {bad}"):
             fast.decode([bad])
+
+
+def test_special_tokens_stand_in_the_text_that_ids_spell(bpe: BPE, fast: Tokenizer) -> None:
+    ids = [ord("x"), fast.special_tokens[END], ord("y")]
+    assert fast.decode(ids) == bpe.decode(ids) == f"x{END}y"
