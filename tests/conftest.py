@@ -3,9 +3,9 @@
 No test depends on how fast or how busy the machine is: hypothesis has no deadline, and does not mind its own pace.
 """
 
+import importlib.util
 import os
 
-import torch
 from hypothesis import HealthCheck, settings
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -13,4 +13,7 @@ settings.register_profile("default", PATIENT, derandomize=True, max_examples=25)
 settings.register_profile("nightly", PATIENT, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-torch.set_num_threads(1)
+if importlib.util.find_spec("torch"):  # `make light` has none
+    import torch
+
+    torch.set_num_threads(1)

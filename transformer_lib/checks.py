@@ -7,6 +7,8 @@ apply the rules that can be read off an annotation; what is here is for the othe
 import math
 from typing import Any
 
+MOST_SIZE = 2**31 - 1  # no model comes near, and the product of two sizes can still be counted in 64 bits
+LEAST_EPS = 1e-37  # what is smaller is 0 in float32 on machines that have no subnormal numbers
 MOST_SHOWN = 200  # characters of a value in a message: a text of ten megabytes helps nobody
 
 
@@ -34,15 +36,37 @@ def require_whole(**fields: int) -> None:
     for name, value in fields.items():
         if type(value) is not int:
             raise wrong_kind(name, "a whole number", value)
-        require(-(2**63) <= value < 2**63, name, "must be a whole number of at most 64 bits", value)
+        require(is_whole(value), name, "must be a whole number of at most 64 bits", value)
 
 
-def require_numbers(**fields: float) -> None:
+def require_sizes(**fields: int) -> None:
+    """Each named field must be a size that a machine could hold: from 1 to 2**31 - 1."""
+    for name, value in fields.items():
+        require_whole(**{name: value})
+        require(1 <= value <= MOST_SIZE, name, f"must be a whole number of at least 1 and at most {MOST_SIZE}", value)
+
+
+def require_numbers(**fields: int | float) -> None:
     """Each named field must be a finite number."""
     for name, value in fields.items():
-        if type(value) is not float and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise wrong_kind(name, "a number", value)
-        require(_is_finite(value), name, "must be a finite number", value)
+        if type(value) is int:
+            require(is_whole(value), name, "must be a whole number of at most 64 bits", value)
+        require(math.isfinite(value), name, "must be a finite number", value)
+
+
+def require_between(least: int | float, most: int | float, **fields: int | float) -> None:
+    """Each named field must be a number from `least` to `most`."""
+    for name, value in fields.items():
+        require_numbers(**{name: value})
+        require(least <= value <= most, name, f"must be at least {least:g} and at most {most:g}", value)
+
+
+def require_eps(eps: int | float) -> None:
+    """What is added to a square before its root is taken: 0 would divide by zero where all numbers are equal."""
+    require_numbers(eps=eps)
+    require(LEAST_EPS <= eps <= 1, "eps", f"must be at least {LEAST_EPS:g} and at most 1", eps)
 
 
 def require_flags(**fields: bool) -> None:
@@ -65,8 +89,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number of at most 64 bits, which is what PyTorch and NumPy count with."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a float, infinite or not, or such a whole number; NaN is none."""
+    return not math.isnan(value) if isinstance(value, float) else is_whole(value)

@@ -11,10 +11,12 @@ Left out: anything about training (see `transformer_lib.training`) and about dev
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from transformer_lib.checks import MOST_SIZE, require_eps, require_sizes, wrong_kind
 from transformer_lib.checks import require as require
 from transformer_lib.checks import require_flags as require_flags
 from transformer_lib.checks import require_numbers as require_numbers
@@ -28,6 +30,7 @@ from transformer_lib.scaling import YarnScaling as YarnScaling
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 NormOrder = Literal["pre", "post"]
+MOST_BASE = 1e30  # of the angles of positions: float32, in which the powers of it are taken, ends at 3e38
 
 
 @checked
@@ -39,9 +42,7 @@ class Norm:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require(self.kind in ("layer", "rms"), "kind", "must be 'layer' or 'rms'", self.kind)
-        require_numbers(eps=self.eps)
-        require(self.eps > 0, "eps", "must be positive", self.eps)
+        require_eps(self.eps)
 
 
 @checked
@@ -61,14 +62,13 @@ class AttentionConfig:
     window: int | None = None
 
     def __post_init__(self) -> None:
-        require_positive(num_heads=self.num_heads, num_kv_heads=self.kv_heads)
-        require_flags(bias=self.bias, qk_norm=self.qk_norm)
+        require_sizes(num_heads=self.num_heads, num_kv_heads=self.kv_heads)
         divides = self.num_heads % self.kv_heads == 0
         require(divides, "num_kv_heads", f"must divide num_heads={self.num_heads}", self.kv_heads)
         if self.head_dim is not None:
-            require_positive(head_dim=self.head_dim)
+            require_sizes(head_dim=self.head_dim)
         if self.window is not None:
-            require_positive(window=self.window)
+            require_sizes(window=self.window)
 
     @property
     def kv_heads(self) -> int:
@@ -86,10 +86,7 @@ class Mlp:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        require_positive(d_ff=self.d_ff)
-        require_flags(bias=self.bias)
-        known = get_args(Activation)
-        require(self.activation in known, "activation", f"must be one of {known}", self.activation)
+        require_sizes(d_ff=self.d_ff)
 
 
 @checked
@@ -101,8 +98,7 @@ class SwiGlu:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        require_positive(d_ff=self.d_ff)
-        require_flags(bias=self.bias)
+        require_sizes(d_ff=self.d_ff)
 
 
 @checked
@@ -120,7 +116,7 @@ class Sinusoidal:
 
     def __post_init__(self) -> None:
         require_numbers(base=self.base)
-        require(self.base > 1, "base", "must be greater than 1", self.base)
+        require(1 < self.base <= MOST_BASE, "base", f"must be greater than 1 and at most {MOST_BASE:g}", self.base)
 
 
 @checked
@@ -142,9 +138,7 @@ class Rope:
 
     def __post_init__(self) -> None:
         require_numbers(theta=self.theta)
-        require(self.theta > 1, "theta", "must be greater than 1", self.theta)
-        known = self.scaling is None or isinstance(self.scaling, RopeScaling)
-        require(known, "scaling", "must be a scaling of the positions or None", self.scaling)
+        require(1 < self.theta <= MOST_BASE, "theta", f"must be greater than 1 and at most {MOST_BASE:g}", self.theta)
 
 
 @checked
@@ -185,23 +179,17 @@ class ModelConfig:
     head_bias: bool = False
 
     def __post_init__(self) -> None:
-        require_positive(
+        require_sizes(
             vocab_size=self.vocab_size, d_model=self.d_model, num_layers=self.num_layers, max_length=self.max_length
         )
-        for name in ("attention", "feedforward", "positions", "norm"):
-            allowed = _FIELD_TYPES[name]
-            names = " or ".join(kind.__name__ for kind in allowed)
-            require(isinstance(getattr(self, name), allowed), name, f"must be a {names}", getattr(self, name))
-        require(self.norm_order in get_args(NormOrder), "norm_order", "must be 'pre' or 'post'", self.norm_order)
-        for name in ("tie_embeddings", "scale_embeddings", "embedding_norm", "head_bias"):
-            require_flags(**{name: getattr(self, name)})
         require_numbers(dropout=self.dropout)
         require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1", self.dropout)
-        whole = type(self.segments) is int and self.segments >= 0
-        require(whole, "segments", "must be a whole number, not negative", self.segments)
+        require(0 <= self.segments <= MOST_SIZE, "segments", f"must be from 0 to {MOST_SIZE}", self.segments)
         if self.attention.head_dim is None:
             heads = self.attention.num_heads
             require(self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model)
+        width = self.attention.num_heads * self.head_dim
+        require(width <= MOST_SIZE, "head_dim", f"must be at most {MOST_SIZE} / num_heads", self.head_dim)
         if isinstance(self.positions, Rope):
             require(self.head_dim % 2 == 0, "head_dim", "must be even for Rope", self.head_dim)
             wide = self.head_dim > 2 or not isinstance(self.positions.scaling, NtkScaling)
@@ -225,9 +213,6 @@ class Seq2SeqConfig:
     share_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        require_flags(share_embeddings=self.share_embeddings)
-        require(isinstance(self.encoder, ModelConfig), "encoder", "must be a ModelConfig", self.encoder)
-        require(isinstance(self.decoder, ModelConfig), "decoder", "must be a ModelConfig", self.decoder)
         same = self.encoder.d_model == self.decoder.d_model
         require(same, "decoder.d_model", f"must equal encoder.d_model={self.encoder.d_model}", self.decoder.d_model)
         if self.share_embeddings:
@@ -236,35 +221,44 @@ class Seq2SeqConfig:
             require(same, "decoder.vocab_size", rule, self.decoder.vocab_size)
 
 
-_FIELD_TYPES: dict[str, tuple[type, ...]] = {
-    "attention": (AttentionConfig,),
-    "feedforward": (Mlp, SwiGlu),
-    "positions": (NoPositions, Sinusoidal, Learned, Rope, Alibi),
-    "norm": (Norm,),
-    "scaling": get_args(RopeScaling),
-}
-_TYPES = {kind.__name__: kind for kinds in _FIELD_TYPES.values() for kind in kinds}
-_TYPES |= {kind.__name__: kind for kind in (ModelConfig, Seq2SeqConfig)}
+_PARTS = ModelConfig | Seq2SeqConfig | AttentionConfig | FeedForwardConfig | Positions | Norm | RopeScaling
+_TYPES = {kind.__name__: kind for kind in get_args(_PARTS)}
 
 
 @checked
 def to_json(config: Any) -> str:
-    """The config as JSON text; each part carries its type's name, so that `from_json` can rebuild it exactly."""
-    return json.dumps(_to_tagged(config), indent=2)
+    """The config as JSON text; each part carries its type's name, so that `from_json` can rebuild it exactly.
+
+    Another dataclass is written, too, if its fields are JSON values, but not rebuilt.
+    """
+    if not dataclasses.is_dataclass(config) or inspect.isclass(config):
+        raise wrong_kind("config", "a config", config)
+    try:
+        return json.dumps(_to_tagged(config), indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config must hold JSON values: {error}") from error
 
 
 @checked
 def from_json(text: str) -> Any:
     """Rebuild what `to_json` wrote; a field with a default may be missing, so that older files can be read.
 
-    Unknown types, unknown fields and other missing fields are `ValueError`s.
+    Whatever is wrong within the text is a `ValueError`: no JSON, an unknown type or field, a missing field, a value
+    that the field refuses.
     """
     try:
-        tagged = json.loads(text)
-    except json.JSONDecodeError as error:
+        tagged = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # json recurses into what is nested
         raise ValueError(f"config must be JSON text: {error}") from error
     require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
-    return _from_tagged(tagged)
+    try:
+        return _from_tagged(tagged)
+    except (TypeError, RecursionError) as error:  # here a wrong kind is a wrong value of the text
+        raise ValueError(f"config must be what to_json writes: {error}") from error
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _to_tagged(value: Any) -> Any:

@@ -40,7 +40,8 @@ def read_bytes(path: StrPath, *, most: int | None = None) -> bytes:
     with _regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         require(most is None or size <= most, os.fspath(path), f"must have at most {most} bytes", size)
-        return stream.read() if most is None else stream.read(most)
+        # Asked for `most` bytes, Python would set so many aside.
+        return stream.read() if most is None else stream.read(size)
 
 
 @checked

@@ -7,8 +7,10 @@ Left out: LongRoPE, whose factors are found by search.
 
 from dataclasses import dataclass
 
-from transformer_lib.checks import require, require_flags, require_numbers, require_positive
+from transformer_lib.checks import MOST_SIZE, require, require_between, require_sizes
 from transformer_lib.contract import checked
+
+LEAST_TURNS = 1e-6  # from here to MOST_SIZE every formula stays far from the ends of float32
 
 
 @checked
@@ -19,7 +21,7 @@ class LinearScaling:
     factor: float
 
     def __post_init__(self) -> None:
-        _require_at_least_one(factor=self.factor)
+        require_between(1, MOST_SIZE, factor=self.factor)
 
 
 @checked
@@ -31,8 +33,8 @@ class NtkScaling:
     original_length: int
 
     def __post_init__(self) -> None:
-        _require_at_least_one(factor=self.factor)
-        require_positive(original_length=self.original_length)
+        require_between(1, MOST_SIZE, factor=self.factor)
+        require_sizes(original_length=self.original_length)
 
 
 @checked
@@ -53,15 +55,13 @@ class YarnScaling:
     truncate: bool = True
 
     def __post_init__(self) -> None:
-        _require_at_least_one(factor=self.factor)
-        require_positive(original_length=self.original_length)
-        require_numbers(beta_fast=self.beta_fast, beta_slow=self.beta_slow)
-        rule = f"must be greater than beta_slow={self.beta_slow}, which must be positive"
-        require(self.beta_fast > self.beta_slow > 0, "beta_fast", rule, self.beta_fast)
-        require_flags(truncate=self.truncate)
+        require_between(1, MOST_SIZE, factor=self.factor)
+        require_sizes(original_length=self.original_length)
+        require_between(LEAST_TURNS, MOST_SIZE, beta_fast=self.beta_fast, beta_slow=self.beta_slow)
+        rule = f"must be greater than beta_slow={self.beta_slow}"
+        require(self.beta_fast > self.beta_slow, "beta_fast", rule, self.beta_fast)
         if self.attention_factor is not None:
-            require_numbers(attention_factor=self.attention_factor)
-            require(self.attention_factor > 0, "attention_factor", "must be positive", self.attention_factor)
+            require_between(LEAST_TURNS, MOST_SIZE, attention_factor=self.attention_factor)
 
 
 @checked
@@ -75,17 +75,11 @@ class Llama3Scaling:
     high_turns: float = 4.0
 
     def __post_init__(self) -> None:
-        _require_at_least_one(factor=self.factor)
-        require_positive(original_length=self.original_length)
-        require_numbers(low_turns=self.low_turns, high_turns=self.high_turns)
-        rule = f"must be greater than low_turns={self.low_turns}, which must be positive"
-        require(self.high_turns > self.low_turns > 0, "high_turns", rule, self.high_turns)
+        require_between(1, MOST_SIZE, factor=self.factor)
+        require_sizes(original_length=self.original_length)
+        require_between(LEAST_TURNS, MOST_SIZE, low_turns=self.low_turns, high_turns=self.high_turns)
+        rule = f"must be greater than low_turns={self.low_turns}"
+        require(self.high_turns > self.low_turns, "high_turns", rule, self.high_turns)
 
 
 RopeScaling = LinearScaling | NtkScaling | YarnScaling | Llama3Scaling
-
-
-def _require_at_least_one(**fields: float) -> None:
-    for name, value in fields.items():
-        require_numbers(**{name: value})
-        require(value >= 1, name, "must be at least 1", value)

@@ -44,8 +44,8 @@ def test_every_module_stands_on_one_page() -> None:
 @pytest.mark.parametrize(
     ("text", "marked"),
     [
-        ("as `attend` does", "as :py:obj:`attend <transformer_lib.nn.attend.attend>` does"),
-        ("the `nn` folder", "the :py:mod:`nn <transformer_lib.nn>` folder"),
+        ("as `softmax` does", "as :py:obj:`softmax <transformer_lib.scratch.functions.softmax>` does"),
+        ("the `scratch` folder", "the :py:mod:`scratch <transformer_lib.scratch>` folder"),
         ("`x` and `a\nb`", "``x`` and ``a b``"),
         ("`ValueError`s", r"``ValueError``\ s"),
         ("x * y and |x| and w_", r"x \* y and \|x\| and w\_"),
@@ -57,7 +57,7 @@ def test_every_module_stands_on_one_page() -> None:
     ],
 )
 def test_a_docstring_is_read(extension: ModuleType, text: str, marked: str) -> None:
-    assert extension.marked(text, "transformer_lib.nn.attention") == marked
+    assert extension.marked(text, "transformer_lib.scratch.attention") == marked
 
 
 def refusing(width: int, kind: str) -> None:

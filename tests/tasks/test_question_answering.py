@@ -231,10 +231,16 @@ def test_bad_input() -> None:
         found("Who?", [PASSAGE, ""])
     with rejects("passages", "empty"):
         found("Who?", [])
-    with rejects("passages", "list of texts"):
+    with pytest.raises(TypeError, match="passages must be a list of strings"):
         found("Who?", PASSAGE)
     with rejects("question must leave half of max_length=64"):
         found("Who? " * 9, [PASSAGE])
+    assert found.unreadable(["Who?", "", "Who? " * 9, "\ud800", " "]) == {
+        1: "must not be empty, got ''",
+        2: f"must leave half of max_length=64 to the passage, got {'Who? ' * 9!r}",
+        3: "must not hold a lone surrogate, got '\\ud800' at index 0",
+        4: "must not be empty, got ' '",
+    }
     with rejects("answers", "passage"):
         reading_batches(found.layout, [QUESTIONS[0]._replace(context="No such town.")], token_budget=99, seed=0)
     with rejects("questions", "empty"):

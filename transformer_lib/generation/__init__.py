@@ -7,6 +7,7 @@ from transformer_lib.generation.generate import Generation as Generation
 from transformer_lib.generation.generate import Step as Step
 from transformer_lib.generation.generate import generate as generate
 from transformer_lib.generation.generate import pad_left as pad_left
+from transformer_lib.generation.generate import room as room
 from transformer_lib.generation.generate import stop_at as stop_at
 from transformer_lib.generation.generate import stream as stream
 from transformer_lib.generation.layout import store_by_column as store_by_column

@@ -5,7 +5,8 @@ variant): 0 prefers short texts, since every further token costs, 1 compares the
 Left out: diverse beams, and sampling within beams.
 """
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,13 +15,20 @@ from torch import Tensor
 
 from transformer_lib.config import require, require_numbers, require_positive
 from transformer_lib.contract import checked
-from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
+from transformer_lib.generation.choices import Choices
+from transformer_lib.generation.generate import NONE_FORCED, LanguageModel, check_length, check_prompts, new_cache
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.memory import require_memory
+
+MOST_PENALTY = 1e30  # that a log-probability is divided by: what is left of one of 1e-7 is still a float32 number
 
 
+@checked
 class Beams(NamedTuple):
     """The best texts for each prompt, best first; beyond a text's length, `tokens` holds its last token again.
 
-    `scores` are log_probs / lengths ** length_penalty, natural logs; a stop id counts as written.
+    `scores` are log_probs / lengths ** length_penalty, natural logs; a stop id counts as written. Where there are fewer
+    texts than beams, the others have length 0 and -inf.
     """
 
     tokens: Int[Tensor, "batch beams new"]
@@ -42,21 +50,31 @@ def beam_search(
     max_new_tokens: int,
     stop_ids: Collection[int] = (),
     length_penalty: float = 1.0,
+    forbidden_ids: Collection[int] = (),
+    forced_ids: Mapping[int, int] = NONE_FORCED,
     valid: Bool[Tensor, "batch time"] | None = None,
 ) -> Beams:
     """The `beams` best texts that this search finds after each prompt.
 
     At each step every open text is extended by every token, and the best `beams` open ones go on. A text that writes
     a stop id while among the best `beams` is closed; once `beams` texts are closed, the prompt is done. What is still
-    open after `max_new_tokens` counts as it stands. One beam is greedy search. Arguments as in `generate`.
+    open after `max_new_tokens` counts as it stands. One beam is greedy search. Arguments as in `generate`; a forced
+    token adds 0 to a text's log-probability. Raises `ValueError` for more beams than there are tokens, and for a
+    `length_penalty` that would leave nothing of the scores.
     """
     require_positive(beams=beams)
     require_numbers(length_penalty=length_penalty)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
     check_prompts(prompts, valid)
     check_length(model, prompts.shape[1], max_new_tokens)
+    _check_penalty(length_penalty, max_new_tokens)
+    choices = Choices(forbidden_ids, forced_ids, stop_ids, max_new_tokens)
+    asked = {"beams": beams, "max_new_tokens": max_new_tokens}
+    slots = min(prompts.shape[1] + beams * max_new_tokens, 2**63 - 1)  # a whole number as others are, if too large
+    cache = new_cache(model, len(prompts), slots, asked)
+    require_memory(64 * len(prompts) * beams * max_new_tokens, prompts.device, **asked)  # of texts, here and on the way
     with torch.inference_mode():
-        found = _search(model, prompts, beams, max_new_tokens, sorted(stop_ids), length_penalty, valid)
+        found = _search(model, prompts, beams, max_new_tokens, choices, length_penalty, valid, cache)
     return Beams(*(part.clone() for part in found))
 
 
@@ -65,17 +83,16 @@ def _search(
     prompts: Tensor,
     beams: int,
     max_new_tokens: int,
-    stop_ids: list[int],
+    choices: Choices,
     length_penalty: float,
     valid: Tensor | None,
+    cache: KVCache,
 ) -> Beams:
-    batch, device = len(prompts), prompts.device
-    cache = model.new_cache(batch, prompts.shape[1] + beams * max_new_tokens)
+    batch, device, stop_ids = len(prompts), prompts.device, choices.stops
     logits = model(prompts, valid=valid, cache=cache, newest=1)  # of each prompt's one open text: the empty one
     vocab = logits.shape[-1]
     require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
-    for stop in stop_ids:
-        require(0 <= stop < vocab, "stop_ids", f"must be at least 0 and below the vocabulary of {vocab}", stop)
+    choices.check_vocabulary(vocab)
     stops = torch.zeros(vocab, dtype=torch.bool, device=device)
     stops[stop_ids] = True
     count = min(beams + len(stop_ids), vocab)  # of each text's extensions: enough to find `beams` that go on
@@ -87,7 +104,8 @@ def _search(
     texts = prompts.new_zeros(batch, beams, max_new_tokens)
     closed = _Closed(texts, scores, length_penalty)
     for length in range(1, max_new_tokens + 1):
-        steps, tokens = logits.to(scores.dtype).log_softmax(dim=-1).topk(count)
+        steps = logits.to(scores.dtype).log_softmax(dim=-1)
+        steps, tokens = (steps if choices.free else choices.apply(steps, length - 1)).topk(count)
         extended = (scores[..., None] + steps).flatten(1)
         scores, picked = extended.topk(min(beams * (1 + len(stop_ids)), extended.shape[1]), dim=1)
         parents, tokens = picked // count, tokens.flatten(1).gather(1, picked)
@@ -104,6 +122,13 @@ def _search(
         logits = model(texts[:, :, length - 1], positions=positions, cache=cache, past=past)
     closed.add(texts, scores, length)
     return Beams(closed.texts[:, :, :length], closed.lengths, closed.log_probs, closed.scores)
+
+
+def _check_penalty(length_penalty: float, longest: int) -> None:
+    """A power of the length must neither overflow nor vanish: there would be nothing left to rank the texts by."""
+    most = math.log(MOST_PENALTY) / math.log(longest) if longest > 1 else math.inf
+    rule = f"must be at most {most:.4g} on either side of 0, for texts of up to {longest} tokens"
+    require(abs(length_penalty) <= most, "length_penalty", rule, length_penalty)
 
 
 def _rows(table: Tensor, rows: Int[Tensor, "batch beams"]) -> Tensor:

@@ -4,26 +4,29 @@ Prompts of unequal length go through together, padded on the left, and each gets
 An encoder-decoder writes through `conditioned.Conditioned`, which holds its source.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.generation.choices import Choices
 from transformer_lib.generation.sampling import greedy
 from transformer_lib.nn.cache import KVCache
-from transformer_lib.nn.embedding import check_valid
 from transformer_lib.nn.rolling_cache import RollingCache
 
 Picker = Callable[[Tensor], Tensor]
 Stopper = Callable[[list[int]], bool]
+NONE_FORCED: Mapping[int, int] = MappingProxyType({})
 
 
-@runtime_checkable  # for the tests, which check annotations at run time
+@runtime_checkable
 class LanguageModel(Protocol):
     """What `generate` needs of a model."""
 
@@ -51,11 +54,12 @@ class LanguageModel(Protocol):
         """An empty cache."""
 
 
+@checked
 class Generation(NamedTuple):
     """What was written after each prompt; beyond a row's length, `tokens` repeats its last token, with log_prob 0.
 
     `log_probs` are natural logs of the model's own probabilities of the picked tokens, whatever the picker did to
-    them; a stop id counts as written.
+    them, and 0 for a forced one; a stop id counts as written.
     """
 
     tokens: Int[Tensor, "batch new"]
@@ -67,6 +71,7 @@ class Generation(NamedTuple):
         return [row[:length].tolist() for row, length in zip(self.tokens, self.lengths, strict=True)]
 
 
+@checked
 class Step(NamedTuple):
     """One more token for each row; a row that has stopped repeats its last one, with `written` False and log_prob 0."""
 
@@ -103,15 +108,19 @@ def generate(
     pick: Picker = greedy,
     stop_ids: Collection[int] = (),
     stop_when: Stopper | None = None,
+    forbidden_ids: Collection[int] = (),
+    forced_ids: Mapping[int, int] = NONE_FORCED,
     valid: Bool[Tensor, "batch time"] | None = None,
     cache: KVCache | None = None,
 ) -> Generation:
     """Continue each prompt by up to `max_new_tokens` tokens, or until it has written one of `stop_ids`.
 
     `pick` chooses from the logits: `greedy`, or `functools.partial(sample, temperature=..., generator=...)`.
-    `stop_when` is asked after each token about the ids that a row has written (see `stop_at`). `valid` marks the real
+    `stop_when` is asked after each token about the ids that a row has written (see `stop_at`). `forbidden_ids` are
+    never written, and `forced_ids` gives the id of some new tokens by their number, from 0. `valid` marks the real
     tokens of prompts padded on the left (`pad_left`). The prompts continue what `cache` holds, by default an empty one
-    of the size needed; a `RollingCache` reads and writes texts of any length. The model must be in eval mode.
+    of the size needed; a `RollingCache` reads and writes texts of any length. The model must be in eval mode, and able
+    to read the whole text (see `room`). Raises `ValueError` otherwise, and for an id beyond the vocabulary.
     """
     steps = stream(
         model,
@@ -120,6 +129,8 @@ def generate(
         pick=pick,
         stop_ids=stop_ids,
         stop_when=stop_when,
+        forbidden_ids=forbidden_ids,
+        forced_ids=forced_ids,
         valid=valid,
         cache=cache,
     )
@@ -136,6 +147,8 @@ def stream(
     pick: Picker = greedy,
     stop_ids: Collection[int] = (),
     stop_when: Stopper | None = None,
+    forbidden_ids: Collection[int] = (),
+    forced_ids: Mapping[int, int] = NONE_FORCED,
     valid: Bool[Tensor, "batch time"] | None = None,
     cache: KVCache | None = None,
 ) -> Iterator[Step]:
@@ -150,12 +163,14 @@ def stream(
         require(rolling, "max_new_tokens", "may be None only with a RollingCache and without a position table", None)
     else:
         check_length(model, prompts.shape[1] + (0 if cache is None else cache.length), max_new_tokens)
+    choices = Choices(forbidden_ids, forced_ids, stop_ids, max_new_tokens)
     if cache is None:
-        cache = model.new_cache(len(prompts), prompts.shape[1] + (max_new_tokens or 0))
+        length = prompts.shape[1] + (max_new_tokens or 0)
+        cache = new_cache(model, len(prompts), length, {"max_new_tokens": max_new_tokens})
     elif not isinstance(cache, RollingCache):
         slots = prompts.shape[1] + (max_new_tokens or 0) - 1  # the last token is not read
         require(cache.room >= slots, "cache", f"must have room for {slots} more tokens, prompt and new", cache.room)
-    return _stream(model, prompts, max_new_tokens, pick, sorted(stop_ids), stop_when, valid, cache)
+    return _stream(model, prompts, max_new_tokens, pick, choices, stop_when, valid, cache)
 
 
 def _stream(
@@ -163,29 +178,45 @@ def _stream(
     prompts: Tensor,
     max_new_tokens: int | None,
     pick: Picker,
-    stop_ids: list[int],
+    choices: Choices,
     stop_when: Stopper | None,
     valid: Tensor | None,
     cache: KVCache,
 ) -> Iterator[Step]:
     running = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
-    stops = prompts.new_tensor(stop_ids)
+    stops = prompts.new_tensor(choices.stops)
+    ends = bool(choices.stops) or stop_when is not None
     texts: list[list[int]] = [[] for _ in prompts]
     last = prompts[:, -1]
     for index in count() if max_new_tokens is None else range(max_new_tokens):
         with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
             logits = _read(model, prompts, valid, cache) if index == 0 else model(last[:, None], cache=cache)[:, -1]
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # argmax is slow in bfloat16
-            last = torch.where(running, pick(logits), last)
-            log_probs = logits.log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(running, 0.0)
+            if index == 0:
+                choices.check_vocabulary(logits.shape[-1])
+            last = torch.where(running, _picked(pick, logits if choices.free else choices.apply(logits, index)), last)
+            chosen = running if index not in choices.forced else torch.zeros_like(running)
+            log_probs = logits.log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(chosen, 0.0)
             written = running
-            if stop_ids:
+            if choices.stops:
                 running = running & ~torch.isin(last, stops)
             if stop_when is not None:
                 running = _unless(stop_when, texts, last, running)
-        yield Step(last.clone(), log_probs.clone(), written.clone())  # autograd would refuse inference mode's tensors
-        if (stop_ids or stop_when is not None) and not running.any():
+        # Copies, since autograd refuses inference mode's tensors; unchecked, since they are made here.
+        yield Step._make((last.clone(), log_probs.clone(), written.clone()))
+        if ends and not running.any():
             return
+
+
+def _picked(pick: Picker, logits: Tensor) -> Tensor:
+    """What the picker gives, if that is an id of the vocabulary for each row."""
+    picked = pick(logits)
+    require_kind(picked, Tensor, "what pick gives", "a Tensor")
+    fits = picked.shape == logits.shape[:1] and picked.dtype in (torch.int64, torch.int32)
+    if not fits:
+        wanted = f"must be one whole number for each of {len(logits)} rows"
+        require(False, "what pick gives", wanted, (tuple(picked.shape), picked.dtype))
+    return picked
 
 
 def _read(model: LanguageModel, prompts: Tensor, valid: Tensor | None, cache: KVCache) -> Tensor:
@@ -210,18 +241,38 @@ def _unless(stop_when: Stopper, texts: list[list[int]], last: Tensor, running: T
 
 
 @checked
-def check_length(model: LanguageModel, time: int, new: int) -> None:
-    """`ValueError` unless a text of `time` tokens and `new` more fits the model's context (the last is not read)."""
-    require_positive(max_new_tokens=new)
-    if (context := model.context) is not None:
-        rule = f"must have at most {context + 1 - new} tokens, to leave {new} in the position table of {context}"
-        require(time + new - 1 <= context, "prompts", rule, time)
+def room(model: LanguageModel, time: int) -> int | None:
+    """How many tokens the model can write after a text of `time` tokens, of which it need not read the last.
+
+    None for no limit; 0 if it cannot even read the text.
+    """
+    return None if model.context is None else max(0, model.context + 1 - time)
 
 
 @checked
-def check_prompts(prompts: Tensor, valid: Tensor | None) -> None:
-    """`ValueError` unless the prompts are (batch, time) and every row ends in a real token."""
-    require(prompts.ndim == 2 and prompts.numel() > 0, "prompts", "must be a non-empty (batch, time)", prompts.shape)
-    check_valid(valid, prompts)
+def check_length(model: LanguageModel, time: int, new: int) -> None:
+    """`ValueError` unless the model can read a text of `time` tokens and write `new` more."""
+    require_positive(max_new_tokens=new)
+    if (left := room(model, time)) is not None:
+        context = model.context
+        require(left > 0, "prompts", f"must have at most {context} tokens, the size of the position table", time)
+        rule = f"must be at most {left} after a prompt of {time} tokens, with a position table of {context}"
+        require(new <= left, "max_new_tokens", rule, new)
+
+
+@checked
+def new_cache(model: LanguageModel, batch: int, length: int, asked: Mapping[str, int | None]) -> KVCache:
+    """The model's empty cache of this size, for which the numbers in `asked` are to blame if it cannot be held."""
+    try:
+        return model.new_cache(batch, length)
+    except ValueError as error:
+        names, values = " and ".join(asked), " and ".join(map(str, asked.values()))
+        raise ValueError(f"{names} must leave the cache a size that can be held, got {values}: {error}") from error
+
+
+@checked
+def check_prompts(prompts: Int[Tensor, "batch time"], valid: Bool[Tensor, "batch time"] | None) -> None:
+    """`ValueError` unless there are prompts, and every row ends in a real token."""
+    require(prompts.numel() > 0, "prompts", "must be a non-empty (batch, time)", tuple(prompts.shape))
     if valid is not None:
         require(bool(valid[:, -1].all()), "valid", "must end in a real token in every row (pad on the left)", valid)

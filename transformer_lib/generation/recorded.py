@@ -12,6 +12,7 @@ from transformer_lib.config import Alibi, require
 from transformer_lib.contract import checked
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.embedding import check_newest
 from transformer_lib.nn.fixed_cache import FixedCache
 
 WARMUP = 3  # steps before the recording, in which libraries allocate what they keep (and a compiled model compiles)
@@ -75,6 +76,7 @@ class Recorded:
         if not begun or tokens.shape[1] > 1 or any(part is not None for part in (positions, valid, past)):
             return self.model(tokens, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
         assert own is not None
+        check_newest(newest, 1)
         require(own.room > 0, "cache", f"has room for 0 more tokens of max_length={own.max_length}", 1)
         graph = self._record(own) if self._graph is None else self._graph
         with torch.inference_mode():

@@ -7,17 +7,30 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from transformer_lib.config import require
-from transformer_lib.contract import checked_once
+from transformer_lib.checks import shown
+from transformer_lib.config import require, require_numbers
+from transformer_lib.contract import also, checked_once
+
+
+def _check_logits(logits: Tensor) -> None:
+    require(logits.shape[1] > 0, "logits", "must have a vocabulary", tuple(logits.shape))
+
+
+def _check_generator(probs: Tensor, generator: torch.Generator | None) -> None:
+    device = probs.device.type
+    if generator is not None:
+        require(generator.device.type == device, "generator", f"must be one of {device}", generator.device.type)
 
 
 @checked_once
+@also(_check_logits)
 def greedy(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
     """The most likely token; of equal ones the first."""
     return logits.argmax(dim=-1)
 
 
 @checked_once
+@also(_check_logits, lambda logits, generator: _check_generator(logits, generator))
 def sample(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -33,12 +46,18 @@ def sample(
 
 
 @checked_once
+@also(_check_generator)
 def draw(probs: Float[Tensor, "batch vocab"], generator: torch.Generator | None = None) -> Int[Tensor, " batch"]:
-    """One token per row, each as often as its probability says."""
-    return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
+    """One token per row, each as often as its probability says; a row need not sum to 1."""
+    try:
+        return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
+    except RuntimeError as error:  # the CPU's kernel looks at every number; a GPU's fails by itself
+        rule = "must be finite, not negative, and above 0 for at least one token of each row"
+        raise ValueError(f"probs {rule}, got {shown(probs)}") from error
 
 
 @checked_once
+@also(_check_logits)
 def distribution(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -49,16 +68,22 @@ def distribution(
 ) -> Float[Tensor, "batch vocab"]:
     """softmax(logits / temperature), restricted to the tokens that every given limit keeps (see `truncate`).
 
-    At temperature 0, its limit, all probability is on the most likely token.
+    At temperature 0, its limit, all probability is on the most likely token. A temperature outside the normal numbers
+    of the logits' type (float32: 1.2e-38 to 3.4e38) counts as the nearest of them, where the law has become its limit.
     """
+    require_numbers(temperature=temperature)
     require(temperature >= 0, "temperature", "must not be negative", temperature)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, greedy(logits)[:, None], 1.0)
-    return truncate(logits / temperature, top_k=top_k, top_p=top_p, min_p=min_p).softmax(dim=-1)
+    numbers = torch.finfo(logits.dtype)
+    below = logits - logits.amax(dim=-1, keepdim=True)  # so that no quotient is above 0: none overflows to +inf
+    heated = below / min(max(temperature, numbers.tiny), numbers.max)
+    return truncate(heated, top_k=top_k, top_p=top_p, min_p=min_p).softmax(dim=-1)
 
 
 @checked_once
+@also(_check_logits)
 def truncate(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -82,7 +107,9 @@ def truncate(
         require(0 < top_p <= 1, "top_p", "must be above 0 and at most 1", top_p)
         ranked = logits.argsort(dim=-1, descending=True, stable=True)
         probs = logits.softmax(dim=-1).gather(-1, ranked)
-        keep &= _in_order_of(ranked, probs.cumsum(dim=-1) - probs < top_p)  # what the likelier ones left missing
+        missing = probs.cumsum(dim=-1) - probs < top_p  # what the likelier ones leave
+        missing[:, 0] = True  # also where top_p is so small that it vanishes
+        keep &= _in_order_of(ranked, missing)
     if min_p is not None:
         require(0 < min_p <= 1, "min_p", "must be above 0 and at most 1", min_p)
         probs = logits.softmax(dim=-1)

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked
-from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts
+from transformer_lib.generation.choices import Choices
+from transformer_lib.generation.generate import LanguageModel, check_length, check_prompts, new_cache
 from transformer_lib.generation.sampling import distribution, draw
 from transformer_lib.nn.cache import KVCache
 
 
+@checked
 class Speculation(NamedTuple):
     """What was written, and how many of the drafted tokens the model checked and kept; `passes` are the model's."""
 
@@ -56,8 +58,13 @@ def speculate(
         require(not part.training, name, "must be in eval mode (.eval()), or dropout stays on", "training mode")
         check_length(part, prompt.shape[1], max_new_tokens)
     reshape = partial(distribution, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    room = prompt.shape[1] + max_new_tokens + lookahead
-    caches = model.new_cache(1, room), draft.new_cache(1, room)
+    choices = Choices((), {}, stop_ids, max_new_tokens)
+    slots = prompt.shape[1] + max_new_tokens + min(lookahead, max_new_tokens)
+    caches = tuple(new_cache(part, 1, slots, {"max_new_tokens": max_new_tokens}) for part in (model, draft))
+    for cache in caches:
+        require(
+            cache.device == prompt.device, "prompt", f"must be on the model's device, {cache.device}", prompt.device
+        )
     text, start = prompt[0].tolist(), prompt.shape[1]
     vocab = drafted = accepted = passes = 0
     while len(text) < start + max_new_tokens and not (len(text) > start and text[-1] in stop_ids):
@@ -70,6 +77,7 @@ def speculate(
             )
             p = reshape(_run(model, caches[0], text + proposed, ahead + 1))
             vocab = p.shape[-1]
+            choices.check_vocabulary(vocab)
             kept = _kept(p, q, proposed, generator)
             law = p[kept]
             if kept < ahead and (missing := (law - q[kept]).clamp(min=0)).any():

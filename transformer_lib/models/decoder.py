@@ -8,11 +8,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.cache import KVCache
-from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
+from transformer_lib.nn.embedding import Embedding, check_newest, check_positions, check_tokens
+from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.init import init_weights
+from transformer_lib.nn.memory import require_stack_memory
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import causal_relations, place
 
@@ -22,6 +24,7 @@ class DecoderLM(nn.Module):
     """logits = head(norm(block_L(... block_1(embed(tokens))))) with causal self-attention (Radford et al. 2019)."""
 
     def __init__(self, config: ModelConfig) -> None:
+        require_stack_memory(config)
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
@@ -32,6 +35,12 @@ class DecoderLM(nn.Module):
         if config.tie_embeddings:
             self.head.weight = self.embedding.tokens.weight
 
+    def _check_cache(self, cache: KVCache | None) -> None:
+        if cache is not None:
+            cache.check_fits(self.config)
+            cache.check_meets(self.head.weight)
+
+    @also(_check_cache)
     def forward(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -49,9 +58,11 @@ class DecoderLM(nn.Module):
         a cache, as in beam search, `past` says which of its slots, the new ones included, each token continues.
         `newest` asks for the logits of that many last positions only; reading a prompt needs but one.
         """
+        check_newest(newest, tokens.shape[1])
         x = self.hidden(tokens, positions=positions, valid=valid, cache=cache, past=past)
         return self.logits(x if newest is None else x[:, -newest:])
 
+    @also(_check_cache)
     def hidden(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -63,20 +74,19 @@ class DecoderLM(nn.Module):
     ) -> Float[Tensor, "batch time d_model"]:
         """The residual stream after the final norm: what the head reads."""
         check_tokens(tokens, self.config.vocab_size)
-        check_valid(valid, tokens)
         plain = positions is None and valid is None and past is None
         if positions is None:
             positions = place(tokens, valid, cache)
         check_positions(positions, tokens)
         x = self.embedding(tokens, positions)
         if cache is not None:
-            cache.check_fits(self.config)
             cache.extend(positions, valid, batch=tokens.shape[0], plain=plain)
         relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
         for index, block in enumerate(self.blocks):
             x = block(x, relations=relations, cache=None if cache is None else cache.layer(index))
         return self.final_norm(x)
 
+    @also(lambda self, x: require_fit("x", x, self.head.weight))
     def logits(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
         """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016)."""
         return self.head(x)

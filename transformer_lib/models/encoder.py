@@ -6,11 +6,12 @@ Left out: the pooler and the training heads, which are in `transformer_lib.model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, require
+from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked_once
 from transformer_lib.nn.block import Block
-from transformer_lib.nn.embedding import Embedding, check_tokens, check_valid
+from transformer_lib.nn.embedding import Embedding, check_segments, check_tokens
 from transformer_lib.nn.init import init_weights
+from transformer_lib.nn.memory import require_stack_memory
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import full_relations, place
 
@@ -20,6 +21,7 @@ class Encoder(nn.Module):
     """norm(block_L(... block_1(embed(tokens)))) with attention in both directions (Devlin et al. 2018)."""
 
     def __init__(self, config: ModelConfig) -> None:
+        require_stack_memory(config)
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
@@ -36,12 +38,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch time d_model"]:
         """One vector per position; `valid` marks the real tokens, `segments` tells BERT's sentence A from B."""
         check_tokens(tokens, self.config.vocab_size)
-        check_valid(valid, tokens)
-        if segments is not None:
-            require(self.config.segments > 0, "segments", "needs a config with segments", self.config.segments)
-            check_tokens(segments, self.config.segments, "segments")
-            rule = f"must have the shape of the tokens, {tuple(tokens.shape)}"
-            require(segments.shape == tokens.shape, "segments", rule, tuple(segments.shape))
+        check_segments(segments, tokens, self.config.segments)
         positions = place(tokens, valid, None)
         x = self.embedding(tokens, positions, segments)
         relations = full_relations(self.config, positions, valid, dtype=x.dtype)

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig
-from transformer_lib.contract import checked_once
+from transformer_lib.config import ModelConfig, require, require_positive
+from transformer_lib.contract import also, checked_once
 from transformer_lib.models.encoder import Encoder
+from transformer_lib.nn.fit import require_fit
+from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import build_norm
 
 
@@ -18,12 +20,15 @@ class MaskedLMHead(nn.Module):
     """BERT's head: dense, GELU, norm, then the (tied) embedding matrix plus a bias (Devlin et al. 2018)."""
 
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
+        wanted, shape = (config.vocab_size, config.d_model), tuple(embedding.weight.shape)
+        require(shape == wanted, "embedding", f"must have the shape {wanted} that the config says", shape)
         super().__init__()
         self.dense = nn.Linear(config.d_model, config.d_model)
         self.norm = build_norm(config.norm, config.d_model)
         self.to_vocab = nn.Linear(config.d_model, config.vocab_size)
         self.to_vocab.weight = embedding.weight
 
+    @also(lambda self, x: require_fit("x", x, self.dense.weight))
     def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
         """Logits of the token at each (masked) position."""
         return self.to_vocab(self.norm(F.gelu(self.dense(x))))
@@ -55,7 +60,13 @@ class TokenHead(nn.Linear):
     """One label per token: logits = x W + b."""
 
     def __init__(self, d_model: int, labels: int) -> None:
+        _check(d_model, labels)
         super().__init__(d_model, labels)
+
+    @also(lambda self, x: require_fit("x", x, self.weight))
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time labels"]:
+        """Logits of the labels of each token."""
+        return super().forward(x)
 
 
 @checked_once
@@ -63,9 +74,11 @@ class SequenceHead(nn.Module):
     """One label per text: the mean over its real tokens, then logits = x W + b."""
 
     def __init__(self, d_model: int, labels: int) -> None:
+        _check(d_model, labels)
         super().__init__()
         self.to_label = nn.Linear(d_model, labels)
 
+    @also(lambda self, x: require_fit("x", x, self.to_label.weight))
     def forward(
         self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
     ) -> Float[Tensor, "batch labels"]:
@@ -74,6 +87,7 @@ class SequenceHead(nn.Module):
         return self.to_label((x * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
 
 
+@checked_once
 class SpanScores(NamedTuple):
     """How likely each token is to begin and to end the span, as logits; padding has -inf."""
 
@@ -86,9 +100,11 @@ class SpanHead(nn.Module):
     """Where a span starts and ends (BERT's question answering head)."""
 
     def __init__(self, d_model: int) -> None:
+        _check(d_model, 2)
         super().__init__()
         self.to_scores = nn.Linear(d_model, 2)
 
+    @also(lambda self, x: require_fit("x", x, self.to_scores.weight))
     def forward(
         self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
     ) -> SpanScores:
@@ -97,3 +113,8 @@ class SpanHead(nn.Module):
         if valid is not None:
             scores = scores.masked_fill(~valid[..., None], -torch.inf)
         return SpanScores(scores[..., 0], scores[..., 1])
+
+
+def _check(d_model: int, labels: int) -> None:
+    require_positive(d_model=d_model, labels=labels)
+    require_memory(4 * d_model * labels, d_model=d_model, labels=labels)

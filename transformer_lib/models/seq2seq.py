@@ -5,22 +5,27 @@ Left out: search over targets (`transformer_lib.generation`).
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import Learned, Seq2SeqConfig, require
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.attention import KeyValues
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.cache import KVCache
-from transformer_lib.nn.embedding import Embedding, check_positions, check_tokens, check_valid
+from transformer_lib.nn.embedding import Embedding, check_newest, check_positions, check_tokens
+from transformer_lib.nn.fit import require_same_dtype
 from transformer_lib.nn.init import init_weights
 from transformer_lib.nn.masks import padding_mask
+from transformer_lib.nn.memory import require_stack_memory
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import causal_relations, place
 
 
+@checked_once
 class Memory(NamedTuple):
     """What the decoder looks at: the source's keys and values, projected once for each decoder layer."""
 
@@ -33,6 +38,8 @@ class Seq2Seq(nn.Module):
     """Encoder, and a decoder whose blocks also attend to the encoder's output."""
 
     def __init__(self, config: Seq2SeqConfig) -> None:
+        require_stack_memory(config.encoder)
+        require_stack_memory(config.decoder)
         super().__init__()
         self.config = config
         decoder = config.decoder
@@ -62,11 +69,39 @@ class Seq2Seq(nn.Module):
     def encode(self, source: Int[Tensor, "batch source"], valid: Bool[Tensor, "batch source"] | None = None) -> Memory:
         """Read the source once; every decoding step then reuses the result."""
         check_tokens(source, self.config.encoder.vocab_size, "source")
-        check_valid(valid, source, "source_valid")
         states = self.encoder(source, valid=valid)
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         return Memory([block.project_memory(states) for block in blocks], valid)
 
+    def _check_memory(self, target: Tensor, memory: Memory) -> None:
+        """It may be of another model, or changed by `_replace`, which looks at nothing."""
+        layers, weight, decoder = len(self.blocks), self.head.weight, self.config.decoder
+        require_kind(memory.layers, list, "memory.layers", "a list of KeyValues")
+        require(len(memory.layers) == layers, "memory", f"must have {layers} layers", len(memory.layers))
+        for layer in memory.layers:
+            require_kind(layer, KeyValues, "memory.layers", "a list of KeyValues")
+        parts = [part for layer in memory.layers for part in layer]
+        for part in parts:
+            require_kind(part, Tensor, "memory.layers", "a list of KeyValues, which are Tensors")
+        keys = parts[0].shape[2] if parts[0].ndim == 4 else 0
+        wanted = (len(target), decoder.attention.kv_heads, keys, decoder.head_dim)
+        for part in parts:
+            if part.shape != wanted:
+                require(False, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
+            if part.dtype != weight.dtype:
+                require_same_dtype("memory", part, weight.dtype)
+        if memory.valid is not None:
+            require_kind(memory.valid, Tensor, "memory.valid", "a Tensor")
+            require(memory.valid.dtype == torch.bool, "memory.valid", "must be boolean", memory.valid.dtype)
+            rule = f"must say of {(wanted[0], keys)} tokens which are real"
+            require(memory.valid.shape == (wanted[0], keys), "memory.valid", rule, tuple(memory.valid.shape))
+
+    def _check_cache(self, cache: KVCache | None) -> None:
+        if cache is not None:
+            cache.check_fits(self.config.decoder)
+            cache.check_meets(self.head.weight)
+
+    @also(_check_memory, _check_cache)
     def decode(
         self,
         target: Int[Tensor, "batch target"],
@@ -82,6 +117,7 @@ class Seq2Seq(nn.Module):
         states = self.hidden(target, memory, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
         return self.head(states)
 
+    @also(_check_memory, _check_cache)
     def hidden(
         self,
         target: Int[Tensor, "batch target"],
@@ -96,17 +132,14 @@ class Seq2Seq(nn.Module):
         """The decoder's residual stream after the final norm: what the head reads."""
         config = self.config.decoder
         check_tokens(target, config.vocab_size, "target")
-        check_valid(valid, target, "target_valid")
-        rows = memory.layers[0].k.shape[0]
-        require(rows == target.shape[0], "target", f"must have as many rows as the source, {rows}", target.shape[0])
+        check_newest(newest, target.shape[1])
         plain = positions is None and valid is None and past is None
         if positions is None:
             positions = place(target, valid, cache)
         check_positions(positions, target)
         x = self.embedding(target, positions)
         if cache is not None:
-            cache.check_fits(config)
-            cache.extend(positions, valid, batch=rows, plain=plain)
+            cache.extend(positions, valid, batch=len(target), plain=plain)
         relations = causal_relations(config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
         source_mask = None if memory.valid is None else padding_mask(memory.valid)
         for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):

@@ -14,12 +14,37 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from transformer_lib.config import require
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.dropout import dropout as drop
+from transformer_lib.nn.fit import require_probability, require_same_dtype
 from transformer_lib.nn.masks import Mask, check_mask
+
+MOST_SCALE = 1e6  # by which softmax has become a maximum; scores of ordinary size stay far from what float32 holds
+
+
+def _check_operands(q: Tensor, k: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in (("q", q), ("k", k)):
+        require(tensor.numel() > 0, name, "must not be empty", tuple(tensor.shape))
+    require_same_dtype("k", k, q.dtype)
+    if bias is not None:
+        require_same_dtype("bias", bias, q.dtype)
+
+
+def _check_scale(scale: float | None) -> None:
+    if scale is not None:
+        require(abs(scale) <= MOST_SCALE, "scale", f"must be at most {MOST_SCALE:.0f} on either side of 0", scale)
+
+
+RULES = (
+    _check_operands,
+    _check_scale,
+    lambda v, k: require_same_dtype("v", v, k.dtype),
+    lambda dropout: require_probability("dropout", dropout),
+)
 
 
 @checked_once
+@also(_check_operands, _check_scale)
 def attention_weights(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -45,6 +70,7 @@ def attention_weights(
 
 
 @checked_once
+@also(*RULES)
 def attend_explicit(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -62,6 +88,7 @@ def attend_explicit(
 
 
 @checked_once
+@also(*RULES)
 def attend(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -110,15 +137,16 @@ def _allowed_is_square(mask: str, q: Tensor, k: Tensor) -> bool:
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> None:
     q_shape, k_shape = q.shape, k.shape
-    fit = len(q_shape) == len(k_shape) == 4 and q_shape[0] == k_shape[0] and q_shape[3] == k_shape[3]
-    if fit and bias is None and k_shape[:3] == v.shape[:3] and v.ndim == 4 and q_shape[1] % k_shape[1] == 0:
+    fit = q_shape[0] == k_shape[0] and q_shape[3] == k_shape[3]
+    if fit and bias is None and k_shape[:3] == v.shape[:3] and q_shape[1] % k_shape[1] == 0:
         return  # before any message is written: in a step of decoding that would take longer than the attention
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        require(tensor.ndim == 4, name, "must have the axes batch, heads, time, head_dim", tuple(tensor.shape))
     require(k.shape[0] == q.shape[0], "k", f"must have the batch size of q, {q.shape[0]}", k.shape[0])
     require(k.shape[-1] == q.shape[-1], "k", f"must have the head_dim of q, {q.shape[-1]}", k.shape[-1])
     kv_shape = tuple(k.shape[:3])
     require(kv_shape == v.shape[:3], "v", f"must match k in batch, heads and time, {kv_shape}", tuple(v.shape))
     require(q.shape[1] % k.shape[1] == 0, "k", f"must have a number of heads that divides q's {q.shape[1]}", k.shape[1])
-    number = bias is None or bias.is_floating_point()
-    require(number, "bias", "must be floating point, to be added to the scores", None if bias is None else bias.dtype)
+    if bias is not None:
+        scores = (*q.shape[:3], k.shape[2])
+        fits = bias.ndim == 4 and all(have in (1, want) for have, want in zip(bias.shape, scores, strict=True))
+        require(fits, "bias", f"must broadcast to (batch, heads, query, key) = {scores}", tuple(bias.shape))
+        require(bias.is_floating_point(), "bias", "must be floating point, to be added to the scores", bias.dtype)

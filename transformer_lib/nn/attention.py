@@ -11,15 +11,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import AttentionConfig, require
-from transformer_lib.contract import checked_once
+from transformer_lib.config import AttentionConfig, require, require_positive
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.cache import LayerCache
+from transformer_lib.nn.fit import require_fit, require_parts, require_probability, require_same_dtype
 from transformer_lib.nn.masks import Mask
+from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm
-from transformer_lib.nn.positions import Rotation, apply_rope
+from transformer_lib.nn.positions import Rotation, apply_rope, check_rotation
 
 
+@checked_once
 class KeyValues(NamedTuple):
     """Keys and values already projected and split into heads; what cross-attention reuses at every step."""
 
@@ -39,17 +42,40 @@ class Attention(nn.Module):
 
     def __init__(self, d_model: int, config: AttentionConfig, *, dropout: float = 0.0, norm_eps: float = 1e-6) -> None:
         super().__init__()
+        require_positive(d_model=d_model)
+        require_probability("dropout", dropout)
         if config.head_dim is None:
             heads = config.num_heads
             require(d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", d_model)
         self.head_dim = config.head_dim or d_model // config.num_heads
         self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
+        require_memory(8 * d_model * sum(self.heads) * self.head_dim, d_model=d_model, config=config)
         self.to_qkv = nn.Linear(d_model, sum(self.heads) * self.head_dim, bias=config.bias)
         self.to_out = nn.Linear(config.num_heads * self.head_dim, d_model, bias=config.bias)
         self.q_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
         self.dropout = dropout
 
+    def _check_context(self, x: Tensor, context: Tensor | KeyValues | None) -> None:
+        if isinstance(context, KeyValues):
+            require_parts(context)
+            wanted = (len(x), self.heads[1], self.head_dim)
+            for name, part in context._asdict().items():
+                shape = tuple(part.shape)
+                require(shape[:2] + shape[3:] == wanted, name, f"must have batch, heads, head_dim {wanted}", shape)
+                require_same_dtype(name, part, x.dtype)
+        elif context is not None:
+            require_fit("context", context, self.to_qkv.weight)
+
+    def _check_place(self, x: Tensor, rotation: Rotation | None, cache: LayerCache | None) -> None:
+        require_fit("x", x, self.to_qkv.weight)
+        shape = (len(x), self.heads[1], x.shape[1], self.head_dim)
+        if rotation is not None:
+            check_rotation(rotation, shape, x.dtype)
+        if cache is not None:
+            cache.cache.check_new(cache.layer, shape, x.dtype)
+
+    @also(_check_place, _check_context)
     def forward(
         self,
         x: Float[Tensor, "batch query d_model"],
@@ -77,6 +103,7 @@ class Attention(nn.Module):
         out = self.attend(q, k, v, mask=mask, bias=bias, dropout=self.dropout if self.training else 0.0)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
+    @also(lambda self, context: require_fit("context", context, self.to_qkv.weight))
     def keys_values(self, context: Float[Tensor, "batch key d_model"]) -> KeyValues:
         """Project a context once, to be looked at many times."""
         k, v = self._heads(self._project(context, self.heads[0], sum(self.heads))).transpose(1, 2).chunk(2, dim=1)

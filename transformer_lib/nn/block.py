@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.feedforward import build_feedforward
+from transformer_lib.nn.fit import require_fit, require_parts
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import UNRESTRICTED, Relations
@@ -35,6 +36,15 @@ class Block(nn.Module):
         self.feedforward = build_feedforward(config.d_model, config.feedforward)
         self.dropout = Dropout(config.dropout)
 
+    def _check_memory(self, x: Tensor, relations: Relations, memory: Tensor | KeyValues | None) -> None:
+        require_parts(relations)
+        if self.cross_attention is not None:
+            self.cross_attention._check_context(x, memory)
+
+    @also(
+        _check_memory,
+        lambda self, x, relations, cache: self.attention._check_place(x, relations.rotation, cache),
+    )
     def forward(
         self,
         x: Float[Tensor, "batch time d_model"],
@@ -58,6 +68,7 @@ class Block(nn.Module):
             x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
         return self._add(x, self.feedforward_norm, self.feedforward)
 
+    @also(lambda self, states: require_fit("states", states, self.attention.to_qkv.weight))
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValues:
         """The keys and values that this block's cross-attention will look at, to be made once for many steps."""
         require(self.cross_attention is not None, "cross_attention", "must be part of the block", None)

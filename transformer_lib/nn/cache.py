@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, require, require_positive
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.fit import require_floating, require_index
+from transformer_lib.nn.memory import require_memory
 
 
 @checked_once
@@ -36,6 +38,10 @@ class KVCache:
         device: torch.device | str = "cpu",
     ) -> None:
         require_positive(batch=batch, max_length=max_length)
+        require_floating(dtype)
+        numbers = 2 * config.num_layers * config.attention.kv_heads * config.head_dim
+        size = batch * max_length * (numbers * dtype.itemsize + 9)  # and a position of 8 bytes, and a flag
+        require_memory(size, device, batch=batch, max_length=max_length)
         shape = (batch, config.attention.kv_heads, max_length, config.head_dim)
         self.layer_keys, self.layer_values = (
             [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)] for _ in range(2)
@@ -45,6 +51,7 @@ class KVCache:
         self.length = 0  # tokens read so far
         self.plain = True  # so far every token is real, and they stand at consecutive positions from 0
         self._start = 0  # the slot where the newest tokens begin
+        self._opened = 0  # how many they are
 
     @property
     def keys(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
@@ -55,6 +62,11 @@ class KVCache:
     def values(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
         """The values of all layers, copied."""
         return torch.stack(self.layer_values)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the keys and values."""
+        return self.layer_keys[0].dtype
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +111,20 @@ class KVCache:
         if mine != wanted:
             require(False, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
 
+    def check_meets(self, weight: Tensor) -> None:
+        """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
+        if self.dtype != weight.dtype:
+            require(False, "cache", f"must have the type of the model, {weight.dtype}", self.dtype)
+        if self.device != weight.device:
+            require(False, "cache", f"must be on the device of the model, {weight.device}", str(self.device))
+
+    def _check_new(self, positions: Tensor, valid: Tensor | None, batch: int) -> None:
+        require_positive(batch=batch)
+        require(len(positions) in (1, batch), "positions", f"must have 1 or {batch} rows", len(positions))
+        if valid is not None:
+            require(len(valid) == batch, "valid", f"must have {batch} rows", len(valid))
+
+    @also(_check_new)
     def extend(
         self,
         positions: Int[Tensor, "#batch time"],
@@ -115,6 +141,7 @@ class KVCache:
             require(False, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)
         self._open(positions, valid)
         self.length += new
+        self._opened = new
         self.plain = self.plain and plain
 
     def _open(self, positions: Int[Tensor, "#batch time"], valid: Bool[Tensor, "batch time"] | None) -> None:
@@ -126,6 +153,19 @@ class KVCache:
         self._positions[:, slots] = positions
         self._valid[:, slots] = True if valid is None else valid
 
+    def check_new(self, layer: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """`ValueError` unless new keys of this shape and type fill the slots that a layer has open."""
+        self._check_layer(layer)
+        batch, heads, _, width = self.layer_keys[layer].shape
+        wanted = (batch, heads, self._opened, width)
+        require(shape == wanted, "k", f"must fill the cache's open slots, {wanted}", shape)
+        require(dtype == self.dtype, "k", f"must have the type of the cache, {self.dtype}", dtype)
+
+    def _check_write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.check_new(layer, tuple(k.shape), k.dtype)
+        require(v.dtype == k.dtype, "v", f"must have the type of k, {k.dtype}", v.dtype)
+
+    @also(_check_write)
     def write(
         self,
         layer: int,
@@ -139,6 +179,14 @@ class KVCache:
         values[:, :, slots] = v
         return keys[:, :, : self.length], values[:, :, : self.length]
 
+    def _check_rows(self, rows: Tensor) -> None:
+        require_index("rows", rows)
+        require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
+        low, high = (int(bound) for bound in rows.aminmax())
+        inside = low >= 0 and high < self.batch
+        require(inside, "rows", f"must be at least 0 and below the batch of {self.batch}", low if low < 0 else high)
+
+    @also(_check_rows)
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows the beams that survive.
 
@@ -163,11 +211,17 @@ class KVCache:
         require(0 <= length <= self.length, "length", f"must be at least 0 and at most {self.length}", length)
         self.length = length
 
+    def _check_layer(self, index: int) -> None:
+        layers = len(self.layer_keys)
+        require(0 <= index < layers, "index", f"must be that of one of {layers} layers", index)
+
+    @also(_check_layer)
     def layer(self, index: int) -> "LayerCache":
         """The view that one layer's attention writes and reads."""
         return LayerCache(self, index)
 
 
+@checked_once
 class LayerCache(NamedTuple):
     """One layer of a `KVCache`."""
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.contract import checked_once
+from transformer_lib.nn.fit import require_probability
 
 WORD = torch.int64
 LEVELS = 2**16  # of one decision: a quarter of a word
@@ -18,7 +19,11 @@ LEVELS = 2**16  # of one decision: a quarter of a word
 
 @checked_once
 class Dropout(nn.Dropout):
-    """`nn.Dropout` by way of `dropout`."""
+    """`nn.Dropout` by way of `dropout`; p is below 1, so that the scale is finite."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        require_probability("p", p)
+        super().__init__(p)
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """x itself, unless in training."""
@@ -30,6 +35,7 @@ def dropout(x: Float[Tensor, "..."], p: float) -> Float[Tensor, "..."]:
     """Each number 0 with probability p, else divided by 1 - p, so that the expectation stays x."""
     if p == 0:
         return x
+    require_probability("p", p)
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p)
     dropped = min(round(p * LEVELS), LEVELS - 1)

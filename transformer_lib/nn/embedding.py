@@ -7,8 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import Learned, ModelConfig, Sinusoidal, require
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.dropout import Dropout
+from transformer_lib.nn.fit import require_index
+from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.positions import LearnedPositions, sinusoidal
 
@@ -18,6 +20,7 @@ class Embedding(nn.Module):
     """A row of `tokens.weight` per id, scaled and normalised as the config says, with position and segment added."""
 
     def __init__(self, config: ModelConfig) -> None:
+        require_memory(4 * config.vocab_size * config.d_model, vocab_size=config.vocab_size, d_model=config.d_model)
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(config.vocab_size, config.d_model)
@@ -28,6 +31,12 @@ class Embedding(nn.Module):
         self.norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
 
+    def _check_ids(self, tokens: Tensor, positions: Tensor, segments: Tensor | None) -> None:
+        check_tokens(tokens, self.config.vocab_size)
+        check_positions(positions, tokens)
+        check_segments(segments, tokens, self.config.segments)
+
+    @also(_check_ids)
     def forward(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -48,27 +57,45 @@ class Embedding(nn.Module):
 
 
 @checked_once
-def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
-    """`ValueError` unless `tokens` are whole numbers below vocab_size in a non-empty (batch, time) tensor."""
-    integral = tokens.dtype in (torch.int64, torch.int32)  # what an embedding can be indexed with
-    require(integral, name, "must be token ids of an integer type, int64 or int32", tokens.dtype)
-    require(tokens.ndim == 2, name, "must have the axes batch, time", tuple(tokens.shape))
-    require(tokens.numel() > 0, name, "must hold at least one token per row", tuple(tokens.shape))
+def check_tokens(tokens: Int[Tensor, "batch time"], vocab_size: int, name: str = "tokens") -> None:
+    """`ValueError` unless `tokens` are at least one for each row, int64 or int32, and below vocab_size."""
+    if tokens.dtype is not torch.int64:
+        require_index(name, tokens)
+    if tokens.numel() == 0:
+        require(False, name, "must hold at least one token per row", tuple(tokens.shape))
     # Reading the values would break a compiled graph and stall a GPU, where an index out of range fails anyway.
     if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = (int(bound) for bound in tokens.aminmax())
         require(low >= 0, name, "must not be negative", low)
-        require(high < vocab_size, name, f"must be below vocab_size={vocab_size}", high)
+        if high >= vocab_size:
+            require(False, name, f"must be below vocab_size={vocab_size}", high)
 
 
 @checked_once
-def check_positions(positions: Tensor, tokens: Tensor) -> None:
-    """`ValueError` unless `positions` are whole numbers, one per token (one row may serve the whole batch)."""
-    integral = not (positions.is_floating_point() or positions.dtype == torch.bool)
-    require(integral, "positions", "must be of an integer type", positions.dtype)
+def check_positions(positions: Int[Tensor, "rows time"], tokens: Int[Tensor, "batch time"]) -> None:
+    """`ValueError` unless `positions` are int64 or int32, one per token (one row may serve the whole batch)."""
+    if positions.dtype is not torch.int64:
+        require_index("positions", positions)
     shapes = ((1, tokens.shape[1]), tuple(tokens.shape))
     if tuple(positions.shape) not in shapes:
         require(False, "positions", f"must have shape {shapes[0]} or {shapes[1]}", positions.shape)
+
+
+@checked_once
+def check_segments(segments: Int[Tensor, "batch time"] | None, tokens: Int[Tensor, "batch time"], kinds: int) -> None:
+    """`ValueError` unless `segments` are None, or one number below `kinds` for each token."""
+    if segments is not None:
+        require(kinds > 0, "segments", "needs a config with segments", kinds)
+        rule = f"must have the shape of the tokens, {tuple(tokens.shape)}"
+        require(segments.shape == tokens.shape, "segments", rule, tuple(segments.shape))
+        check_tokens(segments, kinds, "segments")
+
+
+@checked_once
+def check_newest(newest: int | None, time: int) -> None:
+    """`ValueError` unless the logits of so many last positions of `time` can be given; None stands for all."""
+    if newest is not None and not 1 <= newest <= time:
+        require(False, "newest", f"must be at least 1 and at most the {time} positions that were given", newest)
 
 
 @checked_once

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu
-from transformer_lib.contract import checked_once
+from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu, require_positive
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.fit import require_fit
+from transformer_lib.nn.memory import require_memory
 
 
 @checked_once
@@ -17,10 +19,12 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, config: Mlp) -> None:
         super().__init__()
+        _check(d_model, config.d_ff)
         self.activation = config.activation
         self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
 
+    @also(lambda self, x: require_fit("x", x, self.to_hidden.weight))
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         return self.to_out(_activate(self.to_hidden(x), self.activation))
 
@@ -31,10 +35,12 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, d_model: int, config: SwiGlu) -> None:
         super().__init__()
+        _check(d_model, config.d_ff)
         self.to_gate = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
 
+    @also(lambda self, x: require_fit("x", x, self.to_hidden.weight))
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         return self.to_out(F.silu(self.to_gate(x)) * self.to_hidden(x))
 
@@ -47,6 +53,11 @@ def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | 
             return FeedForward(d_model, config)
         case SwiGlu():
             return GatedFeedForward(d_model, config)
+
+
+def _check(d_model: int, d_ff: int) -> None:
+    require_positive(d_model=d_model)
+    require_memory(8 * d_model * d_ff, d_model=d_model, d_ff=d_ff)
 
 
 def _activate(x: Tensor, activation: Activation) -> Tensor:

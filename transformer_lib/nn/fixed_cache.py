@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.cache import KVCache
 
 
@@ -46,6 +46,7 @@ class FixedCache(KVCache):
         self._positions.index_copy_(1, self._slots, positions.expand(self.batch, -1))
         self._valid.index_copy_(1, self._slots, real.expand(self.batch, -1))
 
+    @also(KVCache._check_write)
     def write(
         self,
         layer: int,

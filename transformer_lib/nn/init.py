@@ -3,10 +3,12 @@
 import torch
 from torch import nn
 
-from transformer_lib.config import ModelConfig
+from transformer_lib.config import ModelConfig, require, require_numbers
 from transformer_lib.contract import checked_once
 from transformer_lib.nn.embedding import Embedding
 from transformer_lib.nn.positions import LearnedPositions
+
+MOST_STD = 1e3  # with which nothing can be learnt any more
 
 
 @checked_once
@@ -18,6 +20,8 @@ def init_weights(model: nn.Module, config: ModelConfig, *, std: float = 0.02) ->
     variance does not grow with depth. Scaled embeddings (`scale_embeddings`) get std d_model^-0.5, which the scale
     brings to 1 (Vaswani et al. 2017).
     """
+    require_numbers(std=std)
+    require(0 < std <= MOST_STD, "std", f"must be above 0 and at most {MOST_STD}", std)
     for name, module in model.named_modules():
         match module:
             case nn.Linear():

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from transformer_lib.config import require
+from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked_once
 
 Mask = Bool[Tensor, "#batch #heads query key"] | Bool[Tensor, "#batch #heads #query key"] | Literal["causal"] | None
@@ -26,21 +26,19 @@ def causal_mask(
     mask = distance >= 0
     if window is None:
         return mask
-    require(window >= 1, "window", "must be at least 1", window)
+    require_positive(window=window)
     return mask & (distance < window)
 
 
 @checked_once
 def padding_mask(valid: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
     """True where the key is a real token; every query of a row sees the same keys."""
-    require(valid.dtype == torch.bool, "valid", "must be a boolean tensor, True for a real token", valid.dtype)
     return valid[:, None, None, :]
 
 
 @checked_once
 def check_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> None:
     """`ValueError` unless the mask is boolean and broadcasts to (batch, heads, query, key)."""
-    boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool
-    require(boolean, "mask", "must be a boolean tensor, True = may look", getattr(mask, "dtype", mask))
+    require(mask.dtype == torch.bool, "mask", "must be boolean, True = may look", mask.dtype)
     fits = mask.ndim == 4 and all(have in (1, want) for have, want in zip(mask.shape, shape, strict=True))
     require(fits, "mask", f"must broadcast to (batch, heads, query, key) = {shape}", tuple(mask.shape))

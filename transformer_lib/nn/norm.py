@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Norm
-from transformer_lib.contract import checked_once
+from transformer_lib.config import Norm, require_positive
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.fit import require_eps, require_fit
+from transformer_lib.nn.memory import require_memory
 
 
 @checked_once
@@ -18,6 +20,7 @@ def layer_norm(
     x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], bias: Float[Tensor, " width"], eps: float = 1e-5
 ) -> Float[Tensor, "*batch width"]:
     """y = gain * (x - mean) / sqrt(variance + eps) + bias, over the last axis (Ba et al. 2016)."""
+    require_eps(eps)
     centred = x - x.mean(-1, keepdim=True)
     return gain * centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps) + bias
 
@@ -27,6 +30,7 @@ def rms_norm(
     x: Float[Tensor, "*batch width"], gain: Float[Tensor, " width"], eps: float = 1e-6
 ) -> Float[Tensor, "*batch width"]:
     """y = gain * x / sqrt(mean(x^2) + eps), over the last axis (Zhang and Sennrich 2019)."""
+    require_eps(eps)
     return gain * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
@@ -36,10 +40,12 @@ class LayerNorm(nn.Module):
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
+        _check(width, eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
@@ -50,11 +56,19 @@ class RMSNorm(nn.Module):
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
+        _check(width, eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def _check(width: int, eps: float) -> None:
+    require_positive(width=width)
+    require_eps(eps)
+    require_memory(8 * width, width=width)
 
 
 @checked_once

@@ -16,16 +16,38 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import LinearScaling, Llama3Scaling, NtkScaling, RopeScaling, YarnScaling, require
-from transformer_lib.contract import checked_once
+from transformer_lib.config import (
+    LinearScaling,
+    Llama3Scaling,
+    NtkScaling,
+    RopeScaling,
+    YarnScaling,
+    require,
+    require_positive,
+)
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.fit import require_base, require_floating, require_index, require_parts, require_same_dtype
+from transformer_lib.nn.memory import require_memory
+
+MOST_HEADS = 2**16  # that have slopes of their own; beyond, two neighbours would hardly differ
+
+
+def _check_width(name: str, width: int, positions: Tensor) -> None:
+    require_positive(**{name: width})
+    require(width % 2 == 0, name, "must be even", width)
+    require_memory(8 * positions.numel() * width, positions.device, **{name: width})
 
 
 @checked_once
+@also(
+    lambda d_model, positions: _check_width("d_model", d_model, positions),
+    lambda base: require_base("base", base),
+    require_floating,
+)
 def sinusoidal(
     positions: Int[Tensor, "*batch time"], d_model: int, *, base: float = 10_000.0, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "*batch time d_model"]:
     """sin and cos of position / base^(2i / d_model) in channels 2i and 2i + 1 (Vaswani et al. 2017, section 3.5)."""
-    require(d_model % 2 == 0, "d_model", "must be even", d_model)
     angles = _angles(positions, d_model, base, dtype)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
@@ -35,9 +57,12 @@ class LearnedPositions(nn.Module):
     """One trained vector for each of `max_length` positions; a position outside the table is a `ValueError`."""
 
     def __init__(self, max_length: int, d_model: int) -> None:
+        require_positive(max_length=max_length, d_model=d_model)
+        require_memory(8 * max_length * d_model, max_length=max_length, d_model=d_model)
         super().__init__()
         self.weight = nn.Parameter(torch.randn(max_length, d_model) * 0.02)
 
+    @also(lambda positions: require_index("positions", positions))
     def forward(self, positions: Int[Tensor, "*batch time"]) -> Float[Tensor, "*batch time d_model"]:
         try:
             return F.embedding(positions, self.weight)
@@ -47,6 +72,7 @@ class LearnedPositions(nn.Module):
             raise ValueError(f"positions {rule}, got {low if low < 0 else high}") from None
 
 
+@checked_once
 class Rotation(NamedTuple):
     """The turn of each position and channel pair, shared by every layer of one forward pass."""
 
@@ -54,7 +80,18 @@ class Rotation(NamedTuple):
     sin: Float[Tensor, "batch 1 time half"]
 
 
+def _check_scaling(head_dim: int, scaling: RopeScaling | None) -> None:
+    wide = head_dim > 2 or not isinstance(scaling, NtkScaling)
+    require(wide, "head_dim", "must be above 2 for NtkScaling", head_dim)
+
+
 @checked_once
+@also(
+    lambda head_dim, positions: _check_width("head_dim", head_dim, positions),
+    lambda theta: require_base("theta", theta),
+    _check_scaling,
+    require_floating,
+)
 def rope_rotation(
     positions: Int[Tensor, "batch time"],
     head_dim: int,
@@ -68,7 +105,6 @@ def rope_rotation(
     Under `NtkScaling` the frequencies are those of the length that each row has reached, so keys in a cache keep the
     turn of the length at which they were written, as everybody has it; a text read in other pieces then differs.
     """
-    require(head_dim % 2 == 0, "head_dim", "must be even", head_dim)
     wide = torch.promote_types(dtype, torch.float32)
     frequencies = rope_frequencies(positions, head_dim, theta, scaling, wide)
     angles = (positions[..., None].to(wide) * frequencies)[:, None]
@@ -79,6 +115,20 @@ def rope_rotation(
 
 
 @checked_once
+def check_rotation(rotation: Rotation, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    """`ValueError` unless it can turn something of this shape, (batch, heads, time, head_dim), and this type."""
+    require_parts(rotation)
+    batch, _, time, head_dim = shape
+    require(head_dim % 2 == 0, "head_dim", "must be even to be turned", head_dim)
+    wanted = (batch, 1, time, head_dim // 2)
+    for name, part in rotation._asdict().items():
+        fits = part.shape[1:] == wanted[1:] and part.shape[0] in (1, batch)
+        require(fits, name, f"must have the axes batch, 1, time, half {wanted}", tuple(part.shape))
+        require_same_dtype(name, part, dtype)
+
+
+@checked_once
+@also(lambda x, rotation: check_rotation(rotation, tuple(x.shape), x.dtype))
 def apply_rope(
     x: Float[Tensor, "batch heads time head_dim"], rotation: Rotation
 ) -> Float[Tensor, "batch heads time head_dim"]:
@@ -88,7 +138,19 @@ def apply_rope(
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
+def _check_heads(heads: int) -> None:
+    require_positive(heads=heads)
+    require(heads <= MOST_HEADS, "heads", f"must be at most {MOST_HEADS}", heads)
+
+
+def _check_pairs(query_positions: Tensor, key_positions: Tensor, heads: int) -> None:
+    rows = max(len(query_positions), len(key_positions))
+    size = 16 * rows * heads * query_positions.shape[1] * key_positions.shape[1]
+    require_memory(size, query_positions.device, heads=heads)
+
+
 @checked_once
+@also(_check_heads)
 def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
     """A geometric sequence of slopes, 2^(-8/heads) to 2^-8 when `heads` is a power of two (Press et al. 2021).
 
@@ -102,6 +164,7 @@ def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
 
 
 @checked_once
+@also(_check_heads, _check_pairs, require_floating)
 def alibi_bias(
     query_positions: Int[Tensor, "#batch query"],
     key_positions: Int[Tensor, "#batch key"],
@@ -115,8 +178,18 @@ def alibi_bias(
 
 
 @checked_once
+@also(
+    lambda head_dim, positions: _check_width("head_dim", head_dim, positions),
+    lambda theta: require_base("theta", theta),
+    lambda wide: require_floating(wide),
+    _check_scaling,
+)
 def rope_frequencies(
-    positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None, wide: torch.dtype
+    positions: Int[Tensor, "*batch time"],
+    head_dim: int,
+    theta: float,
+    scaling: RopeScaling | None,
+    wide: torch.dtype,
 ) -> Float[Tensor, "*batch half"]:
     """Radians per position of each channel pair; the positions, whose length counts, matter to `NtkScaling` alone."""
     plain = _frequencies(head_dim, theta, wide, positions.device)

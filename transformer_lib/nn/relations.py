@@ -6,13 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.config import Alibi, ModelConfig, Rope
-from transformer_lib.contract import checked_once
+from transformer_lib.config import Alibi, ModelConfig, Rope, require
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.fit import require_floating
 from transformer_lib.nn.masks import Mask, causal_mask, padding_mask
 from transformer_lib.nn.positions import Rotation, alibi_bias, rope_rotation
 
 
+@checked_once
 class Relations(NamedTuple):
     """What every layer's attention needs besides the vectors."""
 
@@ -24,7 +26,13 @@ class Relations(NamedTuple):
 UNRESTRICTED = Relations()
 
 
+def _check_rows(tokens: Tensor, cache: KVCache | None) -> None:
+    if cache is not None:
+        require(len(tokens) == cache.batch, "tokens", f"must have the cache's batch of {cache.batch} rows", len(tokens))
+
+
 @checked_once
+@also(_check_rows)
 def place(
     tokens: Int[Tensor, "batch time"], valid: Bool[Tensor, "batch time"] | None, cache: KVCache | None
 ) -> Int[Tensor, "#batch time"]:
@@ -39,7 +47,19 @@ def place(
     return positions.clamp(min=0)  # padding on the left gets position 0; nobody looks at it
 
 
+def _check_held(positions: Tensor, valid: Tensor | None, cache: KVCache | None) -> None:
+    if cache is None:
+        return
+    rows, held = cache.batch, cache.valid.shape[1]
+    require(len(positions) in (1, rows), "positions", f"must have 1 or {rows} rows, as the cache", len(positions))
+    if valid is not None:
+        require(len(valid) == rows, "valid", f"must have {rows} rows, as the cache", len(valid))
+    new = positions.shape[1]
+    require(new <= held, "positions", f"must be among those of the {held} slots that the cache has open", new)
+
+
 @checked_once
+@also(_check_held, require_floating)
 def causal_relations(
     config: ModelConfig,
     positions: Int[Tensor, "#batch time"],
@@ -72,11 +92,14 @@ def causal_relations(
         if key_valid is not None:
             mask = mask & padding_mask(key_valid)
         if past is not None:
+            slots = mask.shape[3]
+            require(past.shape[2] == slots, "past", f"must say of {slots} slots whether they are seen", past.shape[2])
             mask = mask & past[:, None]
     return Relations(mask, *_bias_and_rotation(config, positions, key_positions, dtype))
 
 
 @checked_once
+@also(require_floating)
 def full_relations(
     config: ModelConfig,
     positions: Int[Tensor, "#batch time"],

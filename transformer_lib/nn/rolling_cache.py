@@ -16,7 +16,7 @@ from transformer_lib.config import (
     require,
     require_positive,
 )
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.positions import Rotation, apply_rope, rope_rotation
 
@@ -43,7 +43,7 @@ class RollingCache(KVCache):
         device: torch.device | str = "cpu",
     ) -> None:
         require_positive(window=window)
-        require(type(sinks) is int and sinks >= 0, "sinks", "must be a whole number, not negative", sinks)
+        require(sinks >= 0, "sinks", "must be a whole number, not negative", sinks)
         if sinks:
             relative = isinstance(config.positions, NoPositions | Rope | Alibi)
             require(
@@ -86,6 +86,7 @@ class RollingCache(KVCache):
         require(self.length <= self.max_length, "cache", "has already given up its oldest tokens", self.length)
         super().rewind(length)
 
+    @also(KVCache._check_new)
     def extend(
         self,
         positions: Int[Tensor, "#batch time"],
@@ -131,6 +132,7 @@ class RollingCache(KVCache):
         self._positions[:], self._valid[:] = (part[:, -self.max_length :] for part in self._seen)
         self._oldest = 0
 
+    @also(KVCache._check_write)
     def write(
         self,
         layer: int,
@@ -150,6 +152,7 @@ class RollingCache(KVCache):
             keys[:, :, : self.sinks] = apply_rope(self._unturned[layer], self._turn)
         return keys, values
 
+    @also(KVCache._check_rows)
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         super().select(rows)
         self._unturned = [keys.index_select(0, rows) for keys in self._unturned]

@@ -17,12 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from transformer_lib.config import require
-from transformer_lib.contract import checked_once
-from transformer_lib.nn.attend import _allowed_is_square, _check_shapes
+from transformer_lib.config import require, require_positive
+from transformer_lib.contract import also, checked_once
+from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
+from transformer_lib.nn.fit import require_parts, require_same_dtype
 from transformer_lib.nn.masks import Mask, check_mask
 
 
+@checked_once
 class Running(NamedTuple):
     """A softmax over the keys seen so far, for each query; `out / total` is the attention over them."""
 
@@ -31,14 +33,25 @@ class Running(NamedTuple):
     out: Float[Tensor, "*rows query head_dim"]  # sum of exp(score - peak) * value
 
 
+def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
+    require_parts(seen)
+    for name, part, wanted in (
+        ("scores", scores, (*seen.peak.shape[:-1], values.shape[-2])),
+        ("values", values, (*seen.out.shape[:-2], values.shape[-2], seen.out.shape[-1])),
+    ):
+        require(part.shape == wanted, name, f"must have the shape {wanted} of what was seen", tuple(part.shape))
+        require_same_dtype(name, part, seen.out.dtype)
+
+
 @checked_once
-def start(queries: Tensor, values: Tensor) -> Running:
+def start(queries: Float[Tensor, "*rows query head_dim"], values: Float[Tensor, "*rows key head_dim"]) -> Running:
     """Before the first key: the peak is the lowest finite number, so that no infinities are subtracted."""
     zero = queries.new_zeros(*queries.shape[:-1], 1)
     return Running(zero + torch.finfo(zero.dtype).min, zero, zero.new_zeros(*zero.shape[:-1], values.shape[-1]))
 
 
 @checked_once
+@also(_check_block)
 def absorb(
     seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key head_dim"]
 ) -> Running:
@@ -50,6 +63,7 @@ def absorb(
 
 
 @checked_once
+@also(lambda seen: require_parts(seen))
 def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[Tensor, "*rows query 1"]]:
     """The output, and the logarithm of the normaliser; zeros for a query that was allowed no key."""
     total = seen.total.masked_fill(seen.total == 0, 1.0)
@@ -57,6 +71,11 @@ def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[
 
 
 @checked_once
+@also(
+    lambda q, k: _check_operands(q, k, None),
+    _check_scale,
+    lambda v, k: require_same_dtype("v", v, k.dtype),
+)
 def tiled_attention(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -71,7 +90,7 @@ def tiled_attention(
     Tiles that a "causal" mask blocks altogether are never made; a mask given as a tensor is cut into tiles, and costs
     its own memory. Sums are kept in float32 at least. Raises `ValueError` as `attend` does, or for a block below 1.
     """
-    require(block >= 1, "block", "must be at least 1", block)
+    require_positive(block=block)
     _check_shapes(q, k, v)
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)

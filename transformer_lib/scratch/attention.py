@@ -10,9 +10,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from transformer_lib.config import ModelConfig, Rope
+from transformer_lib.config import ModelConfig, Rope, require
 from transformer_lib.contract import checked_once
-from transformer_lib.scratch.functions import Arrays, linear, linear_backward, rotate, softmax, softmax_backward
+from transformer_lib.scratch.functions import (
+    Arrays,
+    check_shapes,
+    linear,
+    linear_backward,
+    rotate,
+    softmax,
+    softmax_backward,
+)
 
 
 @checked_once
@@ -21,6 +29,8 @@ def attention(config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch ti
 
     q has shape (*batch, heads, time, head_dim); k and v may have fewer heads. `scores` are scaled and not yet masked.
     """
+    check_shapes("weights", weights, weight_shapes(config))
+    _check_width(config, x)
     to_qkv = linear(x, weights["to_qkv.weight"], weights.get("to_qkv.bias"))
     q, k, v = _split(config, to_qkv)
     if isinstance(config.positions, Rope):
@@ -35,13 +45,21 @@ def attention(config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch ti
 
 @checked_once
 def attention_backward(
-    config: ModelConfig, weights: Arrays, x: Float[ndarray, "*batch time d_model"], stages: Arrays, d_out: ndarray
+    config: ModelConfig,
+    weights: Arrays,
+    x: Float[ndarray, "*batch time d_model"],
+    stages: Arrays,
+    d_out: Float[ndarray, "..."],
 ) -> tuple[Float[ndarray, "*batch time d_model"], Arrays, Arrays]:
     """The gradient with respect to x, to each weight, and to each stage, from that of `out`.
 
     d_a = d_heads V^T and d_V = A^T d_heads; through the softmax to d_scores; d_q = d_scores K and d_k = d_scores^T Q,
     both over sqrt(head_dim). A blocked pair has weight 0, so its score gets gradient 0.
     """
+    check_shapes("weights", weights, weight_shapes(config))
+    _check_width(config, x)
+    require(d_out.shape == x.shape, "d_out", f"must have the shape of x, {x.shape}", d_out.shape)
+    check_shapes("stages", stages, stage_shapes(config, x.shape[:-1]))
     q, k, v, a = (stages[name] for name in ("q", "k", "v", "weights"))
     d_merged, *d_to_out = linear_backward(d_out, _merge(stages["heads"]), weights["to_out.weight"])
     d_heads = _unmerge(config, d_merged)
@@ -61,6 +79,39 @@ def attention_backward(
     gradients = dict(zip(names, [*d_qkv_weights, *d_to_out], strict=True))
     signals = {"to_qkv": d_to_qkv, "q": d_q, "k": d_k, "v": d_v, "scores": d_scores, "weights": d_a, "heads": d_heads}
     return d_x, {name: gradients[name] for name in weights}, signals | {"out": d_out}
+
+
+@checked_once
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The name and shape of each weight of one attention, in the order of PyTorch's parameters."""
+    heads, kv_heads, d, bias = (
+        config.attention.num_heads,
+        config.attention.kv_heads,
+        config.d_model,
+        config.attention.bias,
+    )
+    linears = {"to_qkv": ((heads + 2 * kv_heads) * config.head_dim, d), "to_out": (d, heads * config.head_dim)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (out, inside) in linears.items():
+        shapes |= {f"{name}.weight": (out, inside)} | ({f"{name}.bias": (out,)} if bias else {})
+    return shapes
+
+
+@checked_once
+def stage_shapes(config: ModelConfig, rows: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The name and shape of each stage of one attention; `rows` are the leading axes of its input, time the last."""
+    *batch, time = rows
+    heads, kv_heads, width = config.attention.num_heads, config.attention.kv_heads, config.head_dim
+    keys, scores = (*batch, kv_heads, time, width), (*batch, heads, time, time)
+    queries = (*batch, heads, time, width)
+    to_qkv = (*rows, (heads + 2 * kv_heads) * width)
+    inside = {"q": queries, "k": keys, "v": keys, "scores": scores, "weights": scores, "heads": queries}
+    return {"to_qkv": to_qkv, **inside, "out": (*rows, config.d_model)}
+
+
+def _check_width(config: ModelConfig, x: ndarray) -> None:
+    require(x.shape[-1] == config.d_model, "x", f"must have the width d_model={config.d_model}", x.shape)
+    require(x.shape[-2] > 0, "x", "must hold at least one position", x.shape)
 
 
 def _split(config: ModelConfig, to_qkv: ndarray) -> tuple[ndarray, ndarray, ndarray]:

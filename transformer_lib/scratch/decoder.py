@@ -11,13 +11,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from transformer_lib.checks import require_between
 from transformer_lib.config import Alibi, Learned, Mlp, ModelConfig, Sinusoidal, SwiGlu, require
 from transformer_lib.contract import checked_once
-from transformer_lib.scratch.attention import attention, attention_backward
+from transformer_lib.scratch.attention import attention, attention_backward, stage_shapes, weight_shapes
 from transformer_lib.scratch.functions import (
     Arrays,
     activate,
     activate_backward,
+    check_shapes,
     layer_norm,
     layer_norm_backward,
     linear,
@@ -26,12 +28,15 @@ from transformer_lib.scratch.functions import (
     rms_norm_backward,
 )
 
+MOST_STD = 1e6  # of starting weights: far more than any makes sense
 PARTS = ("attention", "feedforward")
 
 
 @checked_once
 def initial_weights(config: ModelConfig, *, seed: int, std: float = 0.02) -> Arrays:
     """Starting weights: matrices normal with `std`, gains 1, biases 0 (GPT-2 without its depth scale)."""
+    require(seed >= 0, "seed", "must not be negative", seed)
+    require_between(0, MOST_STD, std=std)
     random = np.random.default_rng(seed)
     weights = {}
     for name, shape in _shapes(config).items():
@@ -74,6 +79,9 @@ def backward(
 ) -> tuple[Arrays, Arrays]:
     """The gradient of the loss with respect to each weight, and to each stage, from that of the logits."""
     _check(config, weights, tokens)
+    check_shapes("stages", stages, _stage_shapes(config, tokens.shape))
+    shape = (*tokens.shape, config.vocab_size)
+    require(d_logits.shape == shape, "d_logits", f"must have the shape of the logits, {shape}", d_logits.shape)
     gradients = {name: np.zeros_like(weight) for name, weight in weights.items()}
     signals = {"logits": d_logits}
     order = _stream(config)
@@ -190,25 +198,14 @@ def _norm_backward(
 
 def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The name and shape of every weight, in the order of DecoderLM's parameters."""
-    d, attend, ff = config.d_model, config.attention, config.feedforward
-    width = attend.num_heads * config.head_dim
-    linears = {
-        "attention.to_qkv": (width + 2 * attend.kv_heads * config.head_dim, d, attend.bias),
-        "attention.to_out": (d, width, attend.bias),
-        **({"feedforward.to_gate": (ff.d_ff, d, ff.bias)} if isinstance(ff, SwiGlu) else {}),
-        "feedforward.to_hidden": (ff.d_ff, d, ff.bias),
-        "feedforward.to_out": (d, ff.d_ff, ff.bias),
-    }
+    d = config.d_model
     shapes: dict[str, tuple[int, ...]] = {"embedding.tokens.weight": (config.vocab_size, d)}
     if isinstance(config.positions, Learned):
         shapes["embedding.positions.weight"] = (config.max_length, d)
-    norms = []
+    parts = {"attention": weight_shapes(config), "feedforward": _feedforward_shapes(config)}
     for block in _blocks(config):
-        norms += [f"{block}.{part}_norm" for part in PARTS]
-        for name, (out, inside, bias) in linears.items():
-            shapes[f"{block}.{name}.weight"] = (out, inside)
-            if bias:
-                shapes[f"{block}.{name}.bias"] = (out,)
+        shapes |= {f"{block}.{part}.{name}": shape for part in PARTS for name, shape in parts[part].items()}
+    norms = [f"{block}.{part}_norm" for block in _blocks(config) for part in PARTS]
     for name in [*norms, *(["final_norm"] if config.norm_order == "pre" else [])]:
         shapes[f"{name}.weight"] = (d,)
         if config.norm.kind == "layer":
@@ -216,6 +213,29 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not config.tie_embeddings:
         shapes["head.weight"] = (config.vocab_size, d)
     return shapes
+
+
+def _feedforward_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    d, ff = config.d_model, config.feedforward
+    gate = {"to_gate": (ff.d_ff, d)} if isinstance(ff, SwiGlu) else {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (out, inside) in (gate | {"to_hidden": (ff.d_ff, d), "to_out": (d, ff.d_ff)}).items():
+        shapes |= {f"{name}.weight": (out, inside)} | ({f"{name}.bias": (out,)} if ff.bias else {})
+    return shapes
+
+
+def _stage_shapes(config: ModelConfig, rows: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every stage that `forward` gives for tokens of the shape `rows`."""
+    stream, ff = (*rows, config.d_model), config.feedforward
+    hidden = ["to_hidden", "activated", *(["to_gate"] if isinstance(ff, SwiGlu) else [])]
+    feedforward = {name: (*rows, ff.d_ff) for name in hidden} | {"out": stream}
+    parts = {"attention": stage_shapes(config, rows), "feedforward": feedforward}
+    shapes: dict[str, tuple[int, ...]] = {"embedding": stream, "logits": (*rows, config.vocab_size)}
+    for block in _blocks(config):
+        for part in PARTS:
+            shapes |= {f"{block}.{part}_norm": stream, f"{block}.{part}_sum": stream}
+            shapes |= {f"{block}.{part}.{name}": shape for name, shape in parts[part].items()}
+    return shapes | ({"final_norm": stream} if config.norm_order == "pre" else {})
 
 
 def _blocks(config: ModelConfig) -> list[str]:
@@ -238,10 +258,7 @@ def _check(config: ModelConfig, weights: Arrays, tokens: ndarray) -> None:
     require(not config.attention.qk_norm, "qk_norm", "must be False here", True)
     encoder = (config.embedding_norm, config.segments)
     require(encoder == (False, 0), "(embedding_norm, segments)", "must be (False, 0) in a decoder", encoder)
-    expected, found = _shapes(config), {name: weight.shape for name, weight in weights.items()}
-    wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-    rule = f"must have the names and shapes that the config asks for; {wrong} should be"
-    require(not wrong, "weights", f"{rule} {[expected.get(n) for n in wrong]}", [found.get(n) for n in wrong])
+    check_shapes("weights", weights, _shapes(config))
     require(tokens.size > 0, "tokens", "must hold at least one token", tokens.shape)
     bounds = (int(tokens.min()), int(tokens.max()))
     inside = bounds[0] >= 0 and bounds[1] < config.vocab_size

@@ -7,15 +7,18 @@ of a weight is the sum over all rows. A linear map's weight lies as in PyTorch, 
 """
 
 import math
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from transformer_lib.config import Activation, require
+from transformer_lib.checks import require_eps
+from transformer_lib.config import MOST_BASE, Activation, require
 from transformer_lib.contract import checked_once
 
-Arrays = dict[str, ndarray]  # weights, stages and gradients, by name
+Arrays = dict[str, Float[ndarray, "..."]]  # weights, stages and gradients, by name
 IGNORED = -100  # a target that does not count, as in PyTorch
 
 
@@ -39,6 +42,7 @@ def linear_backward(
 @checked_once
 def softmax(scores: Float[ndarray, "*batch key"]) -> Float[ndarray, "*batch key"]:
     """a_j = e^(s_j) / sum_r e^(s_r); the largest score is taken off first, which changes nothing but the range."""
+    _check_last_axis("scores", scores)
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
@@ -79,6 +83,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Float[ndarray, "*batch width"]:
     """y = gain * n + bias with n = (x - mean) / sqrt(variance + eps) (Ba et al. 2016)."""
+    _check_norm(x, eps)
     y = gain * _centred(x) * _inverse_size(_centred(x), eps)
     return y if bias is None else y + bias
 
@@ -88,6 +93,7 @@ def layer_norm_backward(
     dy: Float[ndarray, "*batch width"], x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float
 ) -> tuple[Float[ndarray, "*batch width"], Float[ndarray, " width"], Float[ndarray, " width"]]:
     """dx = r (dn - mean(dn) - n mean(dn * n)) with dn = dy * gain, r = 1 / sqrt(variance + eps); dgain; dbias."""
+    _check_norm(x, eps)
     # Taking the mean off is a linear, symmetric map: its backward pass is to take the mean off the gradient.
     d_centred, d_gain = rms_norm_backward(dy, _centred(x), gain, eps)
     return _centred(d_centred), d_gain, _sum_rows(dy)
@@ -98,6 +104,7 @@ def rms_norm(
     x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float = 1e-6
 ) -> Float[ndarray, "*batch width"]:
     """y = gain * n with n = x / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019)."""
+    _check_norm(x, eps)
     return gain * x * _inverse_size(x, eps)
 
 
@@ -106,6 +113,7 @@ def rms_norm_backward(
     dy: Float[ndarray, "*batch width"], x: Float[ndarray, "*batch width"], gain: Float[ndarray, " width"], eps: float
 ) -> tuple[Float[ndarray, "*batch width"], Float[ndarray, " width"]]:
     """dx = r (dn - n mean(dn * n)) with dn = dy * gain and r = 1 / sqrt(mean(x^2) + eps); dgain = sum of dy * n."""
+    _check_norm(x, eps)
     r = _inverse_size(x, eps)
     n, dn = x * r, dy * gain
     return r * (dn - n * (dn * n).mean(axis=-1, keepdims=True)), _sum_rows(dy * n)
@@ -148,12 +156,14 @@ def activate_backward(
 
 
 @checked_once
-def rotate(x: Float[ndarray, "*batch time head_dim"], theta: float, turn: int = 1) -> ndarray:
+def rotate(x: Float[ndarray, "*batch time head_dim"], theta: float, turn: Literal[1, -1] = 1) -> ndarray:
     """RoPE: the pair (x_i, x_(i + head_dim / 2)) at position t turns by t * theta^(-2i / head_dim) (Su et al. 2021).
 
     A rotation is undone by its transpose, which turns back: the backward pass is `rotate(dy, theta, turn=-1)`.
     """
     time, head_dim = x.shape[-2:]
+    require(head_dim % 2 == 0, "x", "must have an even head_dim, its last axis", x.shape)
+    require(1 < theta <= MOST_BASE, "theta", f"must be greater than 1 and at most {MOST_BASE:g}", theta)
     frequencies = theta ** -(np.arange(0, head_dim, 2) / head_dim)
     angles = turn * np.arange(time)[:, None] * frequencies
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
@@ -186,9 +196,26 @@ def _gelu_argument(x: ndarray) -> ndarray:
     return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
 
 
+@checked_once
+def check_shapes(field: str, arrays: Arrays, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """`ValueError` unless there are exactly the arrays expected, in their shapes."""
+    found = {name: array.shape for name, array in arrays.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    rule = f"must have the names and shapes that the config asks for; {wrong} should be"
+    require(not wrong, field, f"{rule} {[expected.get(name) for name in wrong]}", [found.get(name) for name in wrong])
+
+
+def _check_norm(x: ndarray, eps: float) -> None:
+    _check_last_axis("x", x)
+    require_eps(eps)
+
+
+def _check_last_axis(field: str, x: ndarray) -> None:
+    require(x.shape[-1] > 0, field, "must not be empty along its last axis", x.shape)
+
+
 def _check_targets(logits: ndarray, targets: ndarray) -> None:
-    rule = f"must have the shape of the logits without the last axis, {logits.shape[:-1]}"
-    require(targets.shape == logits.shape[:-1], "targets", rule, targets.shape)
+    _check_last_axis("logits", logits)
     wrong = targets[(targets != IGNORED) & ((targets < 0) | (targets >= logits.shape[-1]))]
     rule = f"must be at least 0 and below the {logits.shape[-1]} classes, or {IGNORED}"
     require(wrong.size == 0, "targets", rule, wrong[:1].tolist())

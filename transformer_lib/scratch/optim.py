@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, require_between, require_eps
 from transformer_lib.contract import checked_once
 from transformer_lib.scratch.functions import Arrays
+
+MOST_RATE = 1e6  # of learning and of decay: far more than any makes sense, and a finite step from finite weights
 
 
 @checked_once
@@ -21,6 +23,10 @@ class Moments:
     first: Arrays
     second: Arrays
 
+    def __post_init__(self) -> None:
+        require(self.step >= 0, "step", "must not be negative", self.step)
+        _check("second", self.second, "first", self.first)
+
     @classmethod
     def zeros(cls, weights: Arrays) -> "Moments":
         """The state before the first step."""
@@ -30,7 +36,8 @@ class Moments:
 @checked_once
 def sgd_step(weights: Arrays, gradients: Arrays, *, lr: float) -> None:
     """w := w - lr g."""
-    _check(weights, gradients)
+    require_between(0, MOST_RATE, lr=lr)
+    _check("gradients", gradients, "weights", weights)
     for name, g in gradients.items():
         weights[name] -= lr * g
 
@@ -51,7 +58,8 @@ def adam_step(
     `penalty` adds penalty * w to the gradient, which is the derivative of penalty / 2 * |w|^2; Adam then rescales it
     like the rest, so it is not weight decay (see `adamw_step`).
     """
-    _check(weights, gradients)
+    _check_adam(weights, gradients, moments, lr=lr, betas=betas, eps=eps)
+    require_between(0, MOST_RATE, penalty=penalty)
     moments.step += 1
     for name, gradient in gradients.items():
         g = gradient + penalty * weights[name]
@@ -73,7 +81,8 @@ def adamw_step(
     weight_decay: float = 0.01,
 ) -> None:
     """Shrink w by lr * weight_decay, then take Adam's step on the loss alone (Loshchilov and Hutter 2017)."""
-    _check(weights, gradients)
+    _check_adam(weights, gradients, moments, lr=lr, betas=betas, eps=eps)
+    require_between(0, MOST_RATE, weight_decay=weight_decay)
     for weight in weights.values():
         weight *= 1 - lr * weight_decay
     adam_step(weights, gradients, moments, lr=lr, betas=betas, eps=eps)
@@ -89,6 +98,17 @@ def clip(gradients: Arrays, max_norm: float) -> float:
     return norm
 
 
-def _check(weights: Arrays, gradients: Arrays) -> None:
-    same = weights.keys() == gradients.keys()
-    require(same, "gradients", "must name the same arrays as the weights", sorted(weights.keys() ^ gradients.keys()))
+def _check_adam(
+    weights: Arrays, gradients: Arrays, moments: Moments, *, lr: float, betas: tuple[float, float], eps: float
+) -> None:
+    _check("gradients", gradients, "weights", weights)
+    _check("moments", moments.first, "weights", weights)
+    require_between(0, MOST_RATE, lr=lr)
+    require(all(0 <= beta < 1 for beta in betas), "betas", "must be at least 0 and below 1", betas)
+    require_eps(eps)
+
+
+def _check(field: str, arrays: Arrays, other: str, others: Arrays) -> None:
+    found, expected = ({name: a.shape for name, a in part.items()} for part in (arrays, others))
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    require(not wrong, field, f"must have the names and shapes of the {other}", wrong)

@@ -1,0 +1,107 @@
+"""How each public callable of the files beside the folders is called validly."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformer_lib import config
+from transformer_lib.files import new_folder
+
+SMALL = config.ModelConfig(
+    vocab_size=11,
+    d_model=8,
+    num_layers=1,
+    max_length=16,
+    attention=config.AttentionConfig(num_heads=2),
+    feedforward=config.Mlp(d_ff=16),
+    positions=config.Rope(),
+)
+
+
+def _fields() -> dict[str, Any]:
+    return {name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__}
+
+
+def _path(name: str = "file", text: str | None = None) -> Path:
+    path = Path(tempfile.mkdtemp(dir=".")) / name
+    if text is not None:
+        path.write_text(text)
+    return path
+
+
+def _folder() -> Path:
+    path = _path("folder")
+    with new_folder(path) as folder:
+        (folder / "a.txt").write_text("a")
+    return path
+
+
+def _function(width: int, kind: str = "a") -> int:
+    return width
+
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    "transformer_lib.config.Norm": lambda: {"kind": "rms", "eps": 1e-6},
+    "transformer_lib.config.AttentionConfig": lambda: {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "window": 3},
+    "transformer_lib.config.Mlp": lambda: {"d_ff": 16, "activation": "relu", "bias": False},
+    "transformer_lib.config.SwiGlu": lambda: {"d_ff": 16, "bias": True},
+    "transformer_lib.config.NoPositions": dict,
+    "transformer_lib.config.Sinusoidal": lambda: {"base": 100.0},
+    "transformer_lib.config.Learned": dict,
+    "transformer_lib.config.Rope": lambda: {"theta": 1e6, "scaling": config.LinearScaling(factor=2.0)},
+    "transformer_lib.config.Alibi": dict,
+    "transformer_lib.config.ModelConfig": _fields,
+    "transformer_lib.config.Seq2SeqConfig": lambda: {"encoder": SMALL, "decoder": SMALL, "share_embeddings": True},
+    "transformer_lib.config.to_json": lambda: {"config": SMALL},
+    "transformer_lib.config.from_json": lambda: {"text": config.to_json(SMALL)},
+    "transformer_lib.scaling.LinearScaling": lambda: {"factor": 2.0},
+    "transformer_lib.scaling.NtkScaling": lambda: {"factor": 2.0, "original_length": 64},
+    "transformer_lib.scaling.YarnScaling": lambda: {
+        **{"factor": 2.0, "original_length": 64, "beta_fast": 32.0, "beta_slow": 1.0},
+        **{"attention_factor": 1.1, "truncate": False},
+    },
+    "transformer_lib.scaling.Llama3Scaling": lambda: {
+        **{"factor": 2.0, "original_length": 64, "low_turns": 1.0, "high_turns": 4.0}
+    },
+    "transformer_lib.checks.require_positive": lambda: {"width": 1},
+    "transformer_lib.checks.require_sizes": lambda: {"width": 1},
+    "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
+    "transformer_lib.checks.is_whole": lambda: {"value": 1},
+    "transformer_lib.checks.is_number": lambda: {"value": 1.5},
+    "transformer_lib.checks.require_whole": lambda: {"width": 1},
+    "transformer_lib.checks.require_numbers": lambda: {"rate": 0.5},
+    "transformer_lib.checks.require_flags": lambda: {"bias": True},
+    "transformer_lib.checks.shown": lambda: {"value": [1, 2]},
+    "transformer_lib.contract.checked": lambda: {"target": _function},
+    "transformer_lib.contract.checked_once": lambda: {"target": _function},
+    "transformer_lib.files.read_bytes": lambda: {"path": _path("x", "text"), "most": 100},
+    "transformer_lib.files.decode": lambda: {"data": b"text", "name": "x"},
+    "transformer_lib.files.read_text": lambda: {"path": _path("x", "text")},
+    "transformer_lib.files.split_lines": lambda: {"text": "a\nb"},
+    "transformer_lib.files.read_json": lambda: {"path": _path("x", "[1]"), "most": 100},
+    "transformer_lib.files.write_bytes": lambda: {"path": _path(), "data": b"text"},
+    "transformer_lib.files.write_text": lambda: {"path": _path(), "text": "text"},
+    "transformer_lib.files.new_folder": lambda: {"path": _path()},
+    "transformer_lib.files.remove_folder": lambda: {"path": _folder()},
+    "transformer_lib.files.remove_partials": lambda: {"folder": _folder()},
+    "transformer_lib.files.recorded_names": lambda: {"path": _folder()},
+    "transformer_lib.files.check_folder": lambda: {"path": _folder(), "names": ("a.txt",)},
+    "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
+    "transformer_lib.device.present_devices": dict,
+    "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
+    "transformer_lib.book.show": lambda: {"*objects": [config.to_json], "docstring": False},
+    "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
+    "transformer_lib.book.fmt": lambda: {"value": 0.12345, "digits": 3},
+    "transformer_lib.book.device": dict,
+}
+
+EXCUSED: dict[str, str] = {
+    **dict.fromkeys(
+        [f"transformer_lib.checks.{name}" for name in ("require", "require_kind", "require_between", "wrong_kind")],
+        "it makes the contract's errors; field, rule and bounds stand in the source beside the call",
+    ),
+    "transformer_lib.kinds.*": "annotations stand in the source; tests/test_kinds.py reads what is accepted and said",
+    "transformer_lib.__main__.main": "its arguments are words of the command line, which tests/test_main.py tries",
+    "transformer_lib.files.new_file": "its block must write the file that it names; write_bytes and write_text use it",
+}
