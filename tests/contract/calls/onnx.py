@@ -45,5 +45,5 @@ ONNX: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}onnx.OnnxLM.__call__": lambda: {"self": _running(), "tokens": torch.tensor([[1, 2, 3]])},
     f"{HERE}onnx_file.seal": lambda: {"model": b"a graph"},
     f"{HERE}onnx_file.read_sealed": lambda: {"path": _exported(), "rule": "must be a file"},
-    f"{HERE}onnx_file.open_decoder": lambda: {"path": _exported(), "threads": 1},
+    f"{HERE}onnx_file.open_decoder": lambda: {"path": _exported()},
 }
