@@ -113,10 +113,11 @@ class KVCache:
 
     def check_meets(self, weight: Tensor) -> None:
         """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
-        if self.dtype != weight.dtype:
-            require(False, "cache", f"must have the type of the model, {weight.dtype}", self.dtype)
-        if self.device != weight.device:
-            require(False, "cache", f"must be on the device of the model, {weight.device}", str(self.device))
+        keys = self.layer_keys[0]
+        if keys.dtype != weight.dtype:
+            require(False, "cache", f"must have the type of the model, {weight.dtype}", keys.dtype)
+        if keys.device != weight.device:
+            require(False, "cache", f"must be on the device of the model, {weight.device}", str(keys.device))
 
     def _check_new(self, positions: Tensor, valid: Tensor | None, batch: int) -> None:
         require_positive(batch=batch)
@@ -138,7 +139,7 @@ class KVCache:
             require(False, "tokens", f"must have the cache's batch of {self.batch} rows", batch)
         room, new = self.room, positions.shape[1]
         if new > room:  # a number that is written into a text is compiled in: the step would not serve other lengths
-            require(False, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)
+            require(False, "cache", f"has room for {self.room} more tokens of max_length={self.max_length}", new)
         self._open(positions, valid)
         self.length += new
         self._opened = new
