@@ -160,9 +160,8 @@ class OnnxLM:
         if type(cache) is not KVCache:  # the others forget or move what the graph is to be given
             raise wrong_kind("cache", "a KVCache", cache)
         cache.check_fits(self.config)
-        keys = cache.layer_keys[0]
-        fits = keys.dtype == torch.float32 and keys.device.type == "cpu"
-        require(fits, "cache", "must be in float32 on the CPU", f"{keys.dtype} on {keys.device}")
+        fits = cache.dtype == torch.float32 and cache.device.type == "cpu"
+        require(fits, "cache", "must be in float32 on the CPU", f"{cache.dtype} on {cache.device}")
         require(cache.batch == batch, "tokens", f"must have the cache's batch of {cache.batch} rows", batch)
 
     def _run(self, tokens: Tensor, cache: KVCache, held: int) -> list[Tensor]:
