@@ -15,6 +15,7 @@ import torch
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 
 
 @checked
@@ -87,11 +88,7 @@ def device() -> torch.device:
 
     Raises `ValueError` if this machine has no such device.
     """
-    name = os.environ.get("TRANSFORMER_DEVICE", "cpu")
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    present = ["cpu", *(["cuda", *gpus] if gpus else []), *(["mps"] if torch.backends.mps.is_available() else [])]
-    require(name in present, "TRANSFORMER_DEVICE", f"must be one of {present} on this machine", name)
-    return torch.device(name)
+    return check_device(os.environ.get("TRANSFORMER_DEVICE", "cpu"), "TRANSFORMER_DEVICE")
 
 
 def _without_docstrings(source: str) -> str:

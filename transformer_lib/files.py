@@ -17,8 +17,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
@@ -129,7 +129,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _regular(path: StrPath) -> Iterator[BinaryIO]:
+def _regular(path: StrPath) -> Iterator[BufferedReader]:
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:

@@ -252,6 +252,12 @@ def words(annotation: Any) -> str:
     return (_NAMES.get(origin) or _with_article(origin.__name__)) + _item_words(get_args(annotation))
 
 
+def kind_words(annotation: Any) -> str:
+    """What kind an annotation wants, in words, whatever the value: "" if anything will do."""
+    options = [type(get_args(o)[0]) if get_origin(o) is Literal else o for o in members(annotation)]
+    return "" if accepts(annotation) is anything else " or ".join(dict.fromkeys(map(words, options)))
+
+
 def _with_article(name: str) -> str:
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 

@@ -1,7 +1,8 @@
 """Whether one call kept the contract.
 
 Right are: a result, a `ValueError` or `TypeError` that the library itself raised, Python's own error for a path that is
-not there or cannot be (one with a null character), a module of an extra that is missing, and Python's own words for an argument that is missing or unknown.
+not there or cannot be (one with a null character), a module of an extra that is missing, and Python's own words for an
+argument that is missing or unknown.
 Wrong are: every other exception; a `ValueError` or `TypeError` that Python, NumPy or torch raised because something
 wrong got as far as that; an argument that was accepted although its annotation excludes it; NaN from numbers that
 are finite.

@@ -24,11 +24,11 @@ from transformer_lib.data.toy_grammar import (
     Meaning,
     Phrase,
     alignment,
-    check_meaning,
     chinese_words,
     english_words,
 )
 from transformer_lib.data.toy_lexicon import ADJECTIVES, ANY, BA, KINDS, NOUNS, PASSIVE, PLACES, TIMES, VERBS, Verb
+from transformer_lib.data.toy_meaning import check_meaning
 
 # What training lacks: these verbs in the passive, these with 把, these nouns with a relative clause, these adjectives
 # with this noun.

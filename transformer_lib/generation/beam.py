@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers, require_positive
-from transformer_lib.contract import checked
+from transformer_lib.contract import checked, trusting
 from transformer_lib.generation.choices import Choices
 from transformer_lib.generation.generate import NONE_FORCED, LanguageModel, check_length, check_prompts, new_cache
 from transformer_lib.nn.cache import KVCache
@@ -119,9 +119,15 @@ def _search(
             break
         past = torch.cat([_rows(past, parents.gather(1, order)), itself], dim=2)
         positions = (ends + length - 1).expand(-1, beams)
-        logits = model(texts[:, :, length - 1], positions=positions, cache=cache, past=past)
+        logits = _next(model, texts[:, :, length - 1], positions, cache, past)
     closed.add(texts, scores, length)
     return Beams(closed.texts[:, :, :length], closed.lengths, closed.log_probs, closed.scores)
+
+
+@trusting
+def _next(model: LanguageModel, tokens: Tensor, positions: Tensor, cache: KVCache, past: Tensor) -> Tensor:
+    """The logits after one more token of each text."""
+    return model(tokens, positions=positions, cache=cache, past=past)
 
 
 def _check_penalty(length_penalty: float, longest: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.contract import checked
+from transformer_lib.contract import checked_once
 from transformer_lib.models.seq2seq import Memory
 from transformer_lib.nn.cache import KVCache
 
@@ -43,7 +43,7 @@ class EncoderDecoder(Protocol):
         """An empty cache."""
 
 
-@checked
+@checked_once
 class Conditioned:
     """The model of "what comes next, given this source": give it to `generate` or `beam_search` with start tokens."""
 

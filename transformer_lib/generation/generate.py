@@ -4,6 +4,7 @@ Prompts of unequal length go through together, padded on the left, and each gets
 An encoder-decoder writes through `conditioned.Conditioned`, which holds its source.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
@@ -13,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.checks import require_kind
+from transformer_lib.checks import wrong_kind
 from transformer_lib.config import require, require_positive
-from transformer_lib.contract import checked
+from transformer_lib.contract import checked, trusting
 from transformer_lib.generation.choices import Choices
 from transformer_lib.generation.sampling import greedy
 from transformer_lib.nn.cache import KVCache
@@ -156,6 +157,9 @@ def stream(
 
     With a `RollingCache`, `max_new_tokens` may be None: the text ends when every row has stopped, or never.
     """
+    for name, function in (("pick", pick), ("stop_when", stop_when)):
+        if inspect.isclass(function):  # which can be called, but gives an object
+            raise wrong_kind(name, "a function", function)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
     check_prompts(prompts, valid)
     if max_new_tokens is None:
@@ -190,11 +194,12 @@ def _stream(
     last = prompts[:, -1]
     for index in count() if max_new_tokens is None else range(max_new_tokens):
         with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
-            logits = _read(model, prompts, valid, cache) if index == 0 else model(last[:, None], cache=cache)[:, -1]
+            logits = _read(model, prompts, valid, cache) if index == 0 else _next(model, last, cache)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # argmax is slow in bfloat16
             if index == 0:
                 choices.check_vocabulary(logits.shape[-1])
-            last = torch.where(running, _picked(pick, logits if choices.free else choices.apply(logits, index)), last)
+            picked = pick(logits if choices.free else choices.apply(logits, index))
+            last = torch.where(running, _checked_ids(picked, len(texts)), last)
             chosen = running if index not in choices.forced else torch.zeros_like(running)
             log_probs = logits.log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(chosen, 0.0)
             written = running
@@ -208,14 +213,19 @@ def _stream(
             return
 
 
-def _picked(pick: Picker, logits: Tensor) -> Tensor:
-    """What the picker gives, if that is an id of the vocabulary for each row."""
-    picked = pick(logits)
-    require_kind(picked, Tensor, "what pick gives", "a Tensor")
-    fits = picked.shape == logits.shape[:1] and picked.dtype in (torch.int64, torch.int32)
-    if not fits:
-        wanted = f"must be one whole number for each of {len(logits)} rows"
-        require(False, "what pick gives", wanted, (tuple(picked.shape), picked.dtype))
+@trusting
+def _next(model: LanguageModel, last: Tensor, cache: KVCache) -> Tensor:
+    """The logits after one more token of each row."""
+    return model(last[:, None], cache=cache)[:, -1]
+
+
+def _checked_ids(picked: Tensor, rows: int) -> Tensor:
+    """What the picker gave, if that is an id for each row."""
+    if not isinstance(picked, Tensor):
+        raise wrong_kind("what pick gives", "a Tensor", picked)
+    if picked.shape != (rows,) or picked.dtype not in (torch.int64, torch.int32):
+        given = (tuple(picked.shape), picked.dtype)
+        require(False, "what pick gives", f"must be one whole number for each of {rows} rows", given)
     return picked
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from transformer_lib.config import Alibi, require
-from transformer_lib.contract import checked
+from transformer_lib.contract import checked_once
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_newest
@@ -18,7 +18,7 @@ from transformer_lib.nn.fixed_cache import FixedCache
 WARMUP = 3  # steps before the recording, in which libraries allocate what they keep (and a compiled model compiles)
 
 
-@checked
+@checked_once
 class Recorded:
     """A `DecoderLM` on a CUDA device for `generate`: reads prompts as it is, and replays its step for one token.
 

@@ -23,10 +23,12 @@ def _check_generator(probs: Tensor, generator: torch.Generator | None) -> None:
 
 
 @checked_once
-@also(_check_logits)
 def greedy(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
     """The most likely token; of equal ones the first."""
-    return logits.argmax(dim=-1)
+    try:
+        return logits.argmax(dim=-1)
+    except IndexError:
+        raise ValueError(f"logits must have a vocabulary, got {tuple(logits.shape)}") from None
 
 
 @checked_once

@@ -113,10 +113,11 @@ class KVCache:
 
     def check_meets(self, weight: Tensor) -> None:
         """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
-        if self.dtype != weight.dtype:
-            require(False, "cache", f"must have the type of the model, {weight.dtype}", self.dtype)
-        if self.device != weight.device:
-            require(False, "cache", f"must be on the device of the model, {weight.device}", str(self.device))
+        keys = self.layer_keys[0]
+        if keys.dtype != weight.dtype:
+            require(False, "cache", f"must have the type of the model, {weight.dtype}", keys.dtype)
+        if keys.device != weight.device:
+            require(False, "cache", f"must be on the device of the model, {weight.device}", str(keys.device))
 
     def _check_new(self, positions: Tensor, valid: Tensor | None, batch: int) -> None:
         require_positive(batch=batch)

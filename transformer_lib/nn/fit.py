@@ -3,6 +3,7 @@
 These rules go with `@also`: they hold at the door of the library and cost nothing further in.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transformer_lib.config import require, require_numbers
-from transformer_lib.contract import checked, checked_once
+from transformer_lib.contract import checked_once
+from transformer_lib.kinds import Accepts, accepts, annotations_of, refuse
 
 LEAST_EPS = 1e-30  # what is smaller vanishes in float32, and a constant vector would be divided by zero
 MOST_BASE = 1e30  # of positions' wavelengths; what is larger is infinite in float32, or soon will be
@@ -31,10 +33,17 @@ def require_same_dtype(field: str, x: Tensor, dtype: torch.dtype) -> None:
     require(cast or x.dtype == dtype, field, f"must be {dtype}, as what it meets", x.dtype)
 
 
-@checked
+@checked_once
 def require_parts(value: tuple[Any, ...]) -> None:
     """Raise what making this NamedTuple would raise: `_replace` changes its parts and looks at nothing."""
-    type(value)(*value)
+    for part, (name, annotation, fits) in zip(value, _parts(type(value)), strict=False):
+        if not fits(part):
+            refuse(name, annotation, part)
+
+
+@functools.cache
+def _parts(kind: type) -> list[tuple[str, Any, Accepts]]:
+    return [(name, annotation, accepts(annotation)) for name, annotation in annotations_of(kind.__new__).items()]
 
 
 @checked_once

@@ -32,6 +32,7 @@ from torch import distributed, nn
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.files import read_text, remove_folder, sole_writer, write_text
 from transformer_lib.identity import digest
 from transformer_lib.tasks.account import PARTS, keep_time, parts_below
@@ -160,7 +161,7 @@ def execute(
     name = f"{recipe.NAME.format(**chosen)}-seed{seed}"
     known_by = {"program": _program_of(path), "options": chosen, "seed": seed}
     commit = commit_of(Path(path).parent)
-    with _processes(torch.device(device)) as place, ExitStack() as stack:
+    with _processes(check_device(device)) as place, ExitStack() as stack:
         run = Run(seed, place, Path(folder or Path("runs", name)), resume, chosen, shared or "ddp", change, known_by)
         if run.is_first:
             stack.enter_context(sole_writer(run.folder))

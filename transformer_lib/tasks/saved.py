@@ -19,6 +19,7 @@ from torch import nn
 
 from transformer_lib.config import from_json, require, to_json
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.files import check_folder, new_folder, read_json
 from transformer_lib.tensor_files import Named, check_finite, load_tensors, save_tensors, shapes_of
 from transformer_lib.text.tokenizer import Tokenizer
@@ -121,12 +122,13 @@ def load_model(folder: str | Path, build: Callable[[], Model], *, device: torch.
 
     It is built without memory first, so that a config which does not fit the file cannot ask for any.
     """
+    place = check_device(device)
     check_sizes(folder)
     with torch.device("meta"):
         _check_shapes(Path(folder) / MODEL, build())
     model = build()
     load_weights_into(folder, model)
-    return model.to(device).eval()
+    return model.to(place).eval()
 
 
 @checked
