@@ -7,9 +7,14 @@ PORT ?= 8000
 ARGS ?=
 PY := .venv/bin/python
 # What pip reads: the pins, and pyproject.toml down to the settings of the other tools.
-PINS := $(shell { pwd; cat requirements.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
+PINS := $(shell { pwd; cat requirements.txt constraints.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
 STAMP := .venv/installed-$(PINS)
 PEERS := .venv/peers-$(shell cksum < bench/requirements.txt | cut -d " " -f 1)
+# The lock holds for what pip fetches to build a package too, by the variable that this version of pip has for it.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check
+# Another Python, for which PyTorch need not be there; its environment lies in .venv too.
+OTHER ?= python3.13
+LIGHT := .venv/light-$(shell { pwd; echo $(OTHER); cat tests/light.txt constraints.txt; } | cksum | cut -d " " -f 1)
 TRANSFORMER_DEVICE ?= cpu
 
 # The models of the book are so small that more threads only get in each other's way; files of tests run side by side.
@@ -20,7 +25,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf test notebooks launch bench check serve clean
+.PHONY: help setup book epub pdf test light notebooks launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -34,7 +39,7 @@ $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found; take 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	ls .venv/installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	rm -f .venv/installed-*
-	$(PY) -m pip install --disable-pip-version-check --use-pep517 -r requirements.txt
+	$(PIP) --use-pep517 -r requirements.txt
 	touch $@
 
 book: setup  ## build the HTML, warnings are errors
@@ -62,6 +67,15 @@ else
 	$(PY) -m pytest chapters -o addopts="" $(TOLERANT) $(ARGS)
 endif
 
+light: $(LIGHT)  ## the tests of what needs no PyTorch, with another Python: OTHER=python3.13
+	.venv/light/bin/python -m tests.light $(ARGS)
+
+$(LIGHT):
+	$(OTHER) -m venv --clear .venv/light
+	rm -f .venv/light-*
+	$(PIP:$(PY)=.venv/light/bin/python) -r tests/light.txt
+	touch $@
+
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
 
@@ -73,7 +87,7 @@ bench: setup $(PEERS)  ## speed and memory beside other implementations; NANOGPT
 
 # Without their dependencies, so that nothing pinned above changes; what the peers do need is listed there too.
 $(PEERS): | $(STAMP)
-	$(PY) -m pip install --disable-pip-version-check --no-deps -r bench/requirements.txt
+	$(PIP) --no-deps -r bench/requirements.txt
 	rm -f .venv/peers-*
 	touch $@
 
@@ -82,6 +96,9 @@ check: setup  ## lint, format, types and the floors of the library; under a minu
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/test_floors.py
+
+lock:  ## pin anew, in constraints.txt, what requirements.txt brings with it; ARGS=--upgrade for the newest of it
+	$(PYTHON) tools/lock.py $(ARGS)
 
 serve:  ## serve the built book on http://127.0.0.1:8000
 	@test -f _build/html/index.html || $(MAKE) book

@@ -4,42 +4,22 @@ A reference is an implementation that this project did not write. Its weights ar
 the same renaming is applied to our gradients, so that a forward pass and every parameter's gradient are compared.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
-import jaxtyping
-import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.config import (
-    Alibi,
-    AttentionConfig,
-    Learned,
-    Llama3Scaling,
-    ModelConfig,
-    NoPositions,
-    Rope,
-    Sinusoidal,
-    SwiGlu,
-)
+from tests.plain import CONFIG as CONFIG
+from tests.plain import rejects as rejects
+from tests.plain import unchecked as unchecked
+from transformer_lib.config import Alibi, Learned, Llama3Scaling, NoPositions, Rope, Sinusoidal
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = dict[str, Tensor]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 SLOWED = Rope(scaling=Llama3Scaling(factor=4.0, original_length=6))
 POSITIONS = [NoPositions(), Sinusoidal(), Learned(), Rope(), SLOWED, Alibi()]
-
-CONFIG = ModelConfig(
-    vocab_size=13,
-    d_model=16,
-    num_layers=2,
-    max_length=24,
-    attention=AttentionConfig(num_heads=4, num_kv_heads=2),
-    feedforward=SwiGlu(d_ff=24),
-    positions=Rope(),
-)
 
 TORCH_ENCODER = {
     "attention.to_qkv.": "self_attn.in_proj_",
@@ -127,22 +107,3 @@ def same_gradients(
 
 def _gradient(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
-
-
-@contextmanager
-def unchecked() -> Iterator[None]:
-    """The library without the run-time check of its annotations, as its users have it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@contextmanager
-def rejects(*words: str) -> Iterator[None]:
-    """A `ValueError` whose message holds all the words: the field, the rule and the value received."""
-    with unchecked(), pytest.raises(ValueError) as caught:
-        yield
-    for word in words:
-        assert word in str(caught.value), str(caught.value)

@@ -69,9 +69,15 @@ def test_table_refuses_a_row_of_another_length() -> None:
 def test_show_prints_the_source_that_runs() -> None:
     text = show(config.to_json)._repr_markdown_()
     assert "From `transformer_lib.config`:" in text
-    assert inspect.getsource(config.to_json).rstrip() in text
+    source = inspect.getsource(config.to_json).rstrip()
+    assert source.startswith("@checked\n") and source.removeprefix("@checked\n") in text
     assert repr(show(config.to_json, book.fmt)) == "source of to_json, fmt"
-    assert inspect.getsource(book).rstrip() in show(book)._repr_markdown_()
+    assert inspect.getsource(inspect.unwrap(book.fmt)).count("@checked") == 1
+    whole = show(book)._repr_markdown_()
+    assert "\n@checked\n" not in whole and "\n@dataclass(frozen=True)\nclass Rendered" in whole
+    assert [line for line in inspect.getsource(book).rstrip().split("\n") if line != "@checked"] == whole.split("\n")[
+        3:-1
+    ]
 
 
 def test_show_dedents_a_method() -> None:

@@ -17,13 +17,15 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    "scaling": 3,
+    **dict.fromkeys(["device", "identity", "scaling"], 3),
     "config": 4,
+    "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
     **dict.fromkeys(["tasks", "viz", "book"], 8),
-    **dict.fromkeys(["__main__", "__init__"], 9),
+    **dict.fromkeys(["cli", "__init__"], 9),
+    "__main__": 10,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
@@ -31,12 +33,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer"),
+    "text": ("bpe", "tokenizer", "words"),
     "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_lexicon", "toy_grammar", "toy_translation"),
+        *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram"),
     ),
     "training": (
@@ -44,13 +46,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("shards", "names", "reader", "rope_configs", "configs", "huggingface", "hub"),
-        *("keras_layers", "keras", "onnx"),
+        *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
         "saved",
+        "readable",
         "translation",
         "tagging",
         "mentions",
@@ -63,14 +66,16 @@ ORDER: dict[str, tuple[str, ...]] = {
         "language_model",
         "evaluation",
         "provenance",
+        "account",
         "recipe",
         "translation_run",
     ),
     "viz": ("record", "plot"),
+    "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "sacrebleu"),
+    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
     *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 

@@ -58,7 +58,7 @@ def corpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 def test_texts_come_from_arguments_a_file_or_standard_input(
@@ -91,8 +91,7 @@ def test_texts_come_from_arguments_a_file_or_standard_input(
         (["translate", "--checkpoint", "nowhere", "a"], "path must be a folder, got 'nowhere'"),
         (["translate", "--checkpoint", "CHECKPOINT", "--file", "nowhere.txt"], "nowhere.txt"),
         (["translate", "--checkpoint", "CHECKPOINT", "--file", "nowhere.txt", "a"], "got both"),
-        (["translate", "--checkpoint", "CHECKPOINT", "--beams", "0", "a"], "beams must be a whole number"),
-        (["translate", "--checkpoint", "CHECKPOINT", "a" * 99], "texts[0] must have at most 32 tokens"),
+        (["translate", "--checkpoint", "CHECKPOINT", "--beams", "0", "a"], "--beams: must be a whole number"),
         (["generate", "--checkpoint", "CHECKPOINT", "a"], "task must be 'language model', got 'translation'"),
         (["extract", "--checkpoint", "CHECKPOINT", "a"], "task must be 'extraction', got 'translation'"),
         (["answer", "--checkpoint", "CHECKPOINT", "a"], "task must be 'question answering', got 'translation'"),
@@ -115,25 +114,22 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["translate", "a"], ["train", "x.py", "--set", "direction"]])
-def test_a_wrong_use_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2 and "usage: python -m transformer_lib" in capsys.readouterr().err
+def test_a_wrong_use_names_the_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and "python -m transformer_lib" in err and err.endswith("--help explains)\n")
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
+    assert main(["--help"]) == 0
     whole = capsys.readouterr().out
     for name in ("train", "evaluate", "translate", "extract", "answer", "generate"):
         assert name in whole
-        with pytest.raises(SystemExit) as ended:
-            main([name, "--help"])
-        assert ended.value.code == 0 and "--json" in capsys.readouterr().out
+        assert main([name, "--help"]) == 0 and "--json" in capsys.readouterr().out
 
 
 def test_help_loads_no_task() -> None:
-    probe = "import sys; from transformer_lib.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    probe = "import sys; from transformer_lib.__main__ import main; main(['--help'])\n"
     names = "print([n for n in sys.modules if n in ('sacrebleu', 'safetensors', 'tokenizers') or 'lib.tasks' in n])"
     done = subprocess.run([sys.executable, "-c", probe + names], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -189,8 +185,10 @@ def test_generate_continues_a_text_and_a_seed_decides(tmp_path: Path, capsys: py
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] != printed[2]
     assert printed[0] == "ab" + writer("ab", max_new_tokens=9, seed=1) + "\n"
-    assert main([*command, "", "--json"]) == 2
-    assert "prompt must not be empty" in capsys.readouterr().err
+    assert main([*command, "", "--json"]) == 1
+    printed_now = capsys.readouterr()
+    assert printed_now.err == "line 2: must not be empty, got ''\n"
+    assert [*json.loads(printed_now.out)[1]] == ["error"]
 
 
 def test_train_runs_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

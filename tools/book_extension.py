@@ -10,25 +10,18 @@ import importlib
 import inspect
 import re
 import sys
-import textwrap
-from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
+from argument_rules import escaped, kinds_wanted, refusals, words_allowed
 from docutils import nodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "transformer_lib"
 CODE = re.compile(r"`([^`]+)`")
-ACTIVE = re.compile(r"([*|\\]|_(?!\w))")  # what reStructuredText would take for markup
-RULES = {  # the checks of `transformer_lib.checks` that take their fields as keywords
-    "require_positive": "must be a whole number of at least 1",
-    "require_numbers": "must be a number",
-    "require_flags": "must be True or False",
-}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -66,8 +59,10 @@ def write_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
     if what == "module" and hasattr(obj, "__path__"):
         links = ", ".join(link(exported, path) for exported, path in sorted(exports(obj).items()))
         lines += [f"``from {name} import ...`` gives {links}.", ""] if links else []
-    if what in ("class", "function", "method") and (rules := list(dict.fromkeys(refusals(obj)))):
-        lines += ["``ValueError`` unless", "", *(f"- {rule}" for rule in rules), ""]
+    if what in ("class", "function", "method"):
+        rules, kinds = list(dict.fromkeys([*words_allowed(obj), *refusals(obj)])), kinds_wanted(obj)
+        lines += ["``ValueError`` unless", "", *(f"- {rule}" for rule in rules), ""] if rules else []
+        lines += [f"``TypeError`` unless {', '.join(kinds)}.", ""] if kinds else []
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
@@ -99,7 +94,7 @@ def marked(text: str, module: str) -> str:
 def _prose(text: str, module: str) -> str:
     """Code in backticks becomes a link or a literal; the rest is escaped, so that it stays plain text."""
     parts = CODE.split(text)
-    parts[::2] = [ACTIVE.sub(r"\\\1", part) for part in parts[::2]]
+    parts[::2] = map(escaped, parts[::2])
     parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # an "s" after the closing backtick
     for i, part in enumerate(parts[1::2]):
         code = " ".join(part.split())
@@ -157,40 +152,3 @@ def exports(package: ModuleType) -> dict[str, str]:
     tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
     names = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     return {name: path for name in names if (path := home(f"{package.__name__}.{name}"))}
-
-
-def refusals(obj: Any, depth: int = 2) -> Iterator[str]:
-    """What arguments must be: the calls of `require` in a function, in its private helpers, in a class's beginning."""
-    if inspect.isclass(obj):
-        for name in ("__init__", "__post_init__"):
-            yield from refusals(vars(obj).get(name), depth)
-        return
-    obj = inspect.unwrap(getattr(obj, "__func__", obj)) if obj else None
-    if not isinstance(obj, FunctionType) or not obj.__module__.startswith(PACKAGE) or "<" in obj.__code__.co_filename:
-        return
-    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(obj)))):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            continue
-        called = node.func.id
-        if called == "require":
-            if isinstance(node.args[2], ast.Constant | ast.JoinedStr):
-                field, rule = map(_shown, node.args[1:3])
-                yield f"``{field}`` " + ACTIVE.sub(r"\\\1", rule)
-        elif called in RULES:
-            yield from (f"``{word.arg}`` {RULES[called]}" for word in node.keywords if word.arg)
-        elif called.startswith("_") and depth:
-            yield from refusals(obj.__globals__.get(called), depth - 1)
-
-
-def _shown(node: ast.expr) -> str:
-    """A text of the source: a constant as it is, the places of an f-string in their braces, else the expression."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(
-                _shown(value) if isinstance(value, ast.Constant) else ast.unparse(value.value)  # type: ignore[attr-defined]
-                for value in values
-            )
-        case _:
-            return ast.unparse(node)

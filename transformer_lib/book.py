@@ -6,6 +6,7 @@ The only module that reads the environment. Left out on purpose: anything a prog
 import ast
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 
 
 @checked
@@ -35,6 +37,7 @@ class Rendered:
 def show(*objects: object, docstring: bool = True) -> Rendered:
     """The source of functions, classes or modules as it runs, so that a chapter never holds a copy of it.
 
+    Left out is the line that has the arguments checked (`contract.py`), which stands above nearly everything.
     `docstring=False` leaves docstrings out, where the text beside the code already says what they say.
     Raises what `inspect.getsource` raises for an object that has no source.
     """
@@ -42,6 +45,7 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
     for thing in objects:
         module = inspect.getmodule(thing)
         source = textwrap.dedent(inspect.getsource(thing)).rstrip()  # type: ignore[arg-type]
+        source = re.sub(r"^ *@checked(_once)?\n", "", source, flags=re.MULTILINE)
         if not docstring:
             source = _without_docstrings(source)
         # Four backticks, because a docstring may hold a fence of three.
@@ -84,11 +88,7 @@ def device() -> torch.device:
 
     Raises `ValueError` if this machine has no such device.
     """
-    name = os.environ.get("TRANSFORMER_DEVICE", "cpu")
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    present = ["cpu", *(["cuda", *gpus] if gpus else []), *(["mps"] if torch.backends.mps.is_available() else [])]
-    require(name in present, "TRANSFORMER_DEVICE", f"must be one of {present} on this machine", name)
-    return torch.device(name)
+    return check_device(os.environ.get("TRANSFORMER_DEVICE", "cpu"), "TRANSFORMER_DEVICE")
 
 
 def _without_docstrings(source: str) -> str:

@@ -96,4 +96,4 @@ def is_whole(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether a value is a float, infinite or not, or such a whole number; NaN is none."""
-    return value == value if isinstance(value, float) else is_whole(value)
+    return not math.isnan(value) if isinstance(value, float) else is_whole(value)

@@ -248,16 +248,17 @@ def from_json(text: str) -> Any:
     """
     try:
         tagged = json.loads(text, parse_constant=_refuse_constant)
-        require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
-        return _from_tagged(tagged)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # json recurses into what is nested
         raise ValueError(f"config must be JSON text: {error}") from error
-    except (TypeError, RecursionError) as error:  # json recurses into what is nested, and so do we
+    require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
+    try:
+        return _from_tagged(tagged)
+    except (TypeError, RecursionError) as error:  # here a wrong kind is a wrong value of the text
         raise ValueError(f"config must be what to_json writes: {error}") from error
 
 
 def _refuse_constant(word: str) -> float:
-    raise ValueError(f"config must be JSON text, got {word}")
+    raise ValueError(f"{word} is no JSON")
 
 
 def _to_tagged(value: Any) -> Any:

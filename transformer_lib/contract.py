@@ -39,7 +39,7 @@ def checked(target: Target) -> Target:
         rules.check(args, kwargs)
         return target(*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    return _marked(call)
 
 
 def checked_once(target: Target) -> Target:
@@ -47,7 +47,13 @@ def checked_once(target: Target) -> Target:
     if inspect.isclass(target):
         return _on_methods(target, checked_once)
     names = {"_target": target, "_rules": _Rules(target), "_nested": _nested, "_is_compiling": _is_compiling()}
-    return functools.wraps(target)(_with_signature_of(target, names))  # type: ignore[return-value]
+    return _marked(functools.wraps(target)(_with_signature_of(target, names)))
+
+
+def _marked(call: Any) -> Any:
+    """Note on the function that it checks, so that a class which borrows it does not check once more."""
+    call.checks_its_arguments = True
+    return call
 
 
 def also(*rules: Callable[..., None]) -> Callable[[Target], Target]:
@@ -131,10 +137,11 @@ def _on_methods(cls: Any, decorator: Callable[[Any], Any]) -> Any:
     for name, member in list(vars(cls).items()):
         if name.startswith("_") and name not in MAKERS:
             continue
-        if isinstance(member, classmethod | staticmethod):
-            setattr(cls, name, type(member)(decorator(member.__func__)))
-        elif inspect.isfunction(member):
-            setattr(cls, name, decorator(member))
+        function = getattr(member, "__func__", member)  # that of a class method or a static one
+        if inspect.isfunction(function) and not hasattr(function, "checks_its_arguments"):
+            function.__module__ = cls.__module__  # Python makes the `__new__` of a named tuple in no module
+            call = decorator(function)
+            setattr(cls, name, call if function is member else type(member)(call))
     return cls
 
 
@@ -235,7 +242,8 @@ def _agree_on_axes(name: str, axes: tuple[Axis, ...], shape: tuple[int, ...], kn
 def _agree(name: str, axis: str, length: Any, known: dict[Any, Any]) -> None:
     before = known.setdefault(axis, length)
     if before != length:
-        require(False, name, f"must have the same {axis} as the arguments before it, {before}", length)
+        rule = f"must have the same {axis.removeprefix('*')} as the arguments before it, {before}"
+        require(False, name, rule, length)
 
 
 def _agree_on_device(name: str, value: Any, known: dict[Any, Any]) -> None:

@@ -17,6 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from transformer_lib.checks import require
@@ -24,6 +25,7 @@ from transformer_lib.contract import checked
 
 PARTIAL = ".partial"
 SUMS = "SHA256SUMS"
+LOCK = "lock"
 MOST_JSON = 64 << 20  # bytes of a JSON file that is read at once: json makes some ten times as much of them
 
 StrPath = str | os.PathLike[str]
@@ -35,14 +37,18 @@ StrPath = str | os.PathLike[str]
 @checked
 def read_bytes(path: StrPath, *, most: int | None = None) -> bytes:
     """The content of a regular file; `ValueError` for anything else that has a name, or for more than `most` bytes."""
-    # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        require(stat.S_ISREG(found.st_mode), "path", "must be a regular file", os.fspath(path))
-        rule = f"must have at most {most} bytes"
-        require(most is None or found.st_size <= most, os.fspath(path), rule, found.st_size)
-        return stream.read() if most is None else stream.read(most)
+    with _regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        require(most is None or size <= most, os.fspath(path), f"must have at most {most} bytes", size)
+        # Asked for `most` bytes, Python would set so many aside.
+        return stream.read() if most is None else stream.read(size)
+
+
+@checked
+def sha256_of(path: StrPath) -> str:
+    """The SHA-256 of a regular file, as 64 hexadecimal digits."""
+    with _regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @checked
@@ -122,8 +128,44 @@ def new_file(path: Path) -> Iterator[Path]:
     _flush(path.parent)
 
 
+@contextmanager
+def _regular(path: StrPath) -> Iterator[BufferedReader]:
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        require(regular, "path", "must be a regular file", os.fspath(path))
+        with open(descriptor, "rb", closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(descriptor)
+
+
 def _no_constant(word: str) -> float:
     raise ValueError(f"{word} is no JSON")
+
+
+@checked
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make the folder if need be and keep other writers out of it; `ValueError` if one is in it already.
+
+    The lock is the operating system's, which releases it even if its holder is killed. The empty file that it is on
+    stays, and means nothing. Where locks do not hold, as on some network file systems, nobody is kept out.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        rule = "must not be in use by another run, which holds its lock"
+        raise ValueError(f"folder {rule}, got {str(folder)!r}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # Folders --------------------------------------------------------------------------------------------------------------
@@ -142,7 +184,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(partial.iterdir())]
+        lines = [f"{sha256_of(file)}  {file.name}\n" for file in sorted(partial.iterdir())]
         (partial / SUMS).write_text("".join(lines))
         for entry in (*partial.iterdir(), partial):
             _flush(entry)
@@ -187,7 +229,7 @@ def check_folder(path: Path, names: tuple[str, ...]) -> None:
         require((path / name).is_file(), str(path / name), "must be a regular file", _kind(path / name))
     recorded = read_bytes(path / SUMS)
     for name in names:
-        digest = _sha256(path / name)
+        digest = sha256_of(path / name)
         line = f"{digest}  {name}\n".encode()
         require(line in recorded, str(path / name), f"must have the sha256 recorded in {SUMS}", digest)
 
@@ -203,11 +245,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

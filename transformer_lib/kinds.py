@@ -8,6 +8,7 @@ with their items, functions, protocols and plain classes; of what else there is,
 import collections.abc as abc
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of each argument, also where it is written as text; what the function gives back is left out."""
     inner = inspect.unwrap(function)
     arguments = {name: kind for name, kind in inner.__annotations__.items() if name != "return"}
-    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), inner.__globals__)
+    names = vars(sys.modules[inner.__module__]) if inner.__module__ in sys.modules else inner.__globals__
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), names)
 
 
 # Tests ----------------------------------------------------------------------------------------------------------------
@@ -108,10 +110,13 @@ def _names_device(device: Any, value: Any) -> bool:
 
 
 def _container(origin: type, arguments: tuple[Any, ...]) -> Accepts:
-    """A string is no list of strings, though Python has it so. The items of an iterator could be seen only once."""
+    """A string is no list of strings, though Python has it so, and a tensor no list of anything.
+
+    The items of an iterator could be seen only once.
+    """
 
     def whole(value: Any) -> bool:
-        return isinstance(value, origin) and not isinstance(value, str | bytes)
+        return isinstance(value, origin) and not isinstance(value, str | bytes) and not hasattr(value, "shape")
 
     if issubclass(origin, tuple) and arguments and arguments[-1] is not ...:
         parts = [accepts(argument) for argument in arguments]
@@ -245,6 +250,12 @@ def words(annotation: Any) -> str:
         plain = origin or annotation
         return _NAMES.get(plain) or _with_article(getattr(plain, "__name__", str(plain)))
     return (_NAMES.get(origin) or _with_article(origin.__name__)) + _item_words(get_args(annotation))
+
+
+def kind_words(annotation: Any) -> str:
+    """What kind an annotation wants, in words, whatever the value: "" if anything will do."""
+    options = [type(get_args(o)[0]) if get_origin(o) is Literal else o for o in members(annotation)]
+    return "" if accepts(annotation) is anything else " or ".join(dict.fromkeys(map(words, options)))
 
 
 def _with_article(name: str) -> str:

@@ -115,7 +115,7 @@ def test_every_pin_is_in_the_metadata_and_keeps_to_it() -> None:
     lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     bounds = {canonicalize_name(bound.name): bound for lines in lists for bound in map(Requirement, lines)}
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-e"))]
+    pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
     assert len(pins) > 20
     faults = []
     for pin in pins:
@@ -159,13 +159,16 @@ def commands(workflow: Path) -> list[str]:
 
 
 def faults(command: str) -> list[str]:
-    """What a line of a workflow names that is not there: a target of the Makefile, an option's file, an extra."""
+    """What a line of a workflow names that is not there: a target of the Makefile, a file, an extra, a test."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     found = []
     words = command.split()
     if words[0] == "make":
         found += [f"no target {word}" for word in words[1:] if "=" not in word and word not in targets]
     found += [f"no file {name}" for name in re.findall(r"-r (\S+)", command) if not (ROOT / name).is_file()]
+    for name, test in re.findall(r"--deselect (\S+)::(\w+)", command):
+        text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).is_file() else ""
+        found += [] if f"def {test}(" in text else [f"no test {name}::{test}"]
     for extras in re.findall(r"\.\[([\w,]+)\]", command):
         found += [f"no extra {name}" for name in extras.split(",") if name not in PROJECT["optional-dependencies"]]
     return found
@@ -184,6 +187,7 @@ def test_a_workflow_runs_what_is_there(workflow: Path) -> None:
         ("make tset PYTHON=python", "no target tset"),
         ("pip install -r requirement.txt", "no file requirement.txt"),
         ('pip install -e ".[dev,onx]"', "no extra onx"),
+        ("pytest --deselect tests/test_book.py::test_none", "no test tests/test_book.py::test_none"),
     ],
 )
 def test_a_wrong_command_is_found(command: str, fault: str) -> None:
@@ -211,3 +215,65 @@ def test_windows_runs_what_the_readme_says() -> None:
     windows = [line for line in commands(ROOT / ".github/workflows/test.yml") if line.startswith(".venv\\")]
     assert len(windows) == 3
     assert [line for line in windows if line not in readme] == []
+
+
+CHECKOUT = "actions/checkout"
+PINNED = re.compile(r"\s*(?:- )?uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+def too_much(workflow: str) -> list[str]:
+    """What others could use: an action that can be changed, a right to write beside code of others, a token on disk."""
+    found = [
+        f"not a commit: {line.strip()}"
+        for line in workflow.splitlines()
+        if "uses:" in line and not PINNED.fullmatch(line)
+    ]
+    loaded = yaml.load(workflow, Loader=yaml.BaseLoader)
+    if not isinstance(loaded.get("permissions"), dict):
+        found.append("no permissions")
+    for name, job in loaded["jobs"].items():
+        rights = job.get("permissions", loaded.get("permissions"))
+        actions = {step["uses"].partition("@")[0]: step for step in job["steps"] if "uses" in step}
+        writes = not isinstance(rights, dict) or "write" in rights.values()
+        if writes and (CHECKOUT in actions or any("run" in step for step in job["steps"])):
+            found.append(f"{name} may write, and runs code")
+        if CHECKOUT in actions and actions[CHECKOUT].get("with", {}).get("persist-credentials") != "false":
+            found.append(f"{name} leaves a token on the disk")
+    return found
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_do_no_more_than_it_must(workflow: Path) -> None:
+    assert too_much(workflow.read_text(encoding="utf-8")) == []
+
+
+def test_every_workflow_takes_the_same_commit_of_an_action() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in WORKFLOWS]
+    used = {line for text in texts for line in re.findall(r"uses: (.*)", text)}
+    assert len(used) == len({line.partition("@")[0] for line in used}) == 4
+
+
+def test_only_the_job_that_publishes_may_write() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["build"]["permissions"] == {"contents": "read"}
+    assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+    assert jobs["deploy"]["needs"] == "build"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (r"(deploy-pages)@.*", r"\1@v4", "not a commit: - uses: actions/deploy-pages@v4"),
+        (r"(deploy-pages@\w+) #.*", r"\1", "not a commit: - uses: actions/deploy-pages@"),
+        (r"permissions: {}", "", "no permissions"),
+        (r"permissions: {}", "permissions: write-all", "no permissions"),
+        (r"contents: read", "id-token: write", "build may write, and runs code"),
+        (r"permissions:\n      contents: read", "permissions: write-all", "build may write, and runs code"),
+        (r"persist-credentials: false", "fetch-depth: 1", "build leaves a token on the disk"),
+    ],
+)
+def test_a_workflow_that_may_do_more_is_found(old: str, new: str, fault: str) -> None:
+    spoiled, count = re.subn(old, new, (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8"))
+    assert count
+    [found] = too_much(spoiled)
+    assert found.startswith(fault)

@@ -1,7 +1,8 @@
 """Whether one call kept the contract.
 
-Right are: a result, a `ValueError` or `TypeError` that the library itself raised, an `OSError` for a path that cannot
-be read, a module of an extra that is missing, and Python's own words for an argument that is missing or unknown.
+Right are: a result, a `ValueError` or `TypeError` that the library itself raised, Python's own error for a path that is
+not there or cannot be (one with a null character), a module of an extra that is missing, and Python's own words for an
+argument that is missing or unknown.
 Wrong are: every other exception; a `ValueError` or `TypeError` that Python, NumPy or torch raised because something
 wrong got as far as that; an argument that was accepted although its annotation excludes it; NaN from numbers that
 are finite.
@@ -96,7 +97,7 @@ def _finished(result: Any) -> Any:
 
 def _judge_error(case: Case, error: Exception) -> Outcome:
     said = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
-    if isinstance(error, FINE_ELSEWHERE) or raised_here(error):
+    if isinstance(error, FINE_ELSEWHERE) or raised_here(error) or "embedded null" in str(error):
         return Outcome("refused", said)
     asked = any(strange == MISSING or argument == UNKNOWN for argument, strange in case.changes)
     if isinstance(error, TypeError) and asked and ARGUMENTS.search(str(error)):

@@ -156,7 +156,9 @@ def test_a_wrong_file_is_never_read(tmp_path):
         ("a\nb", ["a", "b"]),
         ("a\n\nb\n\n", ["a", "", "b", ""]),
         ("a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh\n", ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"]),
-        ("", [""]),
+        ("\ufeffa\nb\n", ["a", "b"]),
+        ("\n", [""]),
+        ("", []),
     ],
 )
 def test_lines_end_at_line_feeds_only(text, wanted):
@@ -248,6 +250,7 @@ def test_read_conll():
         Annotated(("In", "New\u2028York"), (Entity("place", 1, 2),), ()),
     )
     assert read_conll("\n") == ()
+    assert read_conll("\ufeffAlex\tB-person\n") == (Annotated(("Alex",), (Entity("person", 0, 1),), ()),)
     with pytest.raises(ValueError, match="line must be a word, a tab and a tag, got 'Ada B-person'"):
         read_conll("Ada B-person\n")
 
@@ -261,9 +264,39 @@ def test_read_squad():
         Question("7", "小猫坐", "谁?", (Answer("猫", 1),)),
         Question("8", "小猫坐", "何时?", ()),
     )
+    assert read_squad("\ufeff" + json.dumps(data)) == read_squad(json.dumps(data))
     answer["answer_start"] = 2
     with pytest.raises(ValueError, match="answers must be the passage's text at its start"):
         read_squad(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "[" * 100_000, '{"data": 1}', '{"data": [{"paragraphs": [{"qas": [1]}]}]}'),
+        '{"data": [{"paragraphs": [{"context": "x", "qas": [{"id": 7, "question": "q", "answers": []}]}]}]}',
+        '{"data": [{"paragraphs": [{"context": ["x"], "qas": [{"id": "7", "question": "q", "answers": []}]}]}]}',
+        '{"data": [{"paragraphs": [{"context": "x", "qas": [{"id": "7", "question": "q", "answers": '
+        '[{"text": "x", "answer_start": false}]}]}]}]}',
+    ],
+)
+def test_what_is_no_squad(text):
+    with pytest.raises(ValueError, match="text must be JSON in the format of SQuAD"):
+        read_squad(text)
+
+
+def test_one_source_in_two_spellings_is_in_one_split():
+    """An accent may be a character of its own; a vowel of Hindi always is one, and tells words apart."""
+    pairs = [Pair("Cafe\u0301!", "1"), Pair("café", "2"), Pair("की", ""), Pair("का", ""), Pair("के", "")]
+    splits = split_by_source(pairs, validation=1, test=1)
+    assert sorted(len(split) for split in splits) in ([1, 1, 3], [1, 2, 2])
+    assert any({"1", "2"} <= {pair.target for pair in split} for split in splits)
+
+
+@pytest.mark.parametrize("sizes", [{"validation": -1, "test": 1}, {"validation": 1, "test": -1}])
+def test_splits_of_less_than_nothing(sizes):
+    with pytest.raises(ValueError, match=r"(validation|test) must not be negative, got -1"):
+        split_by_source([Pair(f"{i}", "") for i in range(9)], **sizes)
 
 
 def test_overlapping_entities_are_refused():
@@ -273,5 +306,5 @@ def test_overlapping_entities_are_refused():
 
 
 def test_unknown_language(unchecked_types):
-    with pytest.raises(ValueError, match="language must be 'en' or 'zh', got 'de'"):
+    with pytest.raises(ValueError, match=r"language must be one of \(?'en', 'zh'\)?, got 'de'"):
         xquad("de")

@@ -1,8 +1,11 @@
+import errno
 import hashlib
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,8 +52,25 @@ def file_at(url):
     return RemoteFile(NAME, url, SHA256, len(CONTENT))
 
 
+PATIENT, IMPATIENT = 600.0, 0.5  # seconds: a busy machine must not look like a silent server
+
+
 def get(server, cache, **settings):
-    return fetch(file_at(server.url), cache=cache, **({"pause": 0.0, "timeout": 2.0} | settings))
+    return fetch(file_at(server.url), cache=cache, **({"pause": 0.0, "timeout": PATIENT} | settings))
+
+
+def fail_once(server, cache, fault):
+    """One attempt that fails; it is over only when the server has heard of it, which may be later."""
+    server.script = [fault]
+    timeout = IMPATIENT if fault in SILENT else PATIENT
+    with pytest.raises(FileNotFoundError):
+        get(server, cache, attempts=1, timeout=timeout)
+    wait_for_requests(server, 1)
+
+
+def wait_for_requests(server, count):
+    while len(server.asked) < count:
+        server.closing.wait(0.01)
 
 
 def nothing_but_a_part(cache):
@@ -71,10 +91,11 @@ def test_a_file_is_downloaded_once(server, tmp_path):
     assert not path.with_name("file.txt.partial").exists()
 
 
-RESUMED = [unreliable.truncate, unreliable.stall, unreliable.claim_less]
-TORN = [unreliable.reset, unreliable.break_a_chunk]  # how much arrives of what was sent is not known
+SILENT = [unreliable.stall, unreliable.say_nothing]  # a client can but wait
+RESUMED = [unreliable.truncate, unreliable.claim_less]
+TORN = [unreliable.reset, unreliable.break_a_chunk, unreliable.stall]  # how much arrives of what was sent is not known
 REPEATED = [
-    *(unreliable.say_nothing, unreliable.hang_up, unreliable.garble, unreliable.send_an_unnamed_part),
+    *(unreliable.hang_up, unreliable.garble, unreliable.send_an_unnamed_part),
     *(unreliable.send_another_part, *map(unreliable.status, (408, 416, 425, 429, 500, 502, 503, 504))),
 ]
 MENDED = [unreliable.claim_more, unreliable.claim_nothing, unreliable.refuse_ranges]
@@ -89,12 +110,16 @@ def test_a_broken_transfer_is_resumed(server, tmp_path, fault):
 
 @pytest.mark.parametrize("fault", TORN)
 def test_a_torn_transfer_is_resumed_from_where_it_tore(server, tmp_path, fault):
-    server.script = [fault]
-    with pytest.raises(FileNotFoundError):
-        get(server, tmp_path, attempts=1)
+    fail_once(server, tmp_path, fault)
     have = (tmp_path / "set/file.txt.partial").stat().st_size if nothing_but_a_part(tmp_path) else 0
     assert get(server, tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, f"bytes={have}-" if have else None]
+
+
+def test_a_server_that_said_nothing_is_asked_again(server, tmp_path):
+    fail_once(server, tmp_path, unreliable.say_nothing)
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, None]
 
 
 @pytest.mark.parametrize("fault", REPEATED)
@@ -201,7 +226,8 @@ def test_what_will_not_pass_is_not_tried_again(server, tmp_path, fault, reason):
 def test_attempts_are_bounded(server, tmp_path, fault, reason):
     server.script = [fault] * 5
     with pytest.raises(FileNotFoundError, match=reason):
-        get(server, tmp_path, attempts=3, timeout=0.5)
+        get(server, tmp_path, attempts=3, timeout=IMPATIENT if fault in SILENT else PATIENT)
+    wait_for_requests(server, 3)
     assert len(server.asked) == 3
     nothing_but_a_part(tmp_path)
 
@@ -228,7 +254,7 @@ def test_no_redirection_to_less_security():
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/train.txt", "https://nowhere.invalid/train.txt"])
 def test_without_network_the_message_says_what_to_do(tmp_path, url):
     with pytest.raises(FileNotFoundError) as caught:
-        fetch(file_at(url), cache=tmp_path, attempts=2, pause=0.0, timeout=2.0)
+        fetch(file_at(url), cache=tmp_path, attempts=2, pause=0.0)
     message = str(caught.value)
     for part in (NAME, url, SHA256, str(len(CONTENT)), str(tmp_path / NAME), "TRANSFORMER_DATA", "URLError"):
         assert part in message
@@ -236,7 +262,9 @@ def test_without_network_the_message_says_what_to_do(tmp_path, url):
     assert fetch(file_at(url), cache=tmp_path) == tmp_path / NAME
 
 
-@given(st.lists(st.sampled_from([*RESUMED, *TORN, *REPEATED, *MENDED, unreliable.send_wrong_bytes]), max_size=5))
+@given(
+    st.lists(st.sampled_from([*RESUMED, *TORN, *REPEATED, *MENDED, *SILENT, unreliable.send_wrong_bytes]), max_size=5)
+)
 def test_whatever_happens_nothing_corrupt_is_kept(script):
     with running() as server, TemporaryDirectory() as cache:
         server.script = [*script]
@@ -244,7 +272,8 @@ def test_whatever_happens_nothing_corrupt_is_kept(script):
             path = get(server, Path(cache), timeout=0.1)
         except FileNotFoundError:
             nothing_but_a_part(Path(cache))
-            assert len(server.asked) == 4 or unreliable.send_wrong_bytes in script
+            if unreliable.send_wrong_bytes not in script:
+                wait_for_requests(server, 4)
             server.script = []
             path = get(server, Path(cache))
         assert path.read_bytes() == CONTENT
@@ -259,7 +288,7 @@ from transformer_lib.data.download import RemoteFile, fetch
 name, url, sha256, size, cache = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-print(fetch(RemoteFile(name, url, sha256, int(size)), cache=Path(cache), timeout=30.0))
+print(fetch(RemoteFile(name, url, sha256, int(size)), cache=Path(cache), timeout=600.0))
 """
 
 
@@ -277,14 +306,11 @@ def go(process):
     process.stdin.flush()
 
 
-def wait_for_part(cache, size):
-    deadline = threading.Event()
-    for _ in range(1000):
-        part = cache / "set/file.txt.partial"
-        if part.exists() and part.stat().st_size >= size:
-            return
-        deadline.wait(0.01)
-    raise AssertionError("no part was written")
+def wait_for_part(cache, process):
+    part = cache / "set/file.txt.partial"
+    while not (part.exists() and part.stat().st_size > 0):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
 
 
 def test_two_processes_download_once(server, tmp_path):
@@ -294,20 +320,19 @@ def test_two_processes_download_once(server, tmp_path):
         data = unreliable.rest(handler)
         handler.wfile.write(data[:HALF])
         handler.wfile.flush()
-        assert going.wait(30)
+        going.wait()
         handler.wfile.write(data[HALF:])
 
     server.script = [slowly]
     first, second = (start(server.url, tmp_path) for _ in range(2))
     go(first)
-    while not server.asked:
-        server.closing.wait(0.01)
+    wait_for_requests(server, 1)
     go(second)
     with pytest.raises(subprocess.TimeoutExpired):
         second.wait(0.5)  # it waits for the first
     going.set()
     for process in (first, second):
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate()
         assert process.returncode == 0, err
         assert out == f"{tmp_path / NAME}\n"
     assert (tmp_path / NAME).read_bytes() == CONTENT
@@ -318,7 +343,7 @@ def test_a_killed_process_leaves_its_part_and_no_lock(server, tmp_path):
     server.script = [unreliable.stall]
     process = start(server.url, tmp_path)
     go(process)
-    wait_for_part(tmp_path, 1)
+    wait_for_part(tmp_path, process)
     process.kill()
     process.communicate()
     part = (tmp_path / "set/file.txt.partial").stat().st_size
@@ -337,7 +362,7 @@ def test_where_locks_do_not_hold_nothing_corrupt_is_kept(server, tmp_path, monke
 
     def run():
         with suppress(FileNotFoundError):  # they may spoil one another's part
-            read.append(get(server, tmp_path, timeout=5.0).read_bytes())
+            read.append(get(server, tmp_path).read_bytes())
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
@@ -412,9 +437,36 @@ def test_the_progress_bar_reaches_the_end(server, tmp_path, capfd, shown):
 
 
 def test_settings_that_make_no_sense(server, tmp_path):
-    for setting in ({"attempts": 0}, {"timeout": 0.0}, {"pause": -1.0}):
+    for setting in (
+        *({"attempts": 0}, {"attempts": 10**9}, {"timeout": 0.0}, {"timeout": math.inf}, {"timeout": math.nan}),
+        *({"timeout": 1e300}, {"pause": -1.0}, {"pause": math.inf}),
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(setting))} must"):
             get(server, tmp_path, **setting)
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_second_copy(server, tmp_path, monkeypatch):
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            get(server, tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert left == {f"{Path(NAME).name}.partial"}, "the part that the next try builds on, and nothing else"
+    requests = len(server.asked)
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == requests, "the part was whole"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_in_the_readers_folder_is_refused_without_waiting(server, tmp_path):
+    own = tmp_path / "own"
+    (own / NAME).parent.mkdir(parents=True)
+    os.mkfifo(own / NAME)
+    with pytest.raises(ValueError, match="path must be a regular file"):
+        get(server, tmp_path, folder=own)
 
 
 NAMES = ["", "/a", "../a", "a/../b", "a/..", "./a", "a//b", "a/", r"a\b", "C:/a", ".hidden", "a/.b", "a\n", "a b", "ä"]
@@ -446,3 +498,12 @@ def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match=str(tmp_path)):
         get(server, tmp_path)
+
+
+def test_a_wrong_file_of_the_right_size_is_refused_too(server, tmp_path):
+    path = tmp_path / "own" / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(ValueError, match=f"{path} must have the sha256 {SHA256}"):
+        fetch(file_at(server.url), folder=tmp_path / "own")
+    assert path.read_bytes() == CONTENT[:-1] + b"!" and server.asked == []

@@ -107,7 +107,8 @@ def test_longer_histories_predict_held_out_source_better():
         (lambda: NGram(torch.arange(4), order=5, vocab_size=4), "tokens must hold at least order=5 tokens, got 4"),
         (lambda: NGram(torch.arange(5), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[4\]"),
         (lambda: NGram(torch.tensor([0, -1]), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[-1\]"),
-        (lambda: NGram(torch.ones(4), order=2, vocab_size=4), "tokens must hold whole numbers, got torch.float32"),
+        (lambda: NGram(torch.ones(4), order=2, vocab_size=4), "tokens must have an integer type, got 'float32'"),
+        (lambda: NGram(torch.arange(4), order=2, vocab_size=2**40), "vocab_size must be at most 16777216"),
         (
             lambda: NGram(torch.arange(4), order=2, vocab_size=4).log_probs(torch.tensor([1])),
             "tokens must hold at least two tokens, got 1",

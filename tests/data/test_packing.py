@@ -58,11 +58,14 @@ def test_bits_per_byte_does_not_depend_on_how_text_is_cut_into_tokens():
     ("call", "message"),
     [
         (lambda: pack([[1], [2, 0]], separator=0), r"documents\[1\] must not contain the separator, got 0"),
-        (lambda: pack([[1.5]], separator=0), r"documents\[0\] must hold whole numbers, got torch.float32"),
-        (lambda: pack([[[1]]], separator=0), r"documents\[0\] must have one dimension, got \(1, 1\)"),
-        (lambda: pack([[True]], separator=0), r"documents\[0\] must hold whole numbers, got torch.bool"),
+        (lambda: pack([torch.ones(1)], separator=0), r"documents\[0\] must hold whole numbers, got torch.float32"),
+        (lambda: pack([torch.ones(1) > 0], separator=0), r"documents\[0\] must hold whole numbers, got torch.bool"),
+        (lambda: pack([torch.arange(4).view(2, 2)], 9), r"documents\[0\] must have one dimension, got \(2, 2\)"),
         (lambda: held_out_batches(torch.arange(1), batch=1, context=1), "tokens must hold at least one input"),
-        (lambda: held_out_batches(torch.ones(9), batch=1, context=1), "tokens must hold whole numbers, got torch.fl"),
+        (
+            lambda: held_out_batches(torch.ones(9), batch=1, context=1),
+            "tokens must have an integer type, got 'float32'",
+        ),
         (lambda: held_out_batches(torch.arange(9), batch=0, context=1), "batch must be a whole number of at least 1"),
         (lambda: held_out_batches(torch.arange(9), batch=1, context=0), "context must be a whole number of at leas"),
         (lambda: bits_per_byte(-1.0, 1.0), "nats_per_token must not be negative, got -1.0"),
@@ -72,3 +75,11 @@ def test_bits_per_byte_does_not_depend_on_how_text_is_cut_into_tokens():
 def test_bad_input(call, message, unchecked_types):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("documents", [[[1.5]], [[True]], [[[1]]], ["12"], [None], 7, iter([[1.5]])])
+def test_what_is_no_document(documents, unchecked_types):
+    with pytest.raises(TypeError, match="documents"):
+        pack(documents, 0)
+    with pytest.raises(TypeError, match=r"separator must be a whole number, got 1\.5"):
+        pack([[1]], 1.5)

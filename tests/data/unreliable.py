@@ -75,11 +75,11 @@ def truncate(handler: Handler) -> None:
 def stall(handler: Handler) -> None:
     truncate(handler)
     handler.wfile.flush()
-    handler.server.closing.wait(60)
+    handler.server.closing.wait()
 
 
 def say_nothing(handler: Handler) -> None:
-    handler.server.closing.wait(60)
+    handler.server.closing.wait()
 
 
 def reset(handler: Handler) -> None:

@@ -196,3 +196,16 @@ def test_the_newest_logits_are_the_last_of_all() -> None:
     model = Conditioned(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)).double().eval(), tokens)
     with torch.inference_mode():
         torch.testing.assert_close(model(tokens, newest=1), model(tokens)[:, -1:], rtol=0, atol=1e-10)
+
+
+def test_beyond_its_length_a_row_repeats_its_last_token() -> None:
+    """The picker would go on with other tokens in every row: 0, 1, 2, ... and 10, 11, 12, ..."""
+    step = iter(range(10))
+
+    def pick(logits: Tensor) -> Tensor:
+        now = next(step)
+        return torch.tensor([now, 10 + now])
+
+    found = generate(MODEL, torch.tensor([[1, 2], [3, 4]]), max_new_tokens=5, pick=pick, stop_ids=[2])
+    assert found.tokens.tolist() == [[0, 1, 2, 2, 2], [10, 11, 12, 13, 14]]
+    assert found.lengths.tolist() == [3, 5] and found.log_probs[0, 3:].tolist() == [0, 0]

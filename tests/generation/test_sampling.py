@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from transformer_lib.generation import greedy, sample, truncate
+from transformer_lib.generation import distribution, greedy, sample, truncate
 
 PROBS = torch.tensor([0.05, 0.4, 0.1, 0.25, 0.2])
 VOCAB = len(PROBS)
@@ -108,3 +108,19 @@ def test_equal_seeds_give_equal_draws() -> None:
 def test_bad_limits(limits: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample(torch.zeros(1, 3), **limits)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "limits", "expected"),
+    [
+        (0.5, {"top_p": 0.6}, [1, 0, 0]),  # before the temperature two tokens would stay: 0.5 is below 0.6
+        (0.5, {"min_p": 0.25}, [25 / 34, 9 / 34, 0]),  # 0.04 / 0.25 is below 0.25, 0.2 / 0.5 is not
+        (2.0, {"top_p": 0.45}, [5**0.5 / (5**0.5 + 3**0.5), 3**0.5 / (5**0.5 + 3**0.5), 0]),
+        (2.0, {"min_p": 0.7}, [5**0.5 / (5**0.5 + 3**0.5), 3**0.5 / (5**0.5 + 3**0.5), 0]),
+    ],
+)
+def test_limits_look_at_the_tempered_law(temperature: float, limits: dict[str, float], expected: list[float]) -> None:
+    """Of 0.5, 0.3 and 0.2: at 1/2 their squares 25 : 9 : 4, at 2 their roots."""
+    logits = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log()
+    found = distribution(logits, temperature=temperature, **limits)
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64), atol=1e-10, rtol=0)

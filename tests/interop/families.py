@@ -149,10 +149,12 @@ def their_output(model: nn.Module, tokens: Tensor, valid: Tensor | None = None, 
         options["position_ids"] = (valid.cumsum(1) - 1).clamp(min=0)
     if "Bert" in type(model).__name__:
         options["token_type_ids"] = tokens % 2
+    else:
+        options["use_cache"] = False
     if "Marian" in type(model).__name__:
         options["decoder_input_ids"] = tokens.flip(1)
     with torch.no_grad(), Float64() if model.dtype is torch.float64 else nullcontext():
-        output = model(tokens, attention_mask=mask, use_cache=False, **options)
+        output = model(tokens, attention_mask=mask, **options)
     return output.logits if "logits" in output else output.last_hidden_state
 
 

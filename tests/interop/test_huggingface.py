@@ -14,12 +14,12 @@ import transformers as hf
 
 from tests.interop.families import CASES, DECODERS, LENGTH, LONG, TOKENS, VALID, Case, our_output, their_output
 from tests.interop.wide import Float64
-from tests.oracles import CONFIG, close, randomise, rejects
+from tests.oracles import CONFIG, close, randomise, rejects, unchecked
 from transformer_lib.__main__ import main
 from transformer_lib.config import Alibi, AttentionConfig, Mlp, ModelConfig, Norm, NtkScaling, Rope
 from transformer_lib.generation import generate
 from transformer_lib.interop.hub import find
-from transformer_lib.interop.huggingface import from_hf, from_hf_state, read_tokenizer, to_hf
+from transformer_lib.interop.huggingface import from_hf, from_hf_state, lacking_ids, read_tokenizer, to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq, presets
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training import token_loss
@@ -240,6 +240,50 @@ def test_a_llama_config_of_transformers_4_opens(tmp_path: Path) -> None:
     close(our_output(from_hf_state(fields, theirs.state_dict()), LONG), their_output(theirs, LONG))
 
 
+def test_both_spellings_of_a_rope_are_written_and_must_agree(tmp_path: Path) -> None:
+    theirs = CASES["llama llama3"].save(tmp_path / "theirs")
+    to_hf(from_hf(tmp_path / "theirs"), tmp_path / "model")
+    fields, state = fields_of(tmp_path / "model"), theirs.state_dict()
+    old, new = fields["rope_scaling"], fields["rope_parameters"]
+    assert new == old | {"rope_theta": 500.0} and fields["rope_theta"] == 500.0 and old["factor"] == 4.0
+    for alone in ({"rope_parameters": None}, {"rope_parameters": old}, {"rope_theta": None}):
+        close(our_output(from_hf_state(fields | alone, state), LONG), their_output(theirs, LONG))
+    for change in (
+        {"rope_theta": 600.0},
+        {"rope_theta": 0},
+        {"rope_scaling": None},
+        {"rope_scaling": old | {"factor": 5.0}},
+        {"rope_scaling": old | {"type": "yarn"}},
+        {"rope_scaling": old | {"rope_theta": 600.0}},
+        {"rope_parameters": {"rope_type": "default"}},
+    ):
+        with rejects("must have one"):
+            from_hf_state(fields | change, state)
+    with rejects("rope_scaling must be an object or null, got 'linear'"):
+        from_hf_state(fields | {"rope_scaling": "linear"}, state)
+    with rejects("rope_theta must be a finite number, got inf"):
+        from_hf_state(fields | {"rope_theta": float("inf")}, state)
+
+
+@pytest.mark.parametrize("dtype", [F32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "llama linear", "llama llama3"])
+def test_stored_frequencies_are_compared_with_the_config(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Old checkpoints have them in each layer, some newer ones once, with the scaling or without."""
+    theirs = CASES[name].save(tmp_path / "model", dtype=F32)
+    state, fields = dict(theirs.state_dict()), fields_of(tmp_path / "model")
+    plain = 500.0 ** -(torch.arange(0, 8, 2) / 8)
+    for frequencies in (plain, theirs.model.rotary_emb.inv_freq):
+        for place in ("model.rotary_emb", "model.layers.0.self_attn.rotary_emb"):
+            stored = state | {f"{place}.inv_freq": frequencies.to(dtype)}
+            close(our_output(from_hf_state(fields, stored), LONG), their_output(theirs, LONG))
+    others = [500.0 * 1.05, 10_000.0]
+    wrong = [base ** -(torch.arange(0, 8, 2) / 8) for base in others] + [plain[:3], plain * 2, plain.long()]
+    for frequencies in wrong:
+        kind = dtype if frequencies.is_floating_point() else torch.long
+        with rejects("model.rotary_emb.inv_freq must be what the config says"):
+            from_hf_state(fields, state | {"model.rotary_emb.inv_freq": frequencies.to(kind)})
+
+
 def test_a_marian_checkpoint_with_its_tables_opens(tmp_path: Path) -> None:
     theirs = CASES["marian relu scaled"].save(tmp_path / "model")
     state = theirs.state_dict()
@@ -305,10 +349,32 @@ def test_the_command_line_writes_with_a_model_of_theirs(tmp_path: Path, capsys: 
     expected = written[0, prompt.shape[1] :].tolist()
     assert found["prompt"] == "the cat" and len(expected) == 12
     assert found["text"] == tokenizer.decode(expected)
-    with pytest.raises(SystemExit):
-        main([*command, "--from-hf", "x", "--checkpoint", "y"])
+    assert main([*command, "--from-hf", "x", "--checkpoint", "y"]) == 2
+    assert "not allowed with" in capsys.readouterr().err
     assert main([*command, "--from-hf", str(tmp_path / "no" / "such" / "model")]) == 2
     assert "OWNER/MODEL" in capsys.readouterr().err
+
+
+def test_their_rows_are_not_cut_or_filled_up(tmp_path: Path) -> None:
+    """Truncation and padding in a tokenizer.json are for whoever makes a batch; transformers passes over them, too."""
+    tokenizer = Tokenizer.train(TEXTS, 270, ["<end>"])
+    rust = tokenizers.Tokenizer.from_str(tokenizer._rust.to_str())
+    rust.enable_truncation(8)
+    rust.enable_padding(length=12, pad_id=1)
+    rust.save(str(tmp_path / "tokenizer.json"))
+    theirs = hf.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for text in ("the cat", "again and again and again, the dog and the cat sat on the mat"):
+        found = read_tokenizer(tmp_path).encode(text)
+        assert found == theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert len(found) > 8
+
+
+def test_ids_that_a_tokenizer_lacks_are_listed() -> None:
+    tokenizer = Tokenizer.train(TEXTS, 265, ["<end>"])
+    assert lacking_ids(tokenizer, 270) == (265, 266, 267, 268, 269)
+    assert lacking_ids(tokenizer, 265) == () == lacking_ids(tokenizer, 260)
+    gaps = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1, "c": 4}, unk_token="a"))
+    assert lacking_ids(Tokenizer(gaps), 6) == (2, 3, 5)
 
 
 def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +389,13 @@ def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert find(str(tmp_path)) == tmp_path and asked == []
     assert find("openai-community/gpt2") == tmp_path
-    files = ["model.safetensors", "config.json", "tokenizer.json", "model.safetensors.index.json"]
+    files = [
+        "model.safetensors",
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "model.safetensors.index.json",
+    ]
     assert all(any(fnmatch.fnmatch(file, pattern) for pattern in asked[0][1]) for file in files)
     assert not any(fnmatch.fnmatch("pytorch_model.bin", pattern) for pattern in asked[0][1])
     with rejects("no/network", "cannot be reached"):
@@ -363,6 +435,15 @@ def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: py
         ("llama", {"model_type": None}, ["model_type must be one of"]),
         ("llama", {"architectures": ["LlamaForSequenceClassification"]}, ["architectures", "LlamaForCausalLM"]),
         ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, ["layer_types must be the same"]),
+        ("qwen3", {"layer_types": ["full_attention"]}, ["layer_types must be a list of num_hidden_layers=2 kinds"]),
+        ("qwen3", {"layer_types": ["sliding_attention"] * 2}, ["layer_types must be full_attention without a sliding"]),
+        (
+            "qwen3",
+            {"layer_types": None, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+            ["layer_types must be the same for every layer"],
+        ),
+        ("llama", {"rms_norm_eps": float("nan")}, ["rms_norm_eps must be a finite number, got nan"]),
+        ("gpt2", {"n_inner": 0}, ["d_ff", "got 0"]),
         ("bert", {"is_decoder": True}, ["is_decoder must be False"]),
         ("bert", {"position_embedding_type": "relative_key"}, ["position_embedding_type"]),
         ("marian", {"normalize_before": True}, ["normalize_before must be False"]),
@@ -390,11 +471,69 @@ def test_wrong_weights_are_listed(tmp_path: Path) -> None:
         "model.layers.1.self_attn.k_proj.weight must have the shape (16, 16), got (12, 16)",
     ):
         from_hf_state(fields, state)
-    mixed = dict(theirs.state_dict())
-    mixed["model.norm.weight"] = mixed["model.norm.weight"].half()
-    with rejects("one type", "float16", "float64"):
-        from_hf_state(fields, mixed)
-    assert from_hf_state(fields, mixed, dtype=F32).final_norm.weight.dtype is F32
+
+
+def test_types_that_differ_are_read_as_the_one_that_holds_all(tmp_path: Path) -> None:
+    """As fine-tuning leaves them: norms in float32 among weights in bfloat16."""
+    theirs = CASES["qwen3"].save(tmp_path / "model", dtype=torch.bfloat16)
+    state, fields = dict(theirs.state_dict()), fields_of(tmp_path / "model")
+    mixed = {name: tensor.float() if "norm" in name else tensor for name, tensor in state.items()}
+    wide = {name: tensor.float() for name, tensor in state.items()}
+    found, expected = from_hf_state(fields, mixed), from_hf_state(fields, wide)
+    assert {weight.dtype for weight in found.parameters()} == {F32}
+    assert torch.equal(our_output(found, TOKENS), our_output(expected, TOKENS))
+    narrow = from_hf_state(fields, mixed, dtype=torch.bfloat16)
+    assert {weight.dtype for weight in narrow.parameters()} == {torch.bfloat16}
+    state["model.norm.weight"] = state["model.norm.weight"].to(torch.int8)
+    with rejects("weights must be stored as float64, float32, bfloat16 or float16", "torch.int8"):
+        from_hf_state(fields, state)
+    with rejects("weights must be stored as", "torch.int8"):
+        from_hf_state(fields, state, dtype=F32)
+    with rejects("dtype must be one of", "torch.int8"):
+        from_hf_state(fields, mixed, dtype=torch.int8)
+
+
+@families
+def test_weights_that_are_not_finite_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    theirs = CASES[name].save(tmp_path / "model", dtype=F32)
+    fields, state = fields_of(tmp_path / "model"), theirs.state_dict()
+    key = next(key for key in state if key.endswith(("norm.weight", "fc1.weight", "ln_f.weight", "dense.weight")))
+    for number in (float("nan"), float("inf"), -float("inf")):
+        broken = {other: tensor.clone() for other, tensor in state.items()}
+        broken[key].view(-1)[1] = number
+        with rejects(f"{key} must be finite in torch.float32"):
+            from_hf_state(fields, broken, drop=CASES[name].drop)
+    broken[key].view(-1)[1] = 1e6
+    with rejects(f"{key} must be finite in torch.float16"):
+        from_hf_state(fields, broken, drop=CASES[name].drop, dtype=torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("gpt2", {"n_layer": 10**9}, ["1000000000 layers must have at least as many weights"]),
+        ("llama", {"num_hidden_layers": 10**9}, ["1000000000 layers must have at least as many weights"]),
+        ("qwen3 window biases", {"num_hidden_layers": 10**9, "layer_types": None}, ["1000000000 layers"]),
+        ("bert", {"num_hidden_layers": 10**9}, ["1000000000 layers must have at least as many weights"]),
+        ("marian", {"decoder_layers": 10**9}, ["1000000002 layers must have at least as many weights"]),
+        ("marian", {"d_model": 10**12}, ["model.shared.weight must have the shape (13, 1000000000000), got (13, 16)"]),
+        ("llama", {"hidden_size": 2**62}, ["model.embed_tokens.weight must have the shape"]),
+        ("llama", {"intermediate_size": 2**62}, ["config.json must describe a model of possible size"]),
+        ("llama", {"head_dim": 10**12}, ["q_proj.weight must have the shape"]),
+        ("gpt2", {"vocab_size": 10**15}, ["transformer.wte.weight must have the shape (1000000000000000, 16)"]),
+        ("gpt2", {"n_positions": 10**15}, ["transformer.wpe.weight must have the shape (1000000000000000, 16)"]),
+        ("llama", {"num_hidden_layers": 2**63}, ["num_layers", "64 bits"]),
+    ],
+)
+def test_nothing_is_built_that_the_weights_do_not_hold(
+    name: str, change: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    """Each would take the machine, for a file of a few hundred bytes."""
+    CASES[name].save(tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(fields_of(tmp_path / "model") | change))
+    with rejects(*words):
+        from_hf(tmp_path / "model", drop=CASES[name].drop)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +573,7 @@ def test_nothing_is_written_for_bad_arguments(tmp_path: Path) -> None:
         to_hf(model, tmp_path / "model", token_ids={"eos": 1})
     with rejects("max_shard_bytes must be a whole number of at least 1, got 0"):
         to_hf(model, tmp_path / "model", max_shard_bytes=0)
-    with rejects("model must be one of", "Linear"):
+    with unchecked(), pytest.raises(TypeError, match=r"model must be a DecoderLM or .* of type Linear"):
         to_hf(torch.nn.Linear(2, 2), tmp_path / "model")  # type: ignore[arg-type]
     with torch.no_grad():
         model.final_norm.weight[0] = 1e6

@@ -33,6 +33,7 @@ from transformer_lib.config import (
     Seq2SeqConfig,
     Sinusoidal,
     YarnScaling,
+    to_json,
 )
 from transformer_lib.models import DecoderLM, Encoder, MaskedLM, Seq2Seq
 from transformer_lib.training import token_loss
@@ -41,7 +42,7 @@ for needed in ("keras", "tensorflow"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed", allow_module_level=True)
 
-from transformer_lib.interop import keras_layers  # noqa: E402  (only where Keras is)
+from transformer_lib.interop import keras_layers, keras_positions  # noqa: E402  (only where Keras is)
 from transformer_lib.interop.keras import copy_weights, keras, partners, to_keras  # noqa: E402
 
 tf = pytest.importorskip("tensorflow")  # after our module, which keeps TensorFlow quiet
@@ -151,6 +152,7 @@ def padded(batch: int, time: int) -> Tensor:
     """Padding before, after and between the real tokens, and from the third row on nothing else."""
     valid = torch.rand(batch, time, generator=torch.Generator().manual_seed(time)) < 0.6
     valid[0, -1] = True
+    valid[1:2] = torch.arange(time) >= time // 2
     valid[2:] = False
     return valid
 
@@ -336,7 +338,7 @@ def test_what_has_no_counterpart_is_refused() -> None:
     class Wide(Mlp):
         pass
 
-    with rejects("model", "must be a DecoderLM, an Encoder or a MaskedLM", "Seq2Seq"):
+    with unchecked(), pytest.raises(TypeError, match=r"model must be a DecoderLM or .* or a MaskedLM, got .* Seq2Seq"):
         to_keras(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)))  # type: ignore[arg-type]
     with rejects("model", "must be in one type", "float32", "torch.bfloat16"):
         to_keras(DecoderLM(CONFIG).bfloat16())
@@ -344,6 +346,14 @@ def test_what_has_no_counterpart_is_refused() -> None:
     mixed.final_norm.double()
     with rejects("model", "must be in one type", "'torch.float32', 'torch.float64'"):
         to_keras(mixed)
+    broken = DecoderLM(like())
+    broken.blocks[0].attention.to_out.weight.data[0, 0] = torch.nan
+    with rejects("blocks.0.attention.to_out.weight", "must be finite"):
+        to_keras(broken)
+    with rejects("blocks.0.attention.to_out.weight", "must be finite"):
+        copy_weights(broken, other())
+    with torch.device("meta"), rejects("embedding.tokens.weight", "must hold numbers", "meta device"):
+        to_keras(DecoderLM(CONFIG))
     refused: list[tuple[str, dict[str, Any], str]] = [
         ("positions", {"positions": Spiral()}, "Spiral(theta=10000.0"),
         ("positions.scaling", {"positions": Rope(scaling=Warped(factor=2.0))}, "Warped(factor=2.0)"),
@@ -371,14 +381,46 @@ def test_partners_of_another_model_are_refused(changes: dict[str, Any], words: t
         partners(DecoderLM(like(**changes)), theirs)
 
 
+@pytest.mark.parametrize("wrong", [None, nn.Linear(2, 2), []], ids=lambda value: type(value).__name__)
+def test_another_kind_of_model_has_no_partners(wrong: Any) -> None:
+    for function in (partners, copy_weights):
+        with unchecked(), pytest.raises(TypeError, match=r"theirs must be a keras\.Model, got"):
+            function(DecoderLM(like()), wrong)
+
+
+@pytest.mark.parametrize("kind", ["Attention", "FeedForward", "Block", "Embedding", "Rotary", "AlibiBias"])
+def test_layers_say_what_is_wrong_with_their_config(kind: str) -> None:
+    make = getattr(keras_layers, kind)
+    assert make(to_json(CONFIG)).config == make(CONFIG).config == CONFIG
+    for wrong in (None, 3, CONFIG.attention):
+        with pytest.raises(TypeError, match="config must be a ModelConfig, or one as JSON, got"):
+            make(wrong)
+    for text, words in (("{", "config must be JSON"), (to_json(CONFIG.attention), "config must be that of one stack")):
+        with rejects(words):
+            make(text)
+
+
+def test_layers_say_what_is_wrong_with_their_arguments() -> None:
+    with rejects("config.positions", "must be a Rope", "Alibi"):
+        keras_positions.Rotary(like(positions=Alibi()))
+    with pytest.raises(TypeError, match="causal must be True or False, got 1"):
+        keras_positions.AttentionMask(1)
+    with pytest.raises(TypeError, match=r"window must be a whole number, got 1\.5"):
+        keras_positions.AttentionMask(True, 1.5)
+    with rejects("window", "must be a whole number of at least 1", "0"):
+        keras_positions.AttentionMask(True, 0)
+    with pytest.raises(TypeError, match="norm must be a Norm, got"):
+        keras_layers.build_norm("rms")
+
+
 @functools.cache
 def other() -> Any:
     return to_keras(DecoderLM(like()))
 
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keras_layers.__file__ is not None
-    spec = importlib.util.spec_from_file_location("again", keras_layers.__file__)
+    assert keras_positions.__file__ is not None
+    spec = importlib.util.spec_from_file_location("again", keras_positions.__file__)
     assert spec is not None and spec.loader is not None
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with rejects("KERAS_BACKEND", "must be 'tensorflow' before Keras is imported", "'jax'"):

@@ -1,8 +1,11 @@
 """Folders of weights that are cut, forged or something else: refused with the reason, and nothing of them runs."""
 
 import json
+import os
 import pickle
+import resource
 import shutil
+import signal
 import struct
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from tests.interop.families import CASES
-from tests.oracles import rejects
+from tests.oracles import rejects, unchecked
 from transformer_lib.interop.huggingface import from_hf
 from transformer_lib.interop.shards import read_weights, write_weights
 
@@ -40,7 +43,7 @@ def test_a_cut_file_is_refused(whole: Path, tmp_path: Path, kept: float) -> None
     folder = copy(whole, tmp_path)
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: int(kept if kept >= 1 else kept * len(data))])
-    with rejects("model.safetensors must be a whole safetensors file"):
+    with rejects("model.safetensors must be a safetensors file"):
         from_hf(folder)
 
 
@@ -79,8 +82,40 @@ def test_a_header_that_lies_is_refused(whole: Path, tmp_path: Path, lie: str) ->
         rewrite(file, header, body, length=1 << 60)
     elif lie != "not JSON":
         rewrite(file, header, body)
-    with rejects("model.safetensors must be a whole safetensors file"):
+    with rejects("model.safetensors must be a safetensors file"):
         from_hf(folder)
+
+
+def test_a_header_has_a_bound(whole: Path, tmp_path: Path) -> None:
+    """Zeros that take no room on the disk, and a hundred megabytes as soon as they are parsed."""
+    folder = copy(whole, tmp_path)
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.write(struct.pack("<Q", 90_000_000))
+        stream.truncate(100_000_000)
+    with rejects("whose header has at most 16777216 bytes, got 90000000"):
+        from_hf(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", INDEX, "model-00001-of-00002.safetensors"])
+def test_a_pipe_is_not_waited_for(shards: Path, whole: Path, tmp_path: Path, name: str) -> None:
+    folder = copy(whole if name == "model.safetensors" else shards, tmp_path)
+    file = sorted(folder.glob("model-00001-*"))[0] if name.startswith("model-") else folder / name
+    file.unlink()
+    os.mkfifo(file)
+    with rejects("must"):
+        from_hf(folder)
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; a signal would come with it, which is not listened to."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with unchecked(), pytest.raises(OSError, match=r"model\.safetensors cannot be written"):
+            write_weights(tmp_path, {"a": torch.zeros(1000)}, max_shard_bytes=1 << 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_missing_shard_is_refused(shards: Path, tmp_path: Path) -> None:
@@ -143,7 +178,7 @@ def test_a_pickle_is_refused_and_not_opened(
     with rejects("a pickle runs code", file):
         from_hf(folder)
     shutil.copy(folder / file, folder / "model.safetensors")  # nor under another name
-    with rejects("must be a whole safetensors file"):
+    with rejects("must be a safetensors file"):
         from_hf(folder)
     assert not Path("exploded").exists()
     pickle.loads((folder / file).read_bytes())
@@ -163,7 +198,7 @@ def test_other_folders_are_refused(whole: Path, tmp_path: Path) -> None:
     with rejects("must be a JSON object"):
         from_hf(folder)
     (folder / "config.json").write_bytes(b"\xff\xfe")
-    with rejects("must be JSON in UTF-8"):
+    with rejects("config.json must be UTF-8, got the byte 0xff in line 1"):
         from_hf(folder)
 
 

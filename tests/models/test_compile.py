@@ -86,7 +86,7 @@ CASES: dict[str, Callable[[], None]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_compiles_as_one_graph(case: str) -> None:
-    done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, __file__, case], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -20,7 +20,7 @@ from tests.oracles import (
     rename,
     same_gradients,
 )
-from transformer_lib.config import Activation, AttentionConfig, Learned, Mlp, NoPositions, Norm, NormOrder
+from transformer_lib.config import Activation, Alibi, AttentionConfig, Learned, Mlp, NoPositions, Norm, NormOrder
 from transformer_lib.models import Encoder, MaskedLMHead
 
 LIKE_BERT = dataclasses.replace(
@@ -133,3 +133,22 @@ def test_scaled_embeddings_are_multiplied_by_the_root_of_the_width() -> None:
     with torch.no_grad():
         scaled.embedding.tokens.weight /= 4
     close(scaled.embedding(TOKENS, positions), plain.embedding(TOKENS, positions))
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_an_encoder_with_alibi_is_torchs_with_a_bias_equal_in_both_directions(heads: int) -> None:
+    """The bias -2^(-8 h / heads) |i - j| of head h, entry by entry: for keys after the query as for those before."""
+    attention = AttentionConfig(num_heads=heads, bias=True)
+    config = dataclasses.replace(LIKE_BERT, attention=attention, positions=Alibi(), segments=0, embedding_norm=False)
+    config = dataclasses.replace(config, feedforward=Mlp(d_ff=24, activation="relu"), norm=Norm())
+    mine = randomise(Encoder(config))
+    layer = nn.TransformerEncoderLayer(16, heads, 24, 0.0, "relu", batch_first=True)
+    body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    theirs = nn.ModuleDict({"embedding": nn.Embedding(13, 16), "body": body})
+    carry_over(mine, theirs, rename({"blocks.": "body.layers.", "embedding.tokens": "embedding"} | TORCH_ENCODER))
+    bias = torch.tensor(
+        [[[-(2 ** (-8 * h / heads)) * abs(i - j) for j in range(9)] for i in range(9)] for h in range(1, heads + 1)],
+        dtype=torch.float64,
+    )
+    expected = theirs["body"].train()(theirs["embedding"](TOKENS), mask=bias.repeat(3, 1, 1))
+    close(mine(TOKENS), expected)

@@ -18,7 +18,7 @@ from transformers import (
 
 from tests.models.huggingface import to_bert, to_gpt2, to_llama
 from tests.oracles import Tensors
-from transformer_lib.config import ModelConfig
+from transformer_lib.config import Mlp, ModelConfig, Norm, Rope, Sinusoidal
 from transformer_lib.models import DecoderLM, Encoder, Seq2Seq, presets
 
 
@@ -96,3 +96,19 @@ def test_the_tiny_model_is_tiny_and_takes_its_sizes() -> None:
     assert count(DecoderLM(presets.tiny())) < 300_000
     assert presets.tiny(100, max_length=7).vocab_size == 100
     assert presets.tiny(100, max_length=7).max_length == 7
+
+
+def test_what_the_shapes_do_not_show_is_as_published_too() -> None:
+    """From the files config.json that the models were published with, and for 2017 from the paper."""
+    gpt2, llama, qwen, bert = presets.gpt2(), presets.llama3_8b(), presets.qwen3_0_6b(), presets.bert_base()
+    assert (gpt2.norm, gpt2.norm_order, gpt2.max_length) == (Norm(kind="layer", eps=1e-5), "pre", 1024)
+    assert gpt2.feedforward == Mlp(d_ff=3072, activation="gelu_tanh") and gpt2.attention.num_heads == 12
+    assert (llama.norm, llama.positions, llama.max_length) == (Norm(kind="rms", eps=1e-5), Rope(theta=500_000.0), 8192)
+    assert llama.attention.num_heads == 32
+    assert (qwen.norm, qwen.positions) == (Norm(kind="rms", eps=1e-6), Rope(theta=1_000_000.0))
+    assert qwen.max_length == 40_960 and qwen.attention.num_heads == 16
+    assert (bert.norm, bert.norm_order, bert.dropout) == (Norm(kind="layer", eps=1e-12), "post", 0.1)
+    assert bert.feedforward == Mlp(d_ff=3072, activation="gelu") and bert.attention.num_heads == 12
+    side = presets.transformer_base().encoder
+    assert (side.norm_order, side.dropout, side.scale_embeddings, side.positions) == ("post", 0.1, True, Sinusoidal())
+    assert side.feedforward == Mlp(d_ff=2048, activation="relu") and side.attention.num_heads == 8

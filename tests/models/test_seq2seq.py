@@ -13,6 +13,7 @@ from tests.oracles import (
     Tensors,
     bits,
     carry_over,
+    close,
     integers,
     randomise,
     rename,
@@ -90,3 +91,18 @@ def test_sides_may_differ_in_depth_vocabulary_and_kind() -> None:
     model = randomise(Seq2Seq(Seq2SeqConfig(encoder=side, decoder=decoder, share_embeddings=False)))
     target = integers(7, 3, 5)
     assert model(SOURCE, target, source_valid=bits(3, 8)).shape == (3, 5, 7)
+
+
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_padding_of_either_side_is_nothing(order: NormOrder) -> None:
+    """Torch's transformer on each row alone, without padding; source and target equally long, padded differently."""
+    side = dataclasses.replace(SIDE, norm_order=order, feedforward=Mlp(d_ff=24, activation="relu"))
+    mine = randomise(Seq2Seq(Seq2SeqConfig(encoder=side, decoder=side)))
+    theirs = carry_over(mine, TorchSeq2Seq(order, "relu"), to_torch).train()
+    target = integers(13, 3, 8, seed=2)
+    target_valid = torch.arange(8) >= torch.tensor([[5], [0], [3]])  # on the left, as in generation
+    found = mine(SOURCE, target, source_valid=VALID, target_valid=target_valid)
+    for row in range(3):
+        source, written = SOURCE[row, VALID[row]][None], target[row, target_valid[row]][None]
+        expected = theirs(source, written, torch.zeros_like(source, dtype=torch.bool))[0]
+        close(found[row, target_valid[row]], expected, f"row {row}")

@@ -100,3 +100,13 @@ def test_a_rotation_has_no_meaning_for_a_context() -> None:
     rotation = rope_rotation(torch.arange(4)[None], 4, dtype=torch.float64)
     with rejects("rotation", "context"):
         make()(normal(1, 4, WIDTH), context=normal(1, 4, WIDTH), rotation=rotation)
+
+
+def test_a_context_is_normalised_as_x_itself_is() -> None:
+    mine = make(AttentionConfig(num_heads=HEADS, num_kv_heads=1, qk_norm=True))
+    x = normal(2, 7, WIDTH)
+    close(mine(x, context=x), mine(x))
+    before = mine(x, context=3 * x)
+    with torch.no_grad():
+        mine.to_qkv.weight[: WIDTH + WIDTH // HEADS] *= 1e4  # the queries' and the keys' part
+    torch.testing.assert_close(mine(x, context=3 * x), before, rtol=1e-3, atol=1e-3)

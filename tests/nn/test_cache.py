@@ -85,3 +85,12 @@ def test_rewind_forgets_what_came_last() -> None:
     for length in (6, -1):
         with rejects("length", "at most 5", str(length)):
             cache.rewind(length)
+
+
+def test_no_slot_is_given_back_before_it_is_filled() -> None:
+    cache = KVCache(CONFIG, 3, 8, dtype=torch.float64)
+    for time, filled in ((3, 3), (1, 4)):
+        piece = normal(3, 2, time, 4)
+        cache.extend(torch.arange(cache.length, cache.length + time)[None], None, batch=3, plain=True)
+        keys, values = cache.layer(0).write(piece, piece)
+        assert keys.shape == values.shape == (3, 2, filled, 4)

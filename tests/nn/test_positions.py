@@ -7,9 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from tests.oracles import close, integers, normal, randomise, rejects
+from transformer_lib.config import YarnScaling
 from transformer_lib.nn import LearnedPositions, alibi_bias, alibi_slopes, apply_rope, rope_rotation, sinusoidal
 
 POSITIONS = integers(5000, 2, 6)
@@ -118,3 +121,22 @@ def test_odd_widths_are_refused() -> None:
         sinusoidal(POSITIONS, 7)
     with rejects("head_dim", "even", "7"):
         rope_rotation(POSITIONS, 7)
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+def test_yarns_ramp_is_hugging_faces(head_dim: int, truncate: bool) -> None:
+    """Wide heads, whose ramp has pairs in its middle: with the 4 pairs of a head of 8 it looks like a step."""
+    rule = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096, "truncate": truncate}
+    theirs = LlamaConfig(
+        head_dim=head_dim, rope_theta=10_000.0, max_position_embeddings=16_384, rope_scaling=rule | {"beta_fast": 24.0}
+    )
+    expected, factor = ROPE_INIT_FUNCTIONS["yarn"](theirs, torch.device("cpu"))
+    scaling = YarnScaling(factor=4.0, original_length=4096, beta_fast=24.0, truncate=truncate)
+    cos, sin = rope_rotation(torch.tensor([[0, 1]]), head_dim, scaling=scaling, dtype=F64)
+    found = torch.atan2(sin, cos)[0, 0, 1]
+    torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=0)
+    plain = 10_000.0 ** -(torch.arange(0, head_dim, 2) / head_dim)
+    slowed = (plain / expected - 1) / 3  # 0 where a pair keeps its speed, 1 where it turns four times as slowly
+    assert ((slowed > 0.05) & (slowed < 0.95)).sum() >= 3, "the case has a ramp"
+    close((cos.square() + sin.square()).sqrt(), torch.full_like(cos, factor))

@@ -185,14 +185,15 @@ def test_a_long_sentence_is_read_in_parts() -> None:
 
 def test_words_and_sentences_that_are_none() -> None:
     reader = trained()
-    with pytest.raises(ValueError, match=r"words\[1\] must be a string that is not empty, got ''"):
-        reader([["a", ""]])
-    with pytest.raises(ValueError, match="sentences must be a list of them, not one text"):
+    with pytest.raises(ValueError, match=r"sentences\[1\] must not hold an empty word, got one at index 1"):
+        reader([["a"], ["a", ""]])
+    with pytest.raises(TypeError, match=r"sentences must be a list, got 'Ada wrote Emma .' of type str"):
         reader("Ada wrote Emma .")
     with pytest.raises(ValueError, match="rows must be a whole number of at least 1"):
         reader([], rows=0)
     with pytest.raises(ValueError, match="lone surrogate"):
         reader([["\ud800"]])
+    assert sorted(reader.unreadable(["a", "\ud800", ["\ud800"], [""], "", [], "a" * 10**6])) == [1, 2, 3]
     with pytest.raises(ValueError, match="predicted must be 2"):
         scores(FEW[:1], FEW[:2])
 

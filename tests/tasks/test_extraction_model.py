@@ -54,7 +54,7 @@ def test_a_config_comes_back_from_json() -> None:
     [
         ({"kinds": []}, "kinds must be a tuple of at least 1 different names"),
         ({"kinds": ["a", "a"]}, "kinds must be a tuple of at least 1 different names"),
-        ({"kinds": "person"}, "kinds must be a tuple of at least 1 different names"),
+        ({"kinds": "person"}, "kinds must be a tuple of strings, got 'person' of type str"),
         ({"relations": [""]}, "relations must be a tuple of at least 0 different names"),
         ({"scheme": "IOB"}, "scheme must be one of"),
         ({"pair_width": 0}, "pair_width must be a whole number of at least 1"),

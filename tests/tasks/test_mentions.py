@@ -77,3 +77,23 @@ def test_what_is_no_probability(build: object) -> None:
     for wrong in (-0.1, 1.1):
         with pytest.raises(ValueError, match=f"probability must be from 0 to 1, got {wrong}"):
             build(wrong)  # type: ignore[operator]
+
+
+def test_what_is_no_new_name() -> None:
+    with pytest.raises(TypeError, match="new must be a function that gives a tuple of words, got 'Bo'"):
+        rename(EXAMPLE, lambda kind, words: "Bo")  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match=r"words\[6\] must be a string, got 7"):
+        rename(EXAMPLE, lambda kind, words: (7,) if kind == "person" else words)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ValueError, match="entities must be spans of at least one"):
+        rename(EXAMPLE, lambda kind, words: ())
+    overlapping = EXAMPLE._replace(entities=(Entity("person", 6, 8), Entity("work", 0, 7)))
+    for change in (disguised(0.5), lambda example: rename(example, lambda kind, words: words)):
+        with pytest.raises(ValueError, match="entities must not overlap"):
+            change(overlapping)
+    with pytest.raises(ValueError, match="entities must not overlap"):
+        swapped([overlapping], 0.5)
+
+
+def test_a_name_may_be_written_with_combining_marks_or_not_at_all() -> None:
+    example = Annotated(("", "Zoe\u0308"), (Entity("person", 0, 2),), ())
+    assert disguised(1.0)(example).words[0] == ""

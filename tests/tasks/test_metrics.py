@@ -250,16 +250,39 @@ def test_unequal_counts_and_nothing_at_all(metric):
 
 def test_one_text_is_not_a_list_of_texts():
     for metric in (bleu, chrf):
-        with pytest.raises(ValueError, match="hypotheses must be a list of texts, not one text, got 'abc'"):
+        with pytest.raises(TypeError, match="hypotheses must be a list of strings, got 'abc'"):
             metric("abc", "abd")
     for metric in (exact_match, token_f1):
-        with pytest.raises(ValueError, match="answers must be a list of texts, not one text, got 'abc'"):
+        with pytest.raises(TypeError, match="answers must be a list of strings, got 'abc'"):
             metric("abc", "abc")
+
+
+def test_items_that_are_none():
+    with pytest.raises(TypeError, match="predicted must be lists of hashable items"):
+        strict_f1([[[1]]], [[1]])
+    for item in ((), (1,), [], "ab"):
+        with pytest.raises(TypeError, match=r"must be a tuple that starts with its kind|predicted"):
+            f1_by_kind([[item]], [[("a", 1)]])
+
+
+@pytest.mark.parametrize("order", [-1, 7, 2**40])
+def test_a_word_order_that_is_none(order):
+    with pytest.raises(ValueError, match="word_order must be from 0 to 6"):
+        chrf(["a"], ["a"], word_order=order)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_accent_may_be_a_character_of_its_own(language):
+    """In "thé" so spelled the article "the" is none."""
+    for composed, decomposed in (("le thé vert", "le the\u0301 vert"), ("Zoë", "Zoe\u0308")):
+        assert exact_match(composed, [decomposed], language=language) == 1
+        assert token_f1(decomposed, [composed], language=language) == 1
+        assert exact_match(composed, ["le vert"], language=language) == 0
 
 
 def test_unknown_names(unchecked_types):
     with pytest.raises(ValueError, match=r"tokenize must be one of .*, got 'moses'"):
         bleu(["a"], ["a"], tokenize="moses")
     for metric in (exact_match, token_f1):
-        with pytest.raises(ValueError, match=r"language must be one of \('en', 'zh'\), got 'de'"):
+        with pytest.raises(ValueError, match=r"language must be one of \(?'en', 'zh'\)?, got 'de'"):
             metric("a", ["a"], language="de")

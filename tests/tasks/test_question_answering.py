@@ -231,10 +231,16 @@ def test_bad_input() -> None:
         found("Who?", [PASSAGE, ""])
     with rejects("passages", "empty"):
         found("Who?", [])
-    with rejects("passages", "list of texts"):
+    with pytest.raises(TypeError, match="passages must be a list of strings"):
         found("Who?", PASSAGE)
     with rejects("question must leave half of max_length=64"):
         found("Who? " * 9, [PASSAGE])
+    assert found.unreadable(["Who?", "", "Who? " * 9, "\ud800", " "]) == {
+        1: "must not be empty, got ''",
+        2: f"must leave half of max_length=64 to the passage, got {'Who? ' * 9!r}",
+        3: "must not hold a lone surrogate, got '\\ud800' at index 0",
+        4: "must not be empty, got ' '",
+    }
     with rejects("answers", "passage"):
         reading_batches(found.layout, [QUESTIONS[0]._replace(context="No such town.")], token_budget=99, seed=0)
     with rejects("questions", "empty"):
@@ -269,3 +275,13 @@ def test_a_batch_holds_every_window_once() -> None:
     batches: list[ReadingBatch] = list(reading_batches(layout, questions, token_budget=100, seed=0, epochs=1))
     assert all(batch.tokens.numel() <= 100 for batch in batches)
     assert sum(len(batch.tokens) for batch in batches) == len(layout.examples(questions))
+
+
+def test_the_longest_span_by_hand() -> None:
+    """The first start and the last end are the best, but four tokens apart; of three tokens, 1 + 9 is."""
+    start, end = torch.tensor([[5.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 1.0, 9.0]])
+    expected = {1: (3, 3, 9.0), 2: (2, 3, 9.0), 3: (1, 3, 10.0), 4: (0, 3, 14.0), 5: (0, 3, 14.0)}
+    for longest, (first, last, score) in expected.items():
+        found = best_span(SpanScores(start, end), longest)
+        assert (int(found.end), float(found.score)) == (last, score), longest
+        assert longest < 3 or int(found.start) == first  # with 1 and 2 two starts are equally good

@@ -162,3 +162,13 @@ def test_bad_input() -> None:
         Layout(Tokenizer.from_bpe(BPE([])), max_length=20)
     with rejects("text", "surrogate"):
         layout.pieces("\ud800")
+    with rejects("spellings must be those of the tokenizer's ids"):
+        Pieces("abc", BYTES, [b"a"])
+    with rejects("spellings must spell all 3 bytes of the text"):
+        Pieces("abc", BYTES, [b"ab"] * 256)
+    for start, end in ((-1, 2), (0, 0), (2, 1), (0, 4)):
+        with rejects("start and end must mark a part of 3 characters", str((start, end))):
+            text.tokens(start, end)
+    for first, last in ((-1, 2), (2, 1), (0, 4)):
+        with rejects("first and last must be among 4 tokens", str((first, last))):
+            text.characters(first, last)

@@ -1,6 +1,7 @@
 """BM25 against a plain computation from its formula; dense vectors against a loop over tokens."""
 
 import math
+import unicodedata
 
 import pytest
 import torch
@@ -55,6 +56,18 @@ def test_words() -> None:
     assert words("?!…") == []
 
 
+def test_the_spelling_of_an_accent_changes_no_score() -> None:
+    """The passage says it with combining marks, as files from some systems do, and the question does not, or both."""
+    passages = ["Café Zoë", "दिल्ली भारत की राजधानी है", "The red lamp"]
+    composed, decomposed = ([unicodedata.normalize(form, text) for text in passages] for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for question in (*composed, *decomposed, "CAFÉ", "zoe\u0308"):
+        scores = BM25(composed).scores(question)
+        assert torch.equal(BM25(decomposed).scores(question), scores) and scores.max() > 0
+    # Two words in one of two passages, of 2 and 3 words: 2 ln(2) 2.2 / (1 + 1.2 (0.25 + 0.75 * 2 / 2.5)).
+    close(BM25(decomposed[::2]).scores("Café Zoë")[0], torch.tensor(2 * math.log(2) * 2.2 / 2.02, dtype=torch.float64))
+
+
 def test_passages_without_words_score_nothing() -> None:
     assert BM25(["...", "!"]).scores("Who?").tolist() == [0.0, 0.0]
 
@@ -95,8 +108,16 @@ def test_recall_and_reciprocal_rank_by_hand() -> None:
 def test_bad_input() -> None:
     with rejects("passages", "empty"):
         BM25([])
-    with rejects("k1", "-1"):
-        BM25(["a"], k1=-1.0)
+    for k1 in (-1.0, 1e308, math.inf):
+        with rejects("k1", "from 0 to 1000", str(k1)):
+            BM25(["a"], k1=k1)
+    with pytest.raises(TypeError, match="passages must be a list of strings, got 'abc'"):
+        BM25("abc")
+    for vectors in (torch.zeros(2, 3), torch.zeros(1), torch.ones(1, 3, dtype=torch.int64)):
+        with rejects("embed", "must give 1 vectors"):
+            DenseIndex(["a"], lambda texts, vectors=vectors: vectors)
+    with pytest.raises(TypeError, match="embed must be a function that gives a tensor"):
+        DenseIndex(["a"], lambda texts: [[1.0]])
     with rejects("b", "from 0 to 1", "1.5"):
         BM25(["a"], b=1.5)
     with rejects("passages", "empty"):
@@ -107,3 +128,11 @@ def test_bad_input() -> None:
         recall_at(1, [[0]], [0, 1])
     with rejects("relevant", "empty"):
         mean_reciprocal_rank([], [])
+
+
+def test_a_score_with_the_default_settings_by_hand() -> None:
+    """k1 = 1.2 and b = 0.75: the word stands twice in a passage of two words, where the mean is one and a half."""
+    found = BM25(["lamp lamp", "sun"]).scores("lamp")
+    idf = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
+    length = 1 - 0.75 + 0.75 * 2 / 1.5
+    close(found, torch.tensor([idf * 2 * 2.2 / (2 + 1.2 * length), 0.0], dtype=torch.float64))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from tests.oracles import normal
+from tests.oracles import normal, rejects, unchecked
 from transformer_lib.data.examples import Annotated, Entity
 from transformer_lib.tasks.tagging import Scheme, allowed_steps, best_tags, entities_of, tag_names, tags_of
 
@@ -123,4 +123,40 @@ def test_padding_changes_nothing() -> None:
 def test_overlapping_entities_have_no_tags() -> None:
     example = Annotated(tuple("abc"), (Entity("x", 0, 2), Entity("y", 1, 3)), ())
     with pytest.raises(ValueError, match="entities must not overlap"):
+        tags_of(example, "BIO")
+
+
+@pytest.mark.parametrize("tags", [[""], ["X-person"], ["person"], ["B"], ["B-"], ["O-person"], ["BI-x"]])
+def test_what_is_no_tag(tags: list[str]) -> None:
+    for use in (entities_of, allowed_steps):
+        with pytest.raises(ValueError, match="tags must be O, or B, I, L or U with a hyphen and a kind"):
+            use(tags)
+
+
+def test_what_has_no_best_tags() -> None:
+    steps, valid = allowed_steps(tag_names(KINDS, "BIO")), torch.ones(2, 3, dtype=torch.bool)
+    with rejects("steps.first must be boolean of shape (5,)"):
+        best_tags(normal(2, 3, 5), valid, steps)
+    with rejects("steps.next must be boolean"):
+        best_tags(normal(2, 3, len(steps.first)), valid, steps._replace(next=steps.next.long()))
+    with rejects("scores must have at least one word and one tag", "(2, 0, 7)"):
+        best_tags(normal(2, 0, 7), valid[:, :0], steps)
+    with rejects("tags must not be empty"):
+        allowed_steps([])
+    with rejects("scheme must be one of", "'BIO', 'BILOU'", "got 'bilou'"):
+        tags_of(Annotated(("a",), (), ()), "bilou")
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        Annotated(["a", "b"], (), ()),
+        Annotated(("a", 7), (), ()),
+        Annotated(("a", "b"), ((0, 1),), ()),
+        Annotated(("a", "b"), (Entity("x", 0.0, 1),), ()),
+        Annotated(("a", "b"), None, ()),
+    ],
+)
+def test_what_is_no_sentence(example: Annotated) -> None:
+    with unchecked(), pytest.raises(TypeError, match=r"words|entities|start"):
         tags_of(example, "BIO")

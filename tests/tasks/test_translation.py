@@ -192,14 +192,37 @@ def test_bad_sentences_have_a_stated_end(translator: Translator, unchecked_types
         assert isinstance(translator([text])[0], str)
     with pytest.raises(ValueError, match=r"texts\[1\] must have at most 40 tokens with its end, got 41"):
         translator(["two", "\u4e00" * 13])  # three bytes each
-    with pytest.raises(ValueError, match=r"texts must be a list of sentences, not one string"):
+    with pytest.raises(TypeError, match=r"texts must be a list of strings, got 'two dogs' of type str"):
         translator("two dogs")
-    with pytest.raises(ValueError, match="must not hold a lone surrogate"):
+    with pytest.raises(ValueError, match=r"texts\[0\] must not hold a lone surrogate, got '.ud800' at index 1"):
         translator(["\ud800"])
-    with pytest.raises(ValueError, match="text must be a string, got None"):
+    with pytest.raises(TypeError, match=r"texts\[0\] must be a string, got None of type NoneType"):
         translator([None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="beams must be a whole number of at least 1, got 0"):
         translator(["two"], beams=0)
+    with pytest.raises(ValueError, match="beams must be at most the vocabulary of 310, got 99999999999"):
+        translator(["two"], beams=99999999999)
+    for penalty in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="length_penalty must be"):
+            translator([], length_penalty=penalty)
+
+
+def test_what_cannot_be_read_is_known_before(translator: Translator) -> None:
+    texts = ["two dogs", "\u4e00" * 13, "", "\ud800", "a " * 40, "x" * 2560, "x" * 2561, "two \0 dogs"]
+    faults = translator.unreadable(texts)
+    assert sorted(faults) == [1, 3, 4, 5, 6]
+    assert faults[1] == "must have at most 40 tokens with its end, got 41"
+    assert faults[6] == "must have at most 2560 characters for a model that reads 40 tokens, got 2562"
+    assert faults[5].startswith("must have at most 2560 characters")  # with the space in front
+    good = [text for number, text in enumerate(texts) if number not in faults]
+    assert translator.unreadable(good) == {} and len(translator(good, beams=1)) == 3
+
+
+def test_a_translation_ends_with_a_whole_character(translator: Translator) -> None:
+    half = translator.tokenizer.encode(" two 我")
+    while "\ufffd" not in translator.tokenizer.decode(half):
+        half = half[:-1]
+    assert translator._spell(half) == "two"
 
 
 def test_a_position_table_bounds_what_is_written() -> None:
@@ -225,7 +248,7 @@ def test_what_does_not_fit_together_is_refused(untrained: Translator, tmp_path: 
     with pytest.raises(ValueError, match=r"special tokens of translation; missing are, got \['<pad>', '<s>', '</s>'\]"):
         Translator(untrained.model, bare)
     save_model(tmp_path / "model", untrained.model, TOKENIZER, task="translation", about={"lowercase": 1})
-    with pytest.raises(ValueError, match="lowercase must be True or False, got 1"):
+    with pytest.raises(ValueError, match="model: lowercase must be true or false, got 1"):
         Translator.load(tmp_path / "model")
     config = {"config": {"type": "Rope", "theta": 3.0}, "lowercase": False}
     save_model(tmp_path / "rope", untrained.model, TOKENIZER, task="translation", about=config)
@@ -239,3 +262,20 @@ def test_its_cross_attention_can_be_looked_at(translator: Translator) -> None:
         translator.model(batch.source, batch.target, source_valid=batch.source_valid)
     [look] = [look for look in looks if "cross" in look.name]
     assert look.weights.shape == (1, 2, batch.target.shape[1], batch.source.shape[1])
+
+
+def test_case_counts_in_both_scores_unless_it_is_said_not_to(
+    untrained: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For given translations that differ from their references in case alone; sacrebleu says what they are worth."""
+    written = ["Zwei Hunde sehen einen Fisch.", "drei katzen mögen vier vögel."]
+    pairs = [Pair("a", "zwei Hunde sehen einen Fisch."), Pair("b", "Drei Katzen mögen vier Vögel.")]
+    monkeypatch.setattr(Translator, "__call__", lambda self, texts, **_: written)
+    found, references = untrained.evaluate(pairs), [[pair.target for pair in pairs]]
+    scorer = sacrebleu.metrics.CHRF()
+    assert found["chrf"] == scorer.corpus_score(written, references).score < 99
+    assert found["chrf_signature"] == str(scorer.get_signature()) and "case:mixed" in found["chrf_signature"]
+    assert found["bleu"] == sacrebleu.corpus_bleu(written, references).score < 99
+    assert "case:mixed" in found["bleu_signature"]
+    folded = untrained.evaluate(pairs, lowercase=True)
+    assert (folded["chrf"], folded["bleu"]) == pytest.approx((100, 100))

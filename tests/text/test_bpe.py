@@ -2,14 +2,17 @@
 
 # ruff: noqa: RUF001 -- Chinese punctuation is meant
 import json
+import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +23,21 @@ END = "<|end|>"
 CODE = Path(json.__file__).read_text(encoding="utf-8")
 CHINESE = "注意力机制让每个词元看到其他词元。词元多，注意力就贵;词元少，注意力就便宜。\n" * 3
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+CUT_OFF = [  # bytes, and what they say without an unfinished character at their end
+    ("好词".encode()[:-1], "好"),
+    ("好词".encode()[:-2], "好"),
+    ("好词".encode(), "好词"),
+    ("a😀".encode()[:-1], "a"),
+    ("a😀".encode()[:-3], "a"),
+    (b"a\xe4!", "a\ufffd!"),  # nothing can finish this one
+    (b"\x80\xe4\xbd", "\ufffd"),
+    (b"a\x80", "a\ufffd"),  # the end of a character that never began
+    ("a\ufffd".encode(), "a\ufffd"),  # somebody wrote it
+    (b"\xed\xa0", "\ufffd\ufffd"),  # half of a surrogate pair is not a character
+    (b"", ""),
+]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +118,20 @@ def test_encoding_compresses(bpe: BPE) -> None:
 
 def test_a_character_cut_in_two_is_replaced(bpe: BPE) -> None:
     assert bpe.decode([*"词".encode()[:2], 33]) == "\ufffd!"
+    assert bpe.decode([*"词".encode()[:2]]) == "\ufffd"
+
+
+@pytest.mark.parametrize(("ids", "text"), CUT_OFF)
+def test_a_text_may_be_had_without_the_part_of_a_character(bpe: BPE, ids: bytes, text: str) -> None:
+    assert bpe.decode(list(ids), whole_characters=True) == text
+
+
+@given(text=UNICODE, bytes_lost=st.integers(0, 4))
+def test_whole_characters_are_those_of_which_every_byte_is_there(bpe: BPE, text: str, bytes_lost: int) -> None:
+    spelled = text.encode()[: len(text.encode()) - bytes_lost]
+    prefixes = [text[:end] for end in range(len(text) + 1)]
+    wanted = max((prefix for prefix in prefixes if len(prefix.encode()) <= len(spelled)), key=len)
+    assert bpe.decode(list(spelled), whole_characters=True) == wanted
 
 
 def test_empty(bpe: BPE) -> None:
@@ -137,25 +169,56 @@ def saved(**changes: object) -> str:
         (saved(pattern="."), "pattern must be the one of this library"),
         (saved(merges={"a": 1}), "merges must be a list"),
         (saved(merges=[[97]]), "merges must be pairs"),
-        (saved(merges=[["a", "b"]]), "merges must join ids from 0 to 255"),
-        (saved(merges=[[97.0, 98]]), "merges must join ids from 0 to 255"),
+        (saved(merges=[["a", "b"]]), "merges must be pairs of whole numbers"),
+        (saved(merges=[[97.0, 98]]), "merges must be pairs of whole numbers"),
+        (saved(merges=[[True, 98]]), "merges must be pairs of whole numbers"),
         (saved(merges=[[97, 98], [97, 258]]), "merges must join ids from 0 to 256"),
         (saved(merges=[[97, 98], [97, 98]]), "must not spell the same bytes twice"),
-        (saved(special_tokens=[7]), "special_tokens must be of visible ASCII"),
+        (saved(merges=[[97, 97], *([256 + i, 256 + i] for i in range(30))]), "must spell at most 8388608 bytes"),
+        (saved(special_tokens=[7]), "special_tokens must be strings"),
+        (saved(special_tokens=["end"]), "special_tokens must mix letters and signs"),
         (saved(special_tokens=[END, END]), "special_tokens must be distinct"),
     ],
 )
 @pytest.mark.usefixtures("untyped")
 def test_corrupt_or_foreign_file(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "bpe.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"bpe\.json.*{message}"):
         BPE.load(tmp_path / "bpe.json")
 
 
 def test_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "bpe.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="must be JSON in UTF-8"):
+    with pytest.raises(ValueError, match="must be UTF-8, got the byte 0xff in line 1"):
         BPE.load(tmp_path / "bpe.json")
+
+
+def test_file_with_a_byte_order_mark(bpe: BPE, tmp_path: Path) -> None:
+    bpe.save(tmp_path / "bpe.json")
+    (tmp_path / "bpe.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "bpe.json").read_bytes())
+    assert BPE.load(tmp_path / "bpe.json").merges == bpe.merges
+
+
+def test_what_is_no_file_is_neither_read_nor_replaced(bpe: BPE, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for use in (bpe.save, BPE.load):
+        with pytest.raises(ValueError, match="path must be a regular file"):
+            use(pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """1,004 bytes whose merges double: the last id would spell 134 MB, and all of them 268 MB."""
+    merges = [[97, 97], *([256 + i, 256 + i] for i in range(26))]
+    (tmp_path / "bpe.json").write_text(saved(merges=merges))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="must spell at most"):
+            BPE.load(tmp_path / "bpe.json")
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["", "end", "<é>", "<a b>", "<|", " 12"])
@@ -177,17 +240,20 @@ def test_vocabulary_too_large_for_the_text() -> None:
 
 @pytest.mark.usefixtures("untyped")
 def test_values_of_a_wrong_type(bpe: BPE) -> None:
-    with pytest.raises(ValueError, match=r"text must be a string, got b'x'"):
+    with pytest.raises(TypeError, match=r"text must be a string, got b'x'"):
         bpe.encode(b"x")
-    with pytest.raises(ValueError, match=r"vocab_size must be at least 256, .* got 300\.0"):
+    with pytest.raises(TypeError, match=r"vocab_size must be a whole number, got 300\.0"):
         BPE.train("x", 300.0)
-    with pytest.raises(ValueError, match=r"ids must be ints from 0 to 499 .* got 1\.0"):
-        bpe.decode([1.0])
+    for ids in ([1.0], [True], iter([1.0]), torch.tensor([1])):
+        with pytest.raises(TypeError, match="ids"):
+            bpe.decode(ids)
+    with pytest.raises(TypeError, match="merges"):
+        BPE([(97.0, 98)])
 
 
 @pytest.mark.parametrize("bad", [-1, 500])
 def test_ids_outside_the_vocabulary(bpe: BPE, bad: int) -> None:
-    with pytest.raises(ValueError, match=f"ids must be ints from 0 to 499 .* got {bad}"):
+    with pytest.raises(ValueError, match=f"ids must be from 0 to 499, got {bad}"):
         bpe.decode([1, bad])
 
 
@@ -200,3 +266,19 @@ def test_lone_surrogate(use: object) -> None:
 def test_importing_the_lesson_imports_no_fast_path() -> None:
     code = "import sys, transformer_lib.text; sys.exit('tokenizers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_failed_save_leaves_the_older_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, or the process is stopped, while the new content is on its way to the disk."""
+    path = tmp_path / "bpe.json"
+    BPE([(97, 98)]).save(path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        assert path.read_bytes() == before, "not written in place"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        BPE([(99, 100)]).save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,7 @@
 """The parallel path gives the ids of the lesson, and the Rust trainer the merges that the lesson learns."""
 
 # ruff: noqa: RUF001 -- Chinese punctuation is meant
+import codecs
 import json
 import pickle
 import re
@@ -9,10 +10,12 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import tokenizers
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
+from tests.text.test_bpe import CUT_OFF
 from transformer_lib.text import BPE
 from transformer_lib.text.bpe import PATTERN, learn_merges
 from transformer_lib.text.tokenizer import Tokenizer
@@ -137,12 +140,52 @@ def test_bad_values(fast: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
         Tokenizer.train(SOURCES, 256, [END])
     with pytest.raises(ValueError, match="vocab_size must be at most 257 for this text, got 300"):
         Tokenizer.train(["abab"], 300)
-    with pytest.raises(ValueError, match="texts must be a collection of strings, not one string, got 'abab'"):
+    with pytest.raises(TypeError, match="texts must be a collection of strings, got 'abab'"):
         Tokenizer.train("abab", 257)
-    with pytest.raises(ValueError, match="text must be a string, got None"):
-        fast.encode_batch(["a", None])
+    for texts in (["a", None], iter(["a", None])):
+        with pytest.raises(TypeError, match="must be a string, got None"):
+            fast.encode_batch(texts)
     with pytest.raises(ValueError, match="text must not hold a lone surrogate"):
         fast.encode("\udfff")
-    for bad in (-1, 700, 1.0):
-        with pytest.raises(ValueError, match=f"ids must be ints from 0 to 699 .* got {bad}"):
+    for bad in (-1, 700):
+        with pytest.raises(ValueError, match=f"ids must be from 0 to 699, got {bad}"):
             fast.decode([bad])
+    for wrong in ([1.0], iter([True]), torch.tensor([1])):
+        with pytest.raises(TypeError, match="ids"):
+            fast.decode(wrong)
+
+
+# ---- the end of a text that was cut off ----
+
+
+@pytest.mark.parametrize(("ids", "text"), CUT_OFF)
+def test_the_part_of_a_character(fast: Tokenizer, ids: bytes, text: str) -> None:
+    assert fast.decode(list(ids), whole_characters=True) == text
+    assert fast.decode([*ids, 698], whole_characters=True) == ids.decode(errors="replace") + END
+
+
+@given(ids=st.lists(st.integers(0, 699)))
+def test_whole_characters_are_the_lessons(bpe: BPE, fast: Tokenizer, ids: list[int]) -> None:
+    assert fast.decode(ids, whole_characters=True) == bpe.decode(ids, whole_characters=True)
+
+
+@given(data=st.lists(st.sampled_from([*"好é😀a".encode(), 0x80]), max_size=9).map(bytes))
+def test_the_part_of_a_character_where_each_byte_is_a_token(data: bytes) -> None:
+    """As in Llama 2. Where a byte is wrong, such a decoder gives up all that it is joined to."""
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"▁x": 256}
+    rust = tokenizers.Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    rust.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    kept = codecs.utf_8_decode(data, "replace", False)[1]
+    try:
+        wanted = data[:kept].decode()
+    except UnicodeDecodeError:
+        wanted = "\ufffd" * kept
+    assert Tokenizer(rust).decode([256, *data], whole_characters=True) == " x" + wanted
+
+
+def test_tokens_that_spell_no_bytes_are_left_alone() -> None:
+    for decoder in (None, decoders.Fuse()):
+        rust = tokenizers.Tokenizer(models.WordLevel({"a": 0, "\ufffd": 1}))
+        if decoder:
+            rust.decoder = decoder
+        assert Tokenizer(rust).decode([0, 1], whole_characters=True).endswith("\ufffd")

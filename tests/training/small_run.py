@@ -2,7 +2,8 @@
 
 import functools
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,16 @@ def run_in_a_process(target: Callable[..., Any], *arguments: Any) -> None:
     process = start_process(target, *arguments)
     process.join()
     assert process.exitcode == 0
+
+
+def run_together(processes: Sequence[BaseProcess]) -> None:
+    """Wait for started processes that wait for one another: when one fails, the others are ended."""
+    while running := [process for process in processes if process.is_alive()]:
+        wait([process.sentinel for process in running])
+        if any(process.exitcode for process in processes):
+            for process in running:
+                process.kill()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
 def _with_one_thread(target: Callable[..., Any], *arguments: Any) -> None:

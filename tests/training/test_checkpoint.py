@@ -150,7 +150,7 @@ def test_a_foreign_file_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda about: "{", ["must be JSON text"]),
+        (lambda about: "{", ["must be JSON: "]),
         (lambda about: "[]", ["fields must be", "['list']"]),
         (lambda about: json.dumps({"step": 3}), ["fields must be", "['step']"]),
         (lambda about: json.dumps(about | {"format": "other"}), ["format must be", "'other'"]),
@@ -169,14 +169,17 @@ def test_foreign_json_is_refused(change: Callable[[dict[str, object]], str], wor
 
 def test_another_runs_settings_are_named(saved: Path) -> None:
     state = new_state(small_model(), small_batches(), small_config(weight_decay=0.7))
-    with pytest.raises(ValueError, match=r"settings.training.weight_decay must equal this run's 0.7, got 0.1"):
+    with pytest.raises(
+        ValueError,
+        match=r"settings.training.weight_decay must equal this run's 0.7 .*'training.weight_decay'.*, got 0.1",
+    ):
         load_state(saved, state)
     state = new_state(small_model(), small_batches(), small_config(optimizer="muon"))
     with pytest.raises(ValueError, match=r"settings.training.optimizer must equal this run's 'muon', got None"):
         load_state(saved, state)
     state = new_state(small_model(), small_batches(), small_config(precision="bfloat16"))
     with pytest.raises(
-        ValueError, match=r"settings.training.precision must equal this run's 'bfloat16', got 'float32'"
+        ValueError, match=r"settings.training.precision must equal this run's 'bfloat16' .*, got 'float32'"
     ):
         load_state(saved, state)
     state = new_state(small_model(dropout=0.5), small_batches(), small_config())

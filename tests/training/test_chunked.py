@@ -160,17 +160,28 @@ def test_a_second_backward_pass_is_refused():
     ("hidden", "weight", "targets", "options", "message"),
     [
         (torch.zeros(6, 4), torch.zeros(5, 4), ZEROS, {}, r"hidden must have the axes .* got \(6, 4\)"),
-        (torch.zeros(2, 3, 4), torch.zeros(4, 5), ZEROS, {}, r"weight must have the shape \(vocab, 4\), got \(4, 5\)"),
-        (torch.zeros(2, 3, 4), torch.zeros(5, 4), ZEROS.T, {}, r"targets must have .* \(2, 3\), got"),
+        (
+            torch.zeros(2, 3, 4),
+            torch.zeros(4, 5),
+            ZEROS,
+            {},
+            "weight must have the same d_model as the arguments before it, 4, got 5",
+        ),
+        (
+            torch.zeros(2, 3, 4),
+            torch.zeros(5, 4),
+            ZEROS.T,
+            {},
+            "targets must have the same batch as the arguments before it, 2, got 3",
+        ),
         (torch.zeros(2, 3, 4), torch.zeros(5, 4), ZEROS + 5, {}, "targets must be -100 or from 0 to 4, got 5"),
         (torch.zeros(2, 3, 4), torch.zeros(5, 4), ZEROS, {"smoothing": 1.0}, "smoothing must be .* got 1.0"),
         (torch.zeros(2, 3, 4), torch.zeros(5, 4), ZEROS, {"chunk_bytes": 0}, "chunk_bytes must be .* got 0"),
     ],
 )
 def test_bad_input_names_field_rule_and_value(hidden, weight, targets, options, message):
-    unchecked = getattr(chunked_token_loss, "__wrapped__", chunked_token_loss)  # before the tests' shape checker speaks
     with pytest.raises(ValueError, match=message):
-        unchecked(hidden, weight, targets, **options)
+        chunked_token_loss(hidden, weight, targets, **options)
 
 
 def test_a_compiled_function_calls_it_as_it_is():

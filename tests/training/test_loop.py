@@ -1,6 +1,7 @@
 """The loop: one division for any split, clipping, precision, evaluation, the log, and what it refuses."""
 
 import functools
+import io
 import itertools
 import math
 from pathlib import Path
@@ -248,7 +249,12 @@ def test_finite_passes_follow_one_another_and_empty_ones_are_an_error():
         ({"betas": (0.9, 1.0)}, r"betas must be at least 0 and below 1, got \(0.9, 1.0\)"),
         ({"learning_rate": lambda step: 0.1}, "learning_rate must be a named function"),
         ({"learning_rate": functools.partial(warmup_cosine, 3)}, "learning_rate must be .* keywords only"),
-        ({"learning_rate": functools.partial(warmup_cosine, peak="1")}, "learning_rate must have only numbers"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
+        ({"betas": (0.9,)}, r"betas must have 2 parts, got \(0.9,\)"),
+        ({"weight_decay": float("nan")}, "weight_decay must be a number, got nan"),
+        ({"weight_decay": float("inf")}, "weight_decay must be a finite number, got inf"),
+        ({"learning_rate": functools.partial(warmup_cosine, peak=float("nan"))}, "learning_rate must have only finite"),
+        ({"learning_rate": functools.partial(warmup_cosine, peak="1")}, "learning_rate must have only finite numbers"),
     ],
 )
 def test_bad_settings_name_field_rule_and_value(changes: dict[str, Any], message: str):
@@ -257,7 +263,58 @@ def test_bad_settings_name_field_rule_and_value(changes: dict[str, Any], message
 
 
 def test_another_precision_is_refused():
-    config = small_config()
-    object.__setattr__(config, "precision", "float16")  # the constructor's type check, on in the tests, would be first
     with pytest.raises(ValueError, match=r"precision must be one of .* got 'float16'"):
-        config.__post_init__()
+        small_config(precision="float16")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": math.nan}, {"steps": 3.0}, {"steps": True}, {"betas": 0.9}, {"learning_rate": 0.1}, {"precision": None}],
+)
+def test_a_setting_of_a_wrong_kind_is_a_type_error_that_names_it(changes: dict[str, Any]):
+    with pytest.raises(TypeError, match=rf"^{next(iter(changes))} must be .*, got .* of type "):
+        small_config(**changes)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_betas_of_the_settings_are_adamws(optimizer: str):
+    """Torch's AdamW, given the gradients of the run, takes the same steps where the run's AdamW does."""
+    model = small_model(dropout=0.0).double()
+    config = small_config(
+        learning_rate=constant, optimizer=optimizer, betas=(0.6, 0.7), clip=None, weight_decay=0.0, micro_batches=1
+    )
+    state = new_state(model, small_batches(), config)
+    own = {name: p for name, p in model.named_parameters() if optimizer == "adamw" or "blocks" not in name}
+    copies = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in own.items()}
+    theirs = torch.optim.AdamW(copies.values(), lr=0.05, betas=(0.6, 0.7), weight_decay=0.0)
+    stream = iter(small_batches())
+    for _ in range(4):
+        train_step(state, next_token_loss, [next(stream)], config)
+        for name, parameter in own.items():
+            copies[name].grad = parameter.grad.clone()
+        theirs.step()
+    assert len(copies) == (len(list(model.parameters())) if optimizer == "adamw" else 3)
+    for name, parameter in own.items():
+        torch.testing.assert_close(parameter, copies[name], atol=1e-10, rtol=0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("progress", "stream", "shown"),
+    [
+        (True, io.StringIO, True),
+        (False, Terminal, False),
+        (None, io.StringIO, False),
+        (None, Terminal, True),
+    ],
+)
+def test_the_progress_bar_is_shown_as_asked_or_on_a_terminal(
+    progress: bool | None, stream: type[io.StringIO], shown: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stderr", error := stream())
+    train(small_model(), next_token_loss, small_batches(), small_config(steps=2, progress=progress))
+    assert ("2/2" in error.getvalue()) == shown

@@ -1,13 +1,12 @@
 """Two processes that share out the batches take the step of one, and exchange gradients once a step."""
 
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_run import next_token_loss, small_batches, small_config, small_model, start_process
+from small_run import next_token_loss, run_together, small_batches, small_config, small_model, start_process
 from torch import Tensor, distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -42,7 +41,7 @@ def take_steps(model: nn.Module, batches: list[Any]) -> dict[str, Any]:
 def be_a_rank(rank: int, folder: Path) -> None:
     """Save what the steps gave, and how often gradients and other things were exchanged."""
     store = distributed.FileStore(str(folder / "store"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     calls = {"gradients": 0, "all": 0}
     all_reduce = distributed.all_reduce
 
@@ -65,9 +64,7 @@ def be_a_rank(rank: int, folder: Path) -> None:
 
 def test_two_ranks_with_unequal_tokens_take_the_step_of_one_process(tmp_path: Path) -> None:
     processes = [start_process(be_a_rank, rank, tmp_path) for rank in range(2)]
-    for process in processes:
-        process.join(timeout=240)
-        assert process.exitcode == 0
+    run_together(processes)
     alone = take_steps(small_model(dropout=0.0).double(), [*batches_of(0), *batches_of(1)])
     assert alone["sums"][0][1] == 2 * sum(map(sum, LENGTHS))
     for rank in range(2):
@@ -91,3 +88,22 @@ def test_accumulating_reads_no_value_from_the_device(monkeypatch: pytest.MonkeyP
 def test_no_batch_is_no_step() -> None:
     with pytest.raises(ValueError, match=r"batches must not be empty, got \[\]"):
         accumulate(small_model(), next_token_loss, [])
+
+
+def draw_as_a_rank(rank: int, folder: Path, seed: int) -> None:
+    store = distributed.FileStore(str(folder / f"store-{seed}"), 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    new_state(DistributedDataParallel(small_model()), small_batches(), small_config(seed=seed))
+    torch.save(torch.rand(8), folder / f"{seed}-{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def test_no_rank_of_any_seed_draws_what_another_does(tmp_path: Path) -> None:
+    """Seeds 2 and 3 of two ranks are four streams, the seeds 4 to 7 of torch's generator."""
+    processes = [start_process(draw_as_a_rank, rank, tmp_path, seed) for seed in (2, 3) for rank in range(2)]
+    for ranks in (processes[:2], processes[2:]):
+        run_together(ranks)
+    for seed, rank in ((2, 0), (2, 1), (3, 0), (3, 1)):
+        expected = torch.rand(8, generator=torch.Generator().manual_seed(2 * seed + rank))
+        assert torch.equal(torch.load(tmp_path / f"{seed}-{rank}.pt"), expected), (seed, rank)

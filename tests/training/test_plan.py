@@ -148,3 +148,26 @@ def test_bad_input(change: dict[str, object], message: str) -> None:
         plan(TINY, A100, **given)
     with pytest.raises(ValueError, match=r"peak must be positive, got 0.0"):
         Gpu(name="none", peak=0.0, memory=1.0, price=1.0)
+
+
+def test_the_gathered_weights_of_an_untied_model_by_hand() -> None:
+    """d_model 8, 3 layers: a block has 64 + 2 * 4 * 8 + 64 + 3 * 8 * 16 + 2 * 8 = 592 weights, of which two are there.
+
+    Outside the blocks are two tables of 10 * 8 and a norm of 8: 168.
+    """
+    config = ModelConfig(
+        vocab_size=10,
+        d_model=8,
+        num_layers=3,
+        max_length=16,
+        attention=AttentionConfig(num_heads=2, num_kv_heads=1),
+        feedforward=SwiGlu(d_ff=16),
+        positions=Rope(),
+        norm=Norm(kind="rms"),
+        tie_embeddings=False,
+    )
+    found = memory(config, gpus=4, batch=1, context=16, parallel="fsdp2")
+    assert found.gathered == 4 * (168 + 2 * 592)
+    single = memory(dataclasses.replace(config, num_layers=1), gpus=4, batch=1, context=16, parallel="fsdp2")
+    assert single.gathered == 4 * (168 + 592)
+    assert found.parameters == found.gradients == found.optimizer / 2 == 168 + 3 * 592

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_run import next_token_loss, small_batches, small_config, small_held_out, small_model, start_process
+from small_run import (
+    next_token_loss,
+    run_together,
+    small_batches,
+    small_config,
+    small_held_out,
+    small_model,
+    start_process,
+)
 from torch import Tensor, distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -75,7 +82,7 @@ def check_is_sharded(state: TrainState) -> None:
 
 def be_a_rank(rank: int, folder: Path, way: str) -> None:
     store = distributed.FileStore(str(folder / "store"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     result = {"straight": run_shared(way, folder / "straight")}
     run_shared(way, folder / "left", steps=HALF)
     result["taken up"] = run_shared(way, folder / "alone")  # left there by one process
@@ -93,13 +100,7 @@ def be_a_rank(rank: int, folder: Path, way: str) -> None:
 def test_two_ranks_train_as_one_process_and_each_takes_up_the_others_run(way: str, tmp_path: Path) -> None:
     run_alone(tmp_path / "alone", steps=HALF)
     processes = [start_process(be_a_rank, rank, tmp_path, way) for rank in range(2)]
-    try:
-        for process in processes:
-            process.join(timeout=120)
-            assert process.exitcode == 0
-    finally:
-        for process in processes:
-            process.kill()
+    run_together(processes)
     straight = run_alone(tmp_path / "straight-alone")
     newest = latest(tmp_path / "left")
     assert newest is not None and newest.name == f"step-{HALF:08d}" and is_sharded(newest)
@@ -128,7 +129,7 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], atol: fl
 @pytest.fixture
 def one_rank(tmp_path: Path) -> Iterator[None]:
     store = distributed.FileStore(str(tmp_path / "store"), 1)
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=timedelta(seconds=60))
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
 

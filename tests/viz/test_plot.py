@@ -1,5 +1,6 @@
 """What the figures show: the values in the artists, not only that something was drawn."""
 
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from tests.oracles import unchecked
 from transformer_lib.viz import plot_attention, plot_curves, plot_mask
 
 matplotlib.use("Agg")
@@ -152,6 +154,12 @@ def test_bad_values(weights: torch.Tensor) -> None:
         plot_attention(weights * torch.nan, TOKENS, TOKENS)
     with pytest.raises(ValueError, match="masks must not be empty"):
         plot_mask()
+    with pytest.raises(ValueError, match=r"masks\[1\] must not be empty, got \(0, 6\)"):
+        plot_mask(weights[0] > 0, weights[0, :0] > 0)
+    with pytest.raises(ValueError, match=r"weights must not be empty, got \(4, 0, 6\)"):
+        plot_attention(weights[:, :0], [], TOKENS)
+    with pytest.raises(ValueError, match="weights must hold values"):
+        plot_attention(weights.to("meta"), TOKENS, TOKENS)
     with pytest.raises(ValueError, match=r"titles must be 1 in number, or none, got 2"):
         plot_mask(weights[0] > 0, titles=["a", "b"])
     with pytest.raises(ValueError, match="curves must be 1 to 7 in number, got 0"):
@@ -167,3 +175,20 @@ def test_bad_values(weights: torch.Tensor) -> None:
 def test_importing_viz_imports_no_matplotlib() -> None:
     code = "import sys, transformer_lib.viz; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_wrong_kinds(weights: torch.Tensor) -> None:
+    with unchecked(), pytest.raises(TypeError, match=r"weights must be a Tensor, got \[\[\[1.0\]\]\] of type list"):
+        plot_attention([[[1.0]]], ["a"], ["a"])
+    with unchecked(), pytest.raises(TypeError, match="query_labels must be a list of strings, got 'abcdef'"):
+        plot_attention(weights, "abcdef", TOKENS)
+    with unchecked(), pytest.raises(TypeError, match=r"heads\[1\] must be a whole number, got 0.5 of type float"):
+        plot_attention(weights, TOKENS, TOKENS, heads=[0, 0.5])
+    with unchecked(), pytest.raises(ValueError, match=r"weights must have the axes heads, query, key, got \(6, 6\)"):
+        plot_attention(weights[0], TOKENS, TOKENS)
+    with unchecked(), pytest.raises(ValueError, match="masks must have boolean type, got 'float32'"):
+        plot_mask(weights[0])
+    with unchecked(), pytest.raises(ValueError, match=r"curves\['a'\]\[1\]\[0\] must not be NaN, got nan"):
+        plot_curves({"a": ([1], [math.nan])})
+    with unchecked(), pytest.raises(ValueError, match="x_scale must be one of 'linear', 'log', got 'cubic'"):
+        plot_curves({"a": ([1], [1])}, x_scale="cubic")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.oracles import unchecked
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
@@ -22,7 +23,7 @@ from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.attention import Attention
-from transformer_lib.viz.record import record_attention
+from transformer_lib.viz.record import Look, record_attention
 
 VOCAB, LAYERS, HEADS = 13, 2, 4
 
@@ -182,3 +183,15 @@ def test_model_without_attention() -> None:
         record_attention(nn.Linear(2, 2)),
     ):
         pass
+
+
+def test_wrong_kinds() -> None:
+    with unchecked(), pytest.raises(TypeError, match="model must be a Module, got 'gpt2' of type str"):
+        record_attention("gpt2")
+    with unchecked(), pytest.raises(TypeError, match="weights must be a Tensor, got None"):
+        Look("attention", None)
+    with (
+        unchecked(),
+        pytest.raises(ValueError, match=r"weights must have the axes batch, heads, query, key, got \(2, 3\)"),
+    ):
+        Look(name="attention", weights=torch.ones(2, 3))

@@ -2,7 +2,8 @@
 
 Both kinds here are a position in a stream that is fixed by a seed: epoch e is shuffled by a random generator made from
 (seed, e) alone. So the whole state is the number of things already given out, and resuming means setting it. The state
-also names the data and settings that it belongs to, and loading it anywhere else is a `ValueError`.
+also names the data, by a digest of its content, and the settings that it belongs to, and loading it anywhere else is a
+`ValueError`.
 
 `PackedBatches` cuts equal windows from one stream of tokens; `BucketedBatches` groups examples of unequal length so
 that little is padding. An iterator goes on from the object's position; two iterators share it. Left out: worker
@@ -11,6 +12,7 @@ processes (a batch costs far less than a training step) and sharding over machin
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,8 +23,10 @@ from torch import Tensor
 from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.packing import LMBatch, integer_tokens
+from transformer_lib.identity import digest
 
 Batch = TypeVar("Batch")
+MOST_SEEN = 2**53  # no run gives out so many batches, and JSON readers agree on whole numbers up to here
 
 
 class Padded(NamedTuple):
@@ -68,18 +72,27 @@ class _Resumable(Generic[Batch]):
         # Not default_rng([seed, epoch]): it joins the two without a boundary, so that (2**32, 0) is (0, 1).
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch,)))
 
+    def _data(self) -> int | str:
+        """A short name for the content of the data."""
+        raise NotImplementedError
+
+    @cached_property
+    def _whole_identity(self) -> dict[str, Any]:
+        return self._identity | {"data": self._data()}
+
     def state_dict(self) -> dict[str, Any]:
         """The position, and what it is a position in; small, and plain JSON."""
-        return self._identity | {"seen": self.seen}
+        return self._whole_identity | {"seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved position. A state of other data or other settings is a `ValueError`."""
-        expected = self._identity.keys() | {"seen"}
+        expected = self._whole_identity.keys() | {"seen"}
         require(state.keys() == expected, "state", f"must have exactly the keys {sorted(expected)}", sorted(state))
-        for key, value in self._identity.items():
+        for key, value in self._whole_identity.items():
             require(state[key] == value, f"state[{key!r}]", f"must be {value!r} to continue here", state[key])
-        seen = state["seen"]
-        require(type(seen) is int and seen >= 0, "state['seen']", "must be a whole number of at least 0", seen)
+        seen, end = state["seen"], MOST_SEEN if self._end is None else self._end
+        within = type(seen) is int and 0 <= seen <= end
+        require(within, "state['seen']", f"must be a whole number from 0 to {end}", seen)
         self.seen = seen
 
 
@@ -99,13 +112,15 @@ class PackedBatches(_Resumable[LMBatch]):
         require_positive(batch=batch, context=context)
         tokens = integer_tokens(tokens, "tokens")
         require(len(tokens) > context, "tokens", f"must be longer than context={context}", len(tokens))
-        identity = {"batch": batch, "context": context, "data": zlib.crc32(tokens.numpy().tobytes())}
-        super().__init__((len(tokens) - 1) // context, seed, epochs, identity)
-        self._batch, self._context = batch, context
+        super().__init__((len(tokens) - 1) // context, seed, epochs, {"batch": batch, "context": context})
+        self._tokens, self._batch, self._context = tokens, batch, context
         self._spare = (len(tokens) - 1) % context
         # Views: row i of `_inputs` is tokens[i : i + context], and nothing is copied until a batch is picked.
         self._inputs, self._targets = tokens[:-1].unfold(0, context, 1), tokens[1:].unfold(0, context, 1)
         self._starts = (-1, torch.empty(0, dtype=torch.int64))
+
+    def _data(self) -> int:
+        return zlib.crc32(self._tokens.numpy().tobytes())
 
     def _next(self, seen: int) -> tuple[LMBatch, int]:
         stop = seen + self._batch if self._end is None else min(seen + self._batch, self._end)
@@ -157,9 +172,15 @@ class BucketedBatches(_Resumable[Batch]):
             require(min(row) >= 1 and sum(row) <= token_budget, f"lengths[{index}]", rule, row)
         self._sides, self._collate = sides, collate
         self._cuts = _budget_cuts(sides[_by_length(sides)].tolist(), token_budget)
-        identity = {"token_budget": token_budget, "data": zlib.crc32(sides.astype(np.int64).tobytes())}
-        super().__init__(len(self._cuts) + 1, seed, epochs, identity)
+        super().__init__(len(self._cuts) + 1, seed, epochs, {"token_budget": token_budget})
         self._batches: tuple[int, list[list[int]]] = (-1, [])
+
+    def _data(self) -> str:
+        """Of every batch of an epoch in the order of the lengths: what `collate` draws must not count, or disturb."""
+        order = _by_length(self._sides)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return digest([digest(self._collate(rows.tolist())) for rows in np.split(order, self._cuts)])
 
     def _next(self, seen: int) -> tuple[Batch, int]:
         epoch, place = divmod(seen, self.per_epoch)

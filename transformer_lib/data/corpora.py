@@ -13,8 +13,8 @@ from pathlib import Path
 from platform import python_version
 from typing import Literal, NamedTuple
 
-from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.files import read_text
 
 _SMALL_TRAIN = """
 _collections_abc.py abc.py collections/__init__.py compileall.py contextlib.py copyreg.py difflib.py filecmp.py
@@ -47,6 +47,7 @@ xml/dom/pulldom.py xmlrpc/server.py
 """
 
 
+@checked
 class Document(NamedTuple):
     """One file: its name relative to the corpus, and its text with `\\n` line ends."""
 
@@ -54,6 +55,7 @@ class Document(NamedTuple):
     text: str
 
 
+@checked
 class Corpus(NamedTuple):
     """Documents to train on and documents to measure on, sorted by name."""
 
@@ -70,7 +72,6 @@ def stdlib_source(size: Literal["small", "full"] = "full", *, folder: Path | Non
     nothing is read and `FileNotFoundError` names every such file: a corpus that shrinks in silence would change
     every loss measured on it.
     """
-    require(size in ("small", "full"), "size", "must be 'small' or 'full'", size)
     train, held_out = _SMALL_TRAIN.split(), _SMALL_HELD_OUT.split()
     if size == "full":
         train += _FULL_TRAIN.split()
@@ -86,5 +87,5 @@ def stdlib_source(size: Literal["small", "full"] = "full", *, folder: Path | Non
 
 
 def _read(folder: Path, names: list[str]) -> tuple[Document, ...]:
-    # read_text turns the \r\n of a Windows installation into \n, so that the text is the same everywhere.
-    return tuple(Document(name, (folder / name).read_text(encoding="utf-8")) for name in sorted(names))
+    # A Windows installation ends its lines in \r\n; the text is to be the same everywhere.
+    return tuple(Document(name, read_text(folder / name).replace("\r\n", "\n")) for name in sorted(names))

@@ -17,11 +17,12 @@ others: manythings.org replaces its file from time to time, and CoNLL04's split 
 import gzip
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from transformer_lib.config import require
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.download import RemoteFile, fetch
 from transformer_lib.data.examples import (
@@ -37,6 +38,7 @@ from transformer_lib.data.examples import (
     check_question,
     parallel,
 )
+from transformer_lib.files import decode, read_bytes, split_lines
 
 _ADDRESSES = {
     "multi30k": "multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw",
@@ -66,6 +68,9 @@ xquad/xquad.en.json 609383 e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e750
 xquad/xquad.zh.json 808652 691d0b3359bc6b8faa8de931dfdfe21d50a65861ae348e32a0d1a0190b0c8835
 tinyshakespeare/input.txt 1115394 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed
 """
+
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def remote_files() -> dict[str, RemoteFile]:
@@ -124,7 +129,6 @@ def wnut17(*, folder: Path | None = None) -> Splits:
 @checked
 def xquad(language: Literal["en", "zh"], *, folder: Path | None = None) -> tuple[Question, ...]:
     """1,190 questions, each with one answer, on 240 passages; the same in both languages, by `id`. For testing only."""
-    require(language in ("en", "zh"), "language", "must be 'en' or 'zh'", language)
     return read_squad(_text(f"xquad/xquad.{language}.json", folder))
 
 
@@ -139,20 +143,24 @@ def lines(text: str) -> list[str]:
     """The lines of a text, which end at `\\n` or `\\r\\n` and nowhere else, without white space around them.
 
     `str.splitlines` would also break at U+2028, U+0085 or a form feed. One of those inside a sentence, and every later
-    line of a parallel corpus would be paired with the wrong translation.
+    line of a parallel corpus would be paired with the wrong translation. A byte order mark in front is no part of it.
     """
-    return [line.strip() for line in text.removesuffix("\n").split("\n")]
+    return [line.strip() for line in split_lines(text.removeprefix(BYTE_ORDER_MARK))]
 
 
 @checked
 def split_by_source(pairs: Sequence[Pair], *, validation: int, test: int) -> ParallelCorpus:
     """Hold out this many different source sentences, with all their translations, in the order of a hash.
 
-    Sentences that differ only in case, spacing and punctuation count as one. The order of the pairs does not matter.
+    Sentences that differ only in case, spacing, punctuation and the way in which their accents are spelled count as
+    one. The order of the pairs does not matter.
     """
+    require(validation >= 0, "validation", "must not be negative", validation)
+    require(test >= 0, "test", "must not be negative", test)
 
     def key(pair: Pair) -> str:
-        return "".join(filter(str.isalnum, pair.source.casefold())) or pair.source
+        text = unicodedata.normalize("NFC", pair.source).casefold()
+        return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or pair.source
 
     keys = sorted({key(pair) for pair in pairs}, key=lambda key: hashlib.sha256(key.encode()).digest())
     require(validation + test < len(keys), "pairs", f"must have more than {validation + test} sources", len(keys))
@@ -196,21 +204,31 @@ def spans(tags: Sequence[str]) -> tuple[Entity, ...]:
 
 @checked
 def read_squad(text: str) -> tuple[Question, ...]:
-    """The questions of a file in the format of SQuAD, each checked to have its answers where the file says."""
-    questions = []
-    for article in json.loads(text)["data"]:
-        for passage in article["paragraphs"]:
-            for asked in passage["qas"]:
-                answers = tuple(Answer(answer["text"], answer["answer_start"]) for answer in asked["answers"])
-                questions.append(Question(asked["id"], passage["context"], asked["question"], answers))
-                check_question(questions[-1])
-    return tuple(questions)
+    """The questions of a file in the format of SQuAD, each checked to have its answers where the file says.
+
+    `ValueError` if the text is no such file.
+    """
+    try:
+        articles = json.loads(text.removeprefix(BYTE_ORDER_MARK))["data"]
+        rows = [(passage, asked) for a in articles for passage in a["paragraphs"] for asked in passage["qas"]]
+        questions = tuple(_question(passage["context"], asked) for passage, asked in rows)
+        for question in questions:
+            check_question(question)
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"text must be JSON in the format of SQuAD, got {what}") from error
+    return questions
+
+
+def _question(context: str, asked: dict[str, Any]) -> Question:
+    answers = tuple(Answer(answer["text"], answer["answer_start"]) for answer in asked["answers"])
+    return Question(asked["id"], context, asked["question"], answers)
 
 
 def _text(name: str, folder: Path | None) -> str:
     # The sha256 has been checked by now, so what is decompressed here is what somebody once looked at.
-    data = fetch(remote_files()[name], folder=folder).read_bytes()
-    return (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
+    data = read_bytes(fetch(remote_files()[name], folder=folder))
+    return decode(gzip.decompress(data) if name.endswith(".gz") else data, name)
 
 
 def _from_conll04(sentence: dict[str, Any]) -> Annotated:

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -34,8 +33,10 @@ from filelock import FileLock
 
 from transformer_lib.config import require, require_numbers, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.files import sha256_of, write_bytes
 
 VARIABLE = "TRANSFORMER_DATA"
+MOST_SECONDS, MOST_ATTEMPTS = 86_400, 16  # the last of so many waits 2**15 times the pause
 _BLOCK = 1 << 16
 _LOCK_SECONDS = 600.0
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -99,14 +100,15 @@ def fetch(
     """
     require_positive(attempts=attempts)
     require_numbers(timeout=timeout, pause=pause)
-    require(timeout > 0, "timeout", "must be positive", timeout)
-    require(pause >= 0, "pause", "must not be negative", pause)
+    require(0 < timeout <= MOST_SECONDS, "timeout", f"must be above 0 and at most {MOST_SECONDS} seconds", timeout)
+    require(0 <= pause <= MOST_SECONDS, "pause", f"must be from 0 to {MOST_SECONDS} seconds", pause)
+    require(attempts <= MOST_ATTEMPTS, "attempts", f"must be at most {MOST_ATTEMPTS}", attempts)
     own, kept = places()
     folder, cache = folder or own, cache or kept
     if folder is not None:
         require(folder.is_dir(), f"folder (or ${VARIABLE})", "must be a folder", str(folder))
         if (folder / file.name).exists():
-            found = _sha256(folder / file.name)
+            found = sha256_of(folder / file.name)
             require(found == file.sha256, str(folder / file.name), f"must have the sha256 {file.sha256}", found)
             return folder / file.name
     target = cache / file.name
@@ -131,7 +133,7 @@ def _download(
             time.sleep(pause * (2**attempt - 1))
             try:
                 content = _complete(partial, file, timeout, bar)
-                _write(target, content)
+                write_bytes(target, content)
                 partial.unlink(missing_ok=True)
                 return
             except _Failed as failure:
@@ -211,24 +213,10 @@ class _Redirects(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _write(target: Path, content: bytes) -> None:
-    """Put a file under its name, whole or not at all."""
-    with NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", suffix=".new", delete=False) as new:
-        new.write(content)
-        new.flush()
-        os.fsync(new.fileno())
-    os.replace(new.name, target)
-
-
 def _is_whole(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and _sha256(path) == file.sha256
+    return path.is_file() and sha256_of(path) == file.sha256
 
 
 def _clear(stream: BinaryIO) -> None:
     stream.seek(0)
     stream.truncate()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

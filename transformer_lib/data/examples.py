@@ -3,14 +3,17 @@
 Everything is text and whole numbers: how words are cut into tokens is the business of the task that reads them.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
-from transformer_lib.config import require
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.kinds import Accepts, accepts, refuse
 
 
+@checked
 class Pair(NamedTuple):
     """A sentence and its translation."""
 
@@ -18,6 +21,7 @@ class Pair(NamedTuple):
     target: str
 
 
+@checked
 class ParallelCorpus(NamedTuple):
     """Pairs to train on, to choose by, and to measure on."""
 
@@ -26,6 +30,7 @@ class ParallelCorpus(NamedTuple):
     test: tuple[Pair, ...]
 
 
+@checked
 class Entity(NamedTuple):
     """The words `start` to `end - 1` name a thing of this kind."""
 
@@ -34,6 +39,7 @@ class Entity(NamedTuple):
     end: int
 
 
+@checked
 class Relation(NamedTuple):
     """A directed relation between two entities, given as indices into the entities of the sentence."""
 
@@ -42,6 +48,7 @@ class Relation(NamedTuple):
     tail: int
 
 
+@checked
 class Annotated(NamedTuple):
     """A sentence as words, with what is marked in it."""
 
@@ -50,6 +57,7 @@ class Annotated(NamedTuple):
     relations: tuple[Relation, ...]
 
 
+@checked
 class Splits(NamedTuple):
     """Annotated sentences to train on, to choose by, and to measure on."""
 
@@ -58,6 +66,7 @@ class Splits(NamedTuple):
     test: tuple[Annotated, ...]
 
 
+@checked
 class Answer(NamedTuple):
     """A piece of a passage: its text, and the index of its first character in the passage."""
 
@@ -65,6 +74,7 @@ class Answer(NamedTuple):
     start: int
 
 
+@checked
 class Question(NamedTuple):
     """A question about the passage `context`; several answers are alternatives, none means it cannot be answered."""
 
@@ -84,6 +94,9 @@ def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]
 @checked
 def check_annotated(example: Annotated) -> None:
     """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
+    check_fields(example)
+    for part in (*example.entities, *example.relations):
+        check_fields(part)
     words = len(example.words)
     for entity in example.entities:
         inside = 0 <= entity.start < entity.end <= words
@@ -101,8 +114,27 @@ def check_annotated(example: Annotated) -> None:
 @checked
 def check_question(example: Question) -> None:
     """`ValueError` unless every answer is a piece of the passage and stands where it says."""
+    check_fields(example)
+    for answer in example.answers:
+        check_fields(answer)
     for answer in example.answers:
         end = answer.start + len(answer.text)
         found = example.context[answer.start : end] if answer.start >= 0 else None
         rule = f"must be the passage's text at its start (question {example.id}, found there: {found!r})"
         require(found == answer.text != "", "answers", rule, answer)
+
+
+@checked
+def check_fields(record: tuple[Any, ...]) -> None:
+    """Raise `TypeError` unless each field of a named tuple is of the kind that its class says.
+
+    Whoever makes one with `_replace` or `_make` goes past the check at its making.
+    """
+    for (name, annotation, fits), value in zip(_fields(type(record)), record, strict=True):
+        if not fits(value):
+            refuse(name, annotation, value)
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, Any, Accepts], ...]:
+    return tuple((name, annotation, accepts(annotation)) for name, annotation in get_type_hints(kind).items())

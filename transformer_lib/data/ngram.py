@@ -19,12 +19,13 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.packing import integer_tokens
 
 Ids = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
+MOST_WORDS = 1 << 24  # of a vocabulary; a gram is numbered by a row, below 2**39, times this
 
 
 @checked
@@ -33,6 +34,7 @@ class NGram:
 
     def __init__(self, tokens: Int[Tensor, "time"], *, order: int, vocab_size: int) -> None:
         require_positive(order=order, vocab_size=vocab_size)
+        require(vocab_size <= MOST_WORDS, "vocab_size", f"must be at most {MOST_WORDS}", vocab_size)
         self.vocab_size = vocab_size
         words = self._words(tokens)
         require(len(words) >= order, "tokens", f"must hold at least order={order} tokens", len(words))

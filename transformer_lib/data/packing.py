@@ -17,6 +17,7 @@ from transformer_lib.config import require, require_positive
 from transformer_lib.contract import checked
 
 
+@checked
 class LMBatch(NamedTuple):
     """Windows of a stream: `targets[b, t]` is the token that follows `inputs[b, t]`."""
 

@@ -5,6 +5,10 @@ Every word of a wording for validation or test is known from a statement or from
 
 from typing import NamedTuple
 
+from transformer_lib.checks import require
+from transformer_lib.contract import checked
+from transformer_lib.data.examples import Question, check_question
+
 PERSONS = (
     *("Anna", "Boris", "Clara", "David", "Emma", "Felix", "Greta", "Hugo", "Irene", "Jonas", "Karin", "Leo"),
     *("Maria", "Nils", "Olga", "Paul", "Rosa", "Simon", "Thea", "Ulrich", "Vera", "Walter", "Yara", "Zeno"),
@@ -169,3 +173,24 @@ FORMS = {
         ),
     ),
 }
+
+
+@checked
+class About(NamedTuple):
+    """What an authored question's id says; `side` is what is asked for, `kind` answerable, unstated or absent."""
+
+    split: str
+    number: str
+    relation: str
+    side: str
+    kind: str
+
+
+@checked
+def about(question: Question) -> About:
+    """Read the id, such as `test/17/lives/object/unstated`; `ValueError` for one that is not authored."""
+    check_question(question)
+    parts = question.id.split("/")
+    authored = len(parts) == len(About._fields) and parts[2] in FORMS and parts[3] in ("subject", "object")
+    require(authored, "id", "must be that of an authored question", question.id)
+    return About(*parts)

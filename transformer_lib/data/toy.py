@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 
 NAMES = "abcdefghijklmnopqrstuvwxyz"
+MOST_VALUES, MOST_TOKENS = 1000, 1 << 24
 
 
+@checked
 class Programs(NamedTuple):
     """A batch of programs; `targets` holds the answer at every question and -100, to be ignored, elsewhere."""
 
@@ -32,8 +34,9 @@ def programs(batch: int, time: int, *, names: int = 6, values: int = 6, generato
     Token ids: name * values + value for an assignment, names * values + name for a question; so the vocabulary has
     names * (values + 1) tokens, and a target is a value, 0 to values - 1.
     """
-    require_positive(batch=batch, time=time, names=names, values=values)
-    require(names <= len(NAMES), "names", f"must be at most {len(NAMES)}", names)
+    require_positive(batch=batch, time=time)
+    require(batch * time <= MOST_TOKENS, "batch * time", f"must be at most {MOST_TOKENS}", batch * time)
+    _check_world(names, values)
     name = torch.randint(names, (batch, time), generator=generator)
     value = torch.randint(values, (batch, time), generator=generator)
     question = torch.rand(batch, time, generator=generator) < 0.5
@@ -59,11 +62,15 @@ def order_blind_ceiling(batch: Programs, *, names: int = 6, values: int = 6) -> 
 
     Such a reader sees how often each value was assigned to the name, and can do no better than answer the most common.
     """
+    _check_world(names, values)
+    batch = Programs(*batch)  # compares what it holds with its annotations once more
+    _check_tokens(batch.tokens, names * (values + 1))
     chances = []
     for row, asked in batch.reassigned.nonzero().tolist():
         name = int(batch.tokens[row, asked]) - names * values
         seen = batch.tokens[row, :asked]
         counts = torch.bincount(seen[(seen < names * values) & (seen // values == name)])
+        require(len(counts) > 0, "batch", "must assign to each name before it asks for it", (row, asked))
         chances.append(float(counts.max() / counts.sum()))
     require(bool(chances), "batch", "must hold a question about a reassigned name", 0)
     return sum(chances) / len(chances)
@@ -72,8 +79,8 @@ def order_blind_ceiling(batch: Programs, *, names: int = 6, values: int = 6) -> 
 @checked
 def render(tokens: Int[Tensor, " time"], *, names: int = 6, values: int = 6) -> list[str]:
     """The statements of one program as text: `a=3` or `a?`."""
-    size = names * (values + 1)
-    require(bool(((tokens >= 0) & (tokens < size)).all()), "tokens", f"must be from 0 to {size - 1}", tokens.tolist())
+    _check_world(names, values)
+    _check_tokens(tokens, names * (values + 1))
     ids = tokens.tolist()
     return [
         f"{NAMES[i // values]}={i % values}" if i < names * values else f"{NAMES[i - names * values]}?" for i in ids
@@ -83,9 +90,21 @@ def render(tokens: Int[Tensor, " time"], *, names: int = 6, values: int = 6) -> 
 @checked
 def tokens_of(program: str, *, names: int = 6, values: int = 6) -> Int[Tensor, " time"]:
     """The inverse of `render`, for statements separated by spaces: `tokens_of("a=3 b=5 a?")`."""
+    _check_world(names, values)
     ids = {
         text: index for index, text in enumerate(render(torch.arange(names * (values + 1)), names=names, values=values))
     }
     for statement in program.split():
         require(statement in ids, "program", "must be statements like 'a=3' or 'a?', separated by spaces", statement)
     return torch.tensor([ids[statement] for statement in program.split()])
+
+
+def _check_world(names: int, values: int) -> None:
+    require_positive(names=names, values=values)
+    require(names <= len(NAMES), "names", f"must be at most {len(NAMES)}", names)
+    require(values <= MOST_VALUES, "values", f"must be at most {MOST_VALUES}", values)
+
+
+def _check_tokens(tokens: Tensor, size: int) -> None:
+    inside = tokens.device.type != "meta" and bool(((tokens >= 0) & (tokens < size)).all())
+    require(inside, "tokens", f"must be from 0 to {size - 1}, and have values", tokens)

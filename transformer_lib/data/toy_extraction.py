@@ -17,13 +17,14 @@ import random
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity, Relation, Splits
 
 Group = Literal["train", "validation", "recombined", "new word"]
 Names = Literal["known", "held out"]
 
+MOST_SENTENCES = 1_000_000
 KINDS = ("person", "organisation", "place", "work", "event")
 RELATIONS = {  # from which kind to which
     "works_for": ("person", "organisation"),
@@ -161,6 +162,7 @@ def wordings(group: Group) -> tuple[Wording, ...]:
 def sentences(count: int, *, group: Group, names: Names, seed: int) -> tuple[Annotated, ...]:
     """`count` different sentences in the wordings of `group`; held-out names share no name with the known ones."""
     require_positive(count=count)
+    require(count <= MOST_SENTENCES, "count", f"must be at most {MOST_SENTENCES}", count)
     rng, phrases = random.Random(seed), wordings(group)
     found: dict[tuple[str, ...], Annotated] = {}
     while len(found) < count:
@@ -172,7 +174,10 @@ def sentences(count: int, *, group: Group, names: Names, seed: int) -> tuple[Ann
 @checked
 def splits(seed: int = 0, *, train: int = 2000, validation: int = 200, test: int = 300) -> Splits:
     """Known wordings and names to train on; other wordings to choose and to measure by, half with held-out names."""
+    require_positive(train=train)
     require(min(validation, test) >= 2, "validation and test", "must be at least 2", (validation, test))
+    largest = max(train, validation, test)
+    require(largest <= MOST_SENTENCES, "train, validation and test", f"must be at most {MOST_SENTENCES}", largest)
 
     def held_out(count: int, group: Group, seed: int) -> tuple[Annotated, ...]:
         known = sentences(count - count // 2, group=group, names="known", seed=seed)

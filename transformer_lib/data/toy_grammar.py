@@ -13,7 +13,7 @@ Left out: pronouns, questions, coordination, relative clauses in relative clause
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from transformer_lib.config import require
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_lexicon import (
@@ -29,43 +29,13 @@ from transformer_lib.data.toy_lexicon import (
     Adjective,
     Verb,
 )
+from transformer_lib.data.toy_meaning import GAP as GAP
+from transformer_lib.data.toy_meaning import Clause as Clause
+from transformer_lib.data.toy_meaning import Description as Description
+from transformer_lib.data.toy_meaning import Meaning as Meaning
+from transformer_lib.data.toy_meaning import Phrase as Phrase
+from transformer_lib.data.toy_meaning import check_meaning
 
-
-class Phrase(NamedTuple):
-    """A noun with what belongs to it; `relative` is a clause in which one role is `GAP`: the noun itself."""
-
-    determiner: str
-    noun: str
-    adjective: str = ""
-    relative: "Clause | None" = None
-
-
-GAP = Phrase("", "")
-
-
-class Clause(NamedTuple):
-    """Who does what to whom; roles that nobody has are None. In the passive the patient is the subject."""
-
-    verb: str
-    tense: str
-    agent: Phrase | None = None
-    patient: Phrase | None = None
-    recipient: Phrase | None = None
-    negated: bool = False
-    passive: bool = False
-    time: str = ""
-    place: str = ""
-
-
-class Description(NamedTuple):
-    """What something is like."""
-
-    subject: Phrase
-    adjective: str
-    negated: bool = False
-
-
-Meaning = Clause | Description
 Entry = TypeVar("Entry")
 
 
@@ -112,6 +82,7 @@ def alignment(meaning: Meaning) -> frozenset[tuple[int, int]]:
 @checked
 def english_words(meaning: Meaning) -> tuple[Word, ...]:
     """The English words in order, the full stop last."""
+    check_meaning(meaning)
     if isinstance(meaning, Description):
         copula = _says("are" if _plural(meaning.subject) else "is", "copula") + _not(meaning.negated)
         words = _english_phrase(meaning.subject, "subject") + copula + _says(meaning.adjective, "adjective")
@@ -124,6 +95,7 @@ def english_words(meaning: Meaning) -> tuple[Word, ...]:
 @checked
 def chinese_words(meaning: Meaning) -> tuple[Word, ...]:
     """The Chinese words in order, the full stop last."""
+    check_meaning(meaning)
     if isinstance(meaning, Description):
         adjective = adjective_for(meaning.adjective, meaning.subject.noun)
         negation = [Word("不", "negation")] if meaning.negated else []
@@ -265,7 +237,6 @@ def _chinese_phrase(phrase: Phrase, role: str) -> list[Word]:
 def _chinese_clause(clause: Clause, inside: str) -> list[Word]:
     """Subject, time, negation, 会, place, 把 or 被 with its noun, verb with aspect, object, recipient."""
     verb = _verb_of(clause)
-
     fronted = clause.passive or verb.kind in BA
     after = [] if fronted else _role(_chinese_phrase, clause, "patient", inside)
     words = _role(_chinese_phrase, clause, "patient" if clause.passive else "agent", inside)

@@ -57,7 +57,7 @@ class Determiner(NamedTuple):
 
 
 def _rows(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip().split("\n")]
 
 
 def _tags(cell: str) -> frozenset[str]:

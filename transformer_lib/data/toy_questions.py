@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Answer, Question
+from transformer_lib.data.examples import Answer, Question, check_question
 from transformer_lib.data.question_forms import FORMS, NAMES
+from transformer_lib.data.question_forms import about as about
 
 
+@checked
 class Fact(NamedTuple):
     """One relation between two names."""
 
@@ -32,6 +34,7 @@ class Fact(NamedTuple):
     object: str
 
 
+@checked
 class QuestionSplits(NamedTuple):
     """`combinations` asks in training's wordings about new combinations; `test` in new wordings as well."""
 
@@ -41,6 +44,7 @@ class QuestionSplits(NamedTuple):
     test: tuple[Question, ...]
 
 
+@checked
 class Library(NamedTuple):
     """Passages that do not contradict each other, and questions to all; the `context` of one is where its answer is."""
 
@@ -48,28 +52,12 @@ class Library(NamedTuple):
     questions: tuple[Question, ...]
 
 
-class About(NamedTuple):
-    """What an authored question's id says; `side` is what is asked for, `kind` answerable, unstated or absent."""
-
-    split: str
-    number: str
-    relation: str
-    side: str
-    kind: str
-
-
-@checked
-def about(question: Question) -> About:
-    """Read the id, such as `test/17/lives/object/unstated`."""
-    parts = question.id.split("/")
-    require(len(parts) == len(About._fields), "id", "must be that of an authored question", question.id)
-    return About(*parts)
-
-
 @checked
 def questions(seed: int = 0, *, train: int = 12_000, held_out: int = 500) -> QuestionSplits:
     """Each question has a passage of its own, and a third of them no answer. A larger split begins like a smaller."""
     require_positive(train=train, held_out=held_out)
+    largest = max(train, held_out)
+    require(largest <= MOST_QUESTIONS, "train and held_out", f"must be at most {MOST_QUESTIONS}", largest)
     return QuestionSplits(
         _Author(seed, "train", TRAIN_GROUPS).questions(train),
         _Author(seed, "validation", VALIDATION_GROUPS).questions(held_out),
@@ -82,6 +70,7 @@ def questions(seed: int = 0, *, train: int = 12_000, held_out: int = 500) -> Que
 def library(seed: int = 0, *, passages: int = 40, held_out: int = 200) -> Library:
     """Passages of one world, and questions in the wordings and combinations of test; a quarter has no answer there."""
     require_positive(passages=passages, held_out=held_out)
+    require(held_out <= MOST_QUESTIONS, "held_out", f"must be at most {MOST_QUESTIONS}", held_out)
     require(passages <= MOST_PASSAGES, "passages", f"must be at most {MOST_PASSAGES}, for want of names", passages)
     return _Author(seed, "library", TEST_GROUPS).library(passages, held_out)
 
@@ -94,7 +83,7 @@ def sentences(passage: str) -> list[str]:
 
 # Two names belong to the group (number of the one + number of the other) mod 10; a split joins those of its groups.
 TEST_GROUPS, VALIDATION_GROUPS, TRAIN_GROUPS = frozenset({0}), frozenset({1}), frozenset(range(2, 10))
-MOST_PASSAGES = 40
+MOST_PASSAGES, MOST_QUESTIONS = 40, 1_000_000
 WORDINGS = {"train": "train", "validation": "validation", "combinations": "train", "test": "test", "library": "test"}
 Starts = dict[tuple[Fact, str], int]  # where in a passage the subject or the object of a fact begins
 _KINDS = {name: kind for kind, names in NAMES.items() for name in names}
@@ -103,7 +92,9 @@ _NUMBERS = {name: number for names in NAMES.values() for number, name in enumera
 
 @checked
 def group(subject: str, object: str) -> int:
-    """Decides which splits may join the two names."""
+    """Decides which splits may join the two names, which are among `NAMES`."""
+    require(subject in _NUMBERS, "subject", "must be a name of the authored world", subject)
+    require(object in _NUMBERS, "object", "must be a name of the authored world", object)
     return (_NUMBERS[subject] + _NUMBERS[object]) % 10
 
 
@@ -167,10 +158,10 @@ class _Author:
         subjects = {fact.subject for fact in same}
         objects = {fact.object for fact in (same if form.asks_subject else near)}
         for _ in range(100):
-            fact = Fact(relation, subject or self._name(form.subject, near), self._name(form.object, near))
-            joined = fact.subject != fact.object and group(fact.subject, fact.object) in self._groups
-            if joined and fact.subject not in subjects and fact.object not in objects:
-                return [fact]
+            one, other = subject or self._name(form.subject, near), self._name(form.object, near)
+            joined = one != other and group(one, other) in self._groups
+            if joined and one not in subjects and other not in objects:
+                return [Fact(relation, one, other)]
         return []
 
     def _name(self, kind: str, near: Sequence[Fact]) -> str:
@@ -238,27 +229,33 @@ def _mentioned(facts: Sequence[Fact]) -> list[str]:
 @checked
 def gold(question: Question) -> str:
     """The answer as text, `""` for none."""
-    return question.answers[0].text if question.answers else ""
+    check_question(question)
+    return _gold(question)
 
 
 @checked
 def majority(question: Question, train: Sequence[Question]) -> str:
     """The most common answer of training, whatever is asked."""
-    return Counter(map(gold, train)).most_common(1)[0][0]
+    require(len(train) > 0, "train", "must not be empty", train)
+    return Counter(map(_gold, train)).most_common(1)[0][0]
 
 
 @checked
 def without_passage(question: Question, train: Sequence[Question]) -> str:
     """The most common answer of training, other than none, to questions about the same side of the same relation."""
     asked = about(question)[2:4]
-    return Counter(gold(q) for q in train if q.answers and about(q)[2:4] == asked).most_common(1)[0][0]
+    found = Counter(_gold(q) for q in train if q.answers and about(q)[2:4] == asked)
+    require(bool(found), "train", f"must have an answer to a question about {asked}", len(train))
+    return found.most_common(1)[0][0]
 
 
 @checked
 def without_question(question: Question, train: Sequence[Question]) -> str:
     """The first of the names of whatever kind the passage has most of."""
-    found = {kind: _names(kind, question.context) for kind in NAMES}
-    return max(found.values(), key=len)[0]
+    check_question(question)
+    most = max((_names(kind, question.context) for kind in NAMES), key=len)
+    require(bool(most), "question", "must have a passage with a name of the authored world", question.context)
+    return most[0]
 
 
 @checked
@@ -270,8 +267,10 @@ def first_of_kind(question: Question, train: Sequence[Question]) -> str:
 @checked
 def overlap(question: Question, train: Sequence[Question]) -> str:
     """The first such name in the sentence that shares most words with the question, though not their order."""
+    check_question(question)
     words = set(re.findall(r"\w+", question.question))
     rows = sentences(question.context)
+    require(bool(rows), "question", "must have a passage of sentences", question.context)
     best = max(rows, key=lambda row: len(words & set(re.findall(r"\w+", row))))
     return next(iter(_candidates(question, best)), "")
 
@@ -283,6 +282,10 @@ SHORTCUTS: dict[str, Callable[[Question, Sequence[Question]], str]] = {
     "first of the kind": first_of_kind,
     "sentence overlap": overlap,
 }
+
+
+def _gold(question: Question) -> str:
+    return question.answers[0].text if question.answers else ""
 
 
 def _candidates(question: Question, text: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from transformer_lib.config import require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_grammar import (
@@ -28,6 +28,7 @@ from transformer_lib.data.toy_grammar import (
     english_words,
 )
 from transformer_lib.data.toy_lexicon import ADJECTIVES, ANY, BA, KINDS, NOUNS, PASSIVE, PLACES, TIMES, VERBS, Verb
+from transformer_lib.data.toy_meaning import check_meaning
 
 # What training lacks: these verbs in the passive, these with 把, these nouns with a relative clause, these adjectives
 # with this noun.
@@ -37,8 +38,10 @@ HELD_OUT = {
     "relative": frozenset({"doctor", "horse", "umbrella", "novel"}),
     "adjective": frozenset({"interesting book", "new computer", "old cat", "young farmer"}),
 }
+MOST_MEANINGS = 1_000_000
 
 
+@checked
 class Meanings(NamedTuple):
     """To train on, to choose by, and two ways to measure; no meaning is in two of them."""
 
@@ -54,6 +57,10 @@ def meanings(
 ) -> Meanings:
     """The four splits; of each held-out combination there are `held_out` sentences, which have no other one."""
     require_positive(train=train, validation=validation, test=test, held_out=held_out)
+    largest = max(train, validation, test, held_out)
+    require(
+        largest <= MOST_MEANINGS, "train, validation, test and held_out", f"must be at most {MOST_MEANINGS}", largest
+    )
     sizes: dict[Any, int] = {"test": test, "validation": validation, "train": train}
     sizes |= {(construction, word): held_out for construction in HELD_OUT for word in sorted(HELD_OUT[construction])}
     splits: dict[Any, list[Meaning]] = {name: [] for name in sizes}
@@ -73,6 +80,11 @@ def meanings(
 @checked
 def combinations(meaning: Meaning) -> Iterator[tuple[str, str]]:
     """The constructions in a sentence, each with the word it is built on: ('passive', 'steal')."""
+    check_meaning(meaning)
+    yield from _combinations(meaning)
+
+
+def _combinations(meaning: Meaning) -> Iterator[tuple[str, str]]:
     if isinstance(meaning, Description):
         yield "adjective", f"{meaning.adjective} {meaning.subject.noun}"
         yield from _in_phrase(meaning.subject)
@@ -91,7 +103,7 @@ def _in_phrase(phrase: Phrase) -> Iterator[tuple[str, str]]:
         yield "adjective", f"{phrase.adjective} {phrase.noun}"
     if phrase.relative:
         yield "relative", phrase.noun
-        yield from combinations(phrase.relative)
+        yield from _combinations(phrase.relative)
 
 
 @checked
@@ -106,6 +118,7 @@ def held_out_combinations(meaning: Meaning) -> list[tuple[str, str]]:
 @checked
 def majority(train: Sequence[Pair], test: Sequence[Pair]) -> list[str]:
     """For every source the most frequent target; where all are different, the first."""
+    require(len(train) > 0, "train", "must not be empty", train)
     return [Counter(pair.target for pair in train).most_common(1)[0][0]] * len(test)
 
 
@@ -124,6 +137,7 @@ def word_by_word(train: Sequence[Meaning], test: Sequence[Meaning]) -> list[str]
 @checked
 def nearest_neighbour(train: Sequence[Pair], test: Sequence[Pair]) -> list[str]:
     """For every source the target of the training source that shares the largest part of its words with it."""
+    require(len(train) > 0, "train", "must not be empty", train)
     vocabulary = {word: i for i, word in enumerate(sorted({w for pair in (*train, *test) for w in _bag(pair)}))}
 
     def bags(pairs: Sequence[Pair]) -> torch.Tensor:

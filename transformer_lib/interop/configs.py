@@ -46,6 +46,9 @@ def write_config(config: Config, model_type: str) -> Fields:
 
     Dropout may be lost: only GPT-2's and BERT's formats have our one rate, and a trained model has no use for it.
     """
+    require(model_type in _WRITERS, "model_type", f"must be one of {sorted(_WRITERS)}", model_type)
+    kind = Seq2SeqConfig if model_type == "marian" else ModelConfig
+    require(isinstance(config, kind), "config", f"must be a {kind.__name__} for {model_type!r}", config)
     fields = {"model_type": model_type} | _WRITERS[model_type](config)
     back, own = (_parts(part) for part in (read_config(fields, dropout=0.0), config))
     lost = [f"{name}={value!r}" for name, value in own.items() if back.get(name) != value]
@@ -68,7 +71,7 @@ def _parts(config: Config, prefix: str = "") -> dict[str, object]:
 
 
 def _read_gpt2(reader: Reader) -> ModelConfig:
-    width = reader.take("n_embd", 768)
+    width, inner = reader.take("n_embd", 768), reader.get("n_inner")
     reader.expect(scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, reorder_and_upcast_attn=False)
     reader.expect(add_cross_attention=False)
     return ModelConfig(
@@ -78,7 +81,7 @@ def _read_gpt2(reader: Reader) -> ModelConfig:
         max_length=reader.take("n_positions", 1024),
         attention=AttentionConfig(num_heads=reader.take("n_head", 12), bias=True),
         feedforward=Mlp(
-            d_ff=reader.get("n_inner") or 4 * width, activation=reader.choose("activation_function", "gelu_new")
+            d_ff=4 * width if inner is None else inner, activation=reader.choose("activation_function", "gelu_new")
         ),
         positions=Learned(),
         norm=Norm(eps=reader.number("layer_norm_epsilon", 1e-5)),

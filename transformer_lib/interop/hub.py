@@ -7,6 +7,7 @@ from transformer_lib.contract import checked
 
 PATTERNS = [
     "config.json",
+    "generation_config.json",
     "tokenizer.json",
     "model.safetensors",
     "model-*-of-*.safetensors",

@@ -1,8 +1,9 @@
 """Models of Hugging Face's transformers as ours, and ours as theirs: GPT-2, Llama, Mistral, Qwen3, BERT and Marian.
 
 Nothing of theirs is imported: a model is its `config.json` and its safetensors, and the numbers are the same to the
-last few bits (the tests compare with their code). Nothing is skipped in silence: a weight that is missing, unknown or
-of another shape, and a field of the config that our models do not honour, is a `ValueError` that lists them.
+last few bits (the tests compare with the oldest and the newest version of their code that we know). Nothing is skipped
+in silence: a weight that is missing, unknown, not finite or of another shape, and a field of the config that our models
+do not honour, is a `ValueError` that lists them. How a text is to be written is in `generation_config`.
 
 Left out: their pooler and classification heads (`drop` leaves such weights out on request), encoders that are decoders,
 quantised weights, and everything that needs code from the folder.
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
 from transformer_lib.contract import checked
-from transformer_lib.files import new_folder, read_json
+from transformer_lib.device import check_device
+from transformer_lib.files import new_folder, read_json, write_text
 from transformer_lib.interop.configs import Config, read_config, write_config
 from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
-from transformer_lib.interop.shards import read_weights, stored_type, write_weights
+from transformer_lib.interop.shards import FLOATS, common_type, not_finite, read_weights, write_weights
 from transformer_lib.models import DecoderLM, Encoder, MaskedLM, Seq2Seq
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.state import model_tensors
@@ -33,6 +35,7 @@ CLASSES: dict[str, Any] = {"DecoderLM": DecoderLM, "Encoder": Encoder, "MaskedLM
 # Their defaults are the tokens of one published model.
 NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "forced_eos_token_id"))
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+MOST_TOKENS = 1 << 24  # ten vocabularies of the largest known
 
 
 @checked
@@ -46,11 +49,11 @@ def from_hf(
 ) -> Model:
     """The model that transformers wrote to the folder `source`, in eval mode.
 
-    Its class follows from the config's `architectures`. It keeps the type it is stored in unless `dtype` names another.
-    `dropout` replaces theirs, which may differ from place to place. `drop` lists patterns (`bert.pooler.*`) of weights
-    to leave out.
+    Its class follows from the config's `architectures`. It keeps the type it is stored in (of several, the one that
+    holds the numbers of all) unless `dtype` names another. `dropout` replaces theirs, which may differ from place to
+    place. `drop` lists patterns (`bert.pooler.*`) of weights to leave out.
     """
-    folder = Path(source)
+    folder, device = Path(source), check_device(device)
     require(folder.is_dir(), "source", "must be a folder", str(source))
     require((folder / CONFIG).is_file(), "source", f"must hold {CONFIG}", str(source))
     fields = read_json(folder / CONFIG)
@@ -71,27 +74,30 @@ def from_hf_state(
     drop: Collection[str] = (),
 ) -> Model:
     """As `from_hf`, from the fields of a `config.json` and a state dict; what needs no change is not copied."""
+    require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
     config = read_config(fields, dropout=dropout)
     family = FAMILIES[fields["model_type"]]
+    kind = _class_of(fields, family)
     tensors = _named(state, family)
+    for name in [name for name in tensors if any(fnmatch.fnmatchcase(name, pattern) for pattern in drop)]:
+        del tensors[name]
     if isinstance(config, Seq2SeqConfig) and "final_logits_bias" in tensors:
         config = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, head_bias=True))
-    with torch.device("meta"):
-        model: Model = _class_of(fields, family)(config)
+    _require_room(config, family, tensors)
+    model = _without_memory(kind, config)
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
     expected = to_theirs(own, family, config)
-    dropped = [name for name in tensors if any(fnmatch.fnmatchcase(name, pattern) for pattern in drop)]
-    for name in dropped:
-        del tensors[name]
-    faults = _take_second_names(tensors, family, expected) + _take_computed(tensors, family, config)
-    faults += [f"{name} is missing" for name in expected if name not in tensors]
-    faults += [f"{name} is unknown" for name in sorted(tensors.keys() - expected.keys())]
-    for name, like in expected.items():
-        if name in tensors and tensors[name].shape != like.shape:
-            faults.append(f"{name} must have the shape {tuple(like.shape)}, got {tuple(tensors[name].shape)}")
+    computed = {name: tensors.pop(name) for pattern in family.computed for name in fnmatch.filter(tensors, pattern)}
+    second = {name: tensors.pop(name) for name in family.tied if name in tensors and name not in expected}
+    for name, tensor in second.items():
+        tensors.setdefault(family.tied[name], tensor)
+    _require_all(tensors, expected)
+    stored = common_type(tensors, "weights")
+    wanted = dtype or stored
+    faults = [f"{name} must be finite in {wanted}" for name in not_finite(tensors, wanted)]
+    faults += _unlike_first(second, tensors, family) + _unlike_computed(computed, family, config)
     require(not faults, "weights", "must be those of the config", faults)
-    kind = dtype or stored_type(tensors, "weights")
-    _assign(model, to_ours(tensors, family, config, own), kind)
+    _assign(model, to_ours(tensors, family, config, own), wanted)
     return model.eval()
 
 
@@ -112,6 +118,7 @@ def to_hf(
     weight is not finite in that type.
     """
     require_positive(max_shard_bytes=max_shard_bytes)
+    require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
     family, architecture = _family_of(model)
     fields = write_config(model.config, family.model_type)
     vocab = model.config.decoder.vocab_size if isinstance(model, Seq2Seq) else model.config.vocab_size
@@ -124,10 +131,10 @@ def to_hf(
     if tokenizer is not None:
         require(tokenizer.vocab_size <= vocab, "tokenizer", f"must have at most {vocab} tokens", tokenizer.vocab_size)
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
-    kind = dtype or stored_type(own, "model")
+    kind = dtype or common_type(own, "model")
     tensors = {name: tensor.to("cpu", kind) for name, tensor in to_theirs(own, family, model.config).items()}
-    for name, tensor in tensors.items():
-        require(bool(tensor.isfinite().all()), name, f"must be finite in {kind}", "inf or nan")
+    for name in not_finite(tensors, kind):
+        require(False, name, f"must be finite in {kind}", "inf or nan")
     if isinstance(model, Encoder):
         tensors = {name.removeprefix(family.prefix): tensor for name, tensor in tensors.items()}
     known = {"architectures": [architecture], "torch_dtype": str(kind).removeprefix("torch.")}
@@ -145,6 +152,17 @@ def read_tokenizer(folder: str | Path) -> Tokenizer:
     file = Path(folder) / TOKENIZER
     require(file.is_file(), "folder", f"must hold {TOKENIZER}", str(folder))
     return Tokenizer.load(file, any_rules=True)
+
+
+@checked
+def lacking_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
+    """The ids below `vocab_size` for which the tokenizer has no text, so that `generate` can be forbidden to draw them.
+
+    There are some where a model's table was rounded up to a size that GPUs like.
+    """
+    require_positive(vocab_size=vocab_size)
+    require(vocab_size <= MOST_TOKENS, "vocab_size", f"must be at most {MOST_TOKENS}", vocab_size)
+    return tuple(i for i in range(vocab_size) if not tokenizer.has(i))
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
@@ -192,29 +210,69 @@ def _named(state: Mapping[str, Tensor], family: Family) -> Named:
     return named
 
 
-def _take_second_names(tensors: Named, family: Family, expected: Named) -> list[str]:
-    """Remove further names of a tied weight; the faults, if they are not the same weight."""
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def _require_room(config: Config, family: Family, tensors: Named) -> None:
+    """Nothing is built that the weights do not hold: a few digits in a config.json would take the whole machine."""
+    sides = (config.encoder, config.decoder) if isinstance(config, Seq2SeqConfig) else (config,)
+    layers, table = sum(side.num_layers for side in sides), _table_of(family)
+    names = [table, *(name for name, first in family.tied.items() if first == table)]
+    found = next((tensors[name].shape for name in names if name in tensors), None)
+    wanted = (sides[-1].vocab_size, sides[-1].d_model)
+    faults = [] if found is not None else [f"{table} is missing"]
+    if found is not None and tuple(found) != wanted:
+        faults.append(f"{table} must have the shape {wanted}, got {tuple(found)}")
+    if layers > len(tensors):
+        faults.append(f"{layers} layers must have at least as many weights, got {len(tensors)}")
+    require(not faults, "weights", "must be those of the config", faults)
+
+
+def _table_of(family: Family) -> str:
+    """Their name for the table of the tokens' vectors."""
+    return next(theirs[0] for ours, theirs in family.names.items() if ours.endswith("embedding.tokens")) + ".weight"
+
+
+def _without_memory(kind: Any, config: Config) -> Model:
+    """The model with its shapes alone."""
+    try:
+        with torch.device("meta"):
+            model: Model = kind(config)
+    except RuntimeError as error:  # more entries than 64 bits can count
+        raise ValueError(f"config.json must describe a model of possible size: {error}") from error
+    return model
+
+
+def _require_all(tensors: Named, expected: Named) -> None:
+    """The tensors must have the expected names and shapes."""
+    faults = [f"{name} is missing" for name in expected if name not in tensors]
+    unknown = sorted(tensors.keys() - expected.keys())
+    faults += [f"{name} is unknown" for name in unknown]
+    for name, like in expected.items():
+        if name in tensors and tensors[name].shape != like.shape:
+            faults.append(f"{name} must have the shape {tuple(like.shape)}, got {tuple(tensors[name].shape)}")
+    rule = "must be those of the config" + (" (drop=[...] leaves some out)" if unknown else "")
+    require(not faults, "weights", rule, faults)
+
+
+def _unlike_first(second: Named, tensors: Named, family: Family) -> list[str]:
+    """The faults among further names of a tied weight: they must be the same weight."""
     faults = []
-    for second, first in family.tied.items():
-        if second in expected or second not in tensors:
-            continue
-        tensor = tensors.pop(second)
-        if not torch.equal(tensors.setdefault(first, tensor), tensor):
-            faults.append(f"{second} must equal {first}, to which it is tied")
+    for name, tensor in second.items():
+        first = tensors[family.tied[name]]
+        wide = torch.promote_types(tensor.dtype, first.dtype)
+        if not torch.equal(tensor.to(wide), first.to(wide)):
+            faults.append(f"{name} must equal {family.tied[name]}, to which it is tied")
     return faults
 
 
-def _take_computed(tensors: Named, family: Family, config: Config) -> list[str]:
-    """Remove what our models compute; the faults, if it is not what they compute."""
-    faults = []
-    for pattern, compute in family.computed.items():
-        for name in fnmatch.filter(list(tensors), pattern):
-            stored = tensors.pop(name)
-            wanted = compute(stored, config)
-            same = wanted.shape == stored.shape
-            if not (same and torch.allclose(stored.double(), wanted.double(), rtol=1e-2, atol=1e-3)):  # maybe bfloat16
-                faults.append(f"{name} must be what the config says, which is computed")
-    return faults
+def _unlike_computed(tensors: Named, family: Family, config: Config) -> list[str]:
+    """The faults among what they store and our models compute."""
+    return [
+        f"{name} must be what the config says, which is computed"
+        for name, tensor in tensors.items()
+        if not any(same(tensor, config) for pattern, same in family.computed.items() if fnmatch.fnmatch(name, pattern))
+    ]
 
 
 def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:
@@ -226,4 +284,4 @@ def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:
 
 
 def _write_json(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(value, indent=2) + "\n")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import (
     Alibi,
     Learned,
@@ -36,17 +37,8 @@ from transformer_lib.config import (
     require,
 )
 from transformer_lib.contract import checked
-from transformer_lib.interop.keras_layers import (
-    Array,
-    AttentionMask,
-    Bias,
-    Block,
-    Embedding,
-    Positions,
-    build_norm,
-    keras,
-    layers,
-)
+from transformer_lib.interop.keras_layers import Bias, Block, Embedding, build_norm
+from transformer_lib.interop.keras_positions import Array, AttentionMask, Positions, keras, layers
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import MaskedLM
@@ -77,14 +69,15 @@ class Partner(NamedTuple):
 def to_keras(model: Model) -> Any:
     """The `keras.Model` of the same numbers, in the model's type and with a copy of its weights.
 
-    `ValueError` for another kind of model, for weights that are not all float32 or all float64, and for a choice in the
-    config that has no counterpart among the layers here.
+    `ValueError` for a class that only inherits from ours, for weights that are not finite, or not all float32 or all
+    float64, and for a choice in the config that has no counterpart among the layers here.
     """
     known = type(model) in (DecoderLM, Encoder, MaskedLM)
     require(known, "model", "must be a DecoderLM, an Encoder or a MaskedLM", type(model).__name__)
     types = sorted({str(weight.dtype) for weight in model.parameters()})
     found = {kind for kind in TYPES if str(kind) in types}
     require(len(types) == len(found) == 1, "model", f"must be in one type of {[*map(str, TYPES)]}", types)
+    _check_weights(model)
     _check_config(model.config)
     theirs = _rebuild(model, TYPES[found.pop()])
     copy_weights(model, theirs)
@@ -94,6 +87,7 @@ def to_keras(model: Model) -> Any:
 @checked
 def copy_weights(model: Model, theirs: Any) -> None:
     """Give `theirs`, made by `to_keras` from a model of this config, the weights that the model has now."""
+    _check_weights(model)
     for weight, variable, to_ours in partners(model, theirs).values():
         variable.assign(to_ours(weight.detach().cpu().numpy()).numpy())  # each layout is its own inverse
 
@@ -104,11 +98,18 @@ def partners(model: Model, theirs: Any) -> dict[str, Partner]:
 
     `ValueError` if a parameter has no partner or one of another shape, or if a variable is left over.
     """
+    require_kind(theirs, keras.Model, "theirs", "a keras.Model")
     pairs = {name: _partner(name, weight, theirs) for name, weight in model.named_parameters()}
     paired = {id(pair.variable) for pair in pairs.values()}
     left = [variable.path for variable in theirs.trainable_variables if id(variable) not in paired]
     require(not left, "theirs", "must have no further variables", left)
     return pairs
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, weight in model.named_parameters():
+        require(not weight.is_meta, name, "must hold numbers", "a tensor on the meta device")
+        require(bool(weight.isfinite().all()), name, "must be finite", "NaN or infinity")
 
 
 def _check_config(config: ModelConfig) -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from transformer_lib.checks import require
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.contract import checked
-from transformer_lib.nn.positions import sinusoidal
+from transformer_lib.nn.positions import rope_frequencies, sinusoidal
 
 Named = dict[str, Tensor]
 Config = ModelConfig | Seq2SeqConfig
-Computed = Callable[[Tensor, Config], Tensor]  # what a tensor that they store and we compute has to be
+Computed = Callable[[Tensor, Config], bool]  # whether a tensor that they store is what we compute
 
 
 @checked
@@ -43,6 +44,8 @@ class Family:
         pattern = re.sub(r"(?<=blocks\.)\d+", "*", name)
         layer = re.search(r"(?<=blocks\.)\d+", name)
         module, _, kind = pattern.rpartition(".")
+        known = pattern in self.names or module in self.names
+        require(known, "name", f"must be of a weight that {self.model_type!r} has a place for", name)
         found = self.names.get(pattern) or tuple(f"{part}.{kind}" for part in self.names[module])
         return [part.replace("*", layer.group()) if layer else part for part in found]
 
@@ -54,7 +57,12 @@ def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     for name, tensor in tensors.items():
         parts = family.theirs(name)
         tensor = _reorder(name, tensor, _order(family, config, back=False))
-        rows = tensor.split(_heads(name, config)) if len(parts) > 1 else (tensor,)
+        if len(parts) > 1:
+            heads = _heads(name, config)
+            require(tensor.shape[:1] == (sum(heads),), name, f"must have {sum(heads)} rows", tuple(tensor.shape))
+            rows = tensor.split(heads)
+        else:
+            rows = (tensor,)
         found |= {part: _layout(part, piece, family) for part, piece in zip(parts, rows, strict=True)}
     return found
 
@@ -64,7 +72,13 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
     """Their tensors, of the right shapes, as ours of these names."""
     found: Named = {}
     for name in names:
-        rows = [_layout(part, tensors[part], family) for part in family.theirs(name)]
+        parts = family.theirs(name)
+        missing = [part for part in parts if part not in tensors]
+        require(not missing, "tensors", f"must hold all that {name} consists of; missing are", missing)
+        rows = [_layout(part, tensors[part], family) for part in parts]
+        shapes = [tuple(row.shape) for row in rows]
+        fit = len({shape[1:] for shape in shapes}) == 1 and (len(rows) == 1 or all(shapes))
+        require(fit, name, "must consist of tensors of the same width", shapes)
         whole = torch.cat(rows) if len(rows) > 1 else rows[0]
         found[name] = _reorder(name, whole, _order(family, config, back=True)).contiguous()
     return found
@@ -73,6 +87,8 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
 def _layout(part: str, tensor: Tensor, family: Family) -> Tensor:
     """Its own inverse."""
     if part == "final_logits_bias":
+        fits = tensor.ndim == 1 or (tensor.ndim == 2 and len(tensor) == 1)
+        require(fits, part, "must be one row of numbers", tuple(tensor.shape))
         return tensor[None] if tensor.ndim == 1 else tensor[0]
     swapped = tensor.ndim == 2 and part.split(".")[-2] in family.transposed
     return tensor.mT if swapped else tensor
@@ -100,6 +116,9 @@ def _reorder(name: str, tensor: Tensor, order: Tensor | None) -> Tensor:
         return tensor
     order = order.to(tensor.device)
     writes = "to_out" in name or "norm" in name
+    if writes or name.endswith("weight"):
+        channels = tensor.shape[:1] if writes else tensor.shape[1:2]
+        require(channels == (len(order),), name, f"must have {len(order)} channels", tuple(tensor.shape))
     if writes:
         return tensor[order]
     return tensor[:, order] if name.endswith("weight") else tensor
@@ -108,19 +127,43 @@ def _reorder(name: str, tensor: Tensor, order: Tensor | None) -> Tensor:
 # The families ---------------------------------------------------------------------------------------------------------
 
 
-def _causal(tensor: Tensor, config: Config) -> Tensor:
-    return torch.ones(tensor.shape[-2:]).tril().expand(tensor.shape)
+def _is_causal(stored: Tensor, config: Config) -> bool:
+    return stored.ndim >= 2 and torch.equal(stored, torch.ones_like(stored).tril())
 
 
-def _frequencies(tensor: Tensor, config: Config) -> Tensor:
+def _is_minus_infinity(stored: Tensor, config: Config) -> bool:
+    """What they added to the score of a token that may not be seen."""
+    return stored.numel() == 1 and float(stored) < -9_900  # -10,000 in any type, or what stands for minus infinity
+
+
+def _counts(stored: Tensor, config: Config) -> bool:
+    return stored.ndim == 2 and torch.equal(stored.double(), torch.arange(stored.shape[-1])[None].double())
+
+
+def _is_frequencies(stored: Tensor, config: Config) -> bool:
+    """With the scaling, or without: a linear one once divided the positions."""
     assert isinstance(config, ModelConfig) and isinstance(config.positions, Rope)
-    return config.positions.theta ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    if stored.shape != (config.head_dim // 2,) or not stored.is_floating_point():
+        return False
+    start, theta = torch.zeros(1, dtype=torch.long), config.positions.theta
+    plain, scaled = (
+        rope_frequencies(start, config.head_dim, theta, scaling, torch.float64).flatten()
+        for scaling in (None, config.positions.scaling)
+    )
+    # Each to the digits that its type can hold: the slow ones, which tell two thetas apart, are 1e-5 and less.
+    kind = torch.finfo(stored.dtype)
+    rtol, atol = max(kind.eps, 1e-5), 2 * kind.smallest_normal * kind.eps
+    return any(torch.allclose(stored.double(), wanted, rtol=rtol, atol=atol) for wanted in (plain, scaled))
 
 
-def _sinusoids(tensor: Tensor, config: Config) -> Tensor:
+def _is_sinusoids(stored: Tensor, config: Config) -> bool:
     assert isinstance(config, Seq2SeqConfig)
-    waves = sinusoidal(torch.arange(len(tensor)), config.decoder.d_model)
-    return torch.cat([waves[:, 0::2], waves[:, 1::2]], dim=1)
+    if stored.ndim != 2 or stored.shape[1] != config.decoder.d_model or not stored.is_floating_point():
+        return False
+    waves = sinusoidal(torch.arange(len(stored)), config.decoder.d_model)
+    wanted = torch.cat([waves[:, 0::2], waves[:, 1::2]], dim=1).double()
+    error = 1e-2 if torch.finfo(stored.dtype).bits < 32 else 1e-3
+    return torch.allclose(stored.double(), wanted, rtol=0, atol=error)
 
 
 def _projections(prefix: str, *names: str) -> tuple[str, ...]:
@@ -148,7 +191,7 @@ def _llama_like(model_type: str, architecture: str) -> Family:
             "head": ("lm_head",),
         },
         tied={"lm_head.weight": "model.embed_tokens.weight"},
-        computed={f"{layer}.self_attn.rotary_emb.inv_freq": _frequencies},
+        computed={"*.rotary_emb.inv_freq": _is_frequencies},
     )
 
 
@@ -190,8 +233,8 @@ GPT2 = Family(
     },
     tied={"lm_head.weight": "transformer.wte.weight"},
     computed={
-        "transformer.h.*.attn.bias": _causal,
-        "transformer.h.*.attn.masked_bias": lambda tensor, config: torch.tensor(-1e4),
+        "transformer.h.*.attn.bias": _is_causal,
+        "transformer.h.*.attn.masked_bias": _is_minus_infinity,
     },
     transposed=("c_attn", "c_proj", "c_fc"),
 )
@@ -221,7 +264,7 @@ BERT = Family(
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
-    computed={"bert.embeddings.position_ids": lambda tensor, config: torch.arange(tensor.shape[-1])[None]},
+    computed={"bert.embeddings.position_ids": _counts},
 )
 MARIAN = Family(
     model_type="marian",
@@ -232,7 +275,7 @@ MARIAN = Family(
         ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
         "model.shared.weight",
     ),
-    computed={f"model.{side}.embed_positions.weight": _sinusoids for side in ("encoder", "decoder")},
+    computed={f"model.{side}.embed_positions.weight": _is_sinusoids for side in ("encoder", "decoder")},
     sines_first=True,
 )
 FAMILIES = {family.model_type: family for family in (GPT2, LLAMA, MISTRAL, QWEN3, BERT, MARIAN)}

@@ -17,7 +17,6 @@ Left out: encoder-decoders, half precision, and models above 2 GB, whose weights
 import copy
 import importlib.util
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,15 +27,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import Learned, ModelConfig, from_json, require, require_flags, to_json
+from transformer_lib.checks import wrong_kind
+from transformer_lib.config import Learned, ModelConfig, require, to_json
 from transformer_lib.contract import checked
+from transformer_lib.files import new_file
+from transformer_lib.interop.onnx_file import MOST_BYTES, open_decoder, read_sealed, seal
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.encoder import Encoder
+from transformer_lib.nn.attend import attend_explicit
+from transformer_lib.nn.attention import Attention
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_tokens, check_valid
 from transformer_lib.nn.relations import place
 
-MOST_BYTES = 2**31 - 2**20  # of a protobuf message is 2^31 - 1; the graph itself is the small rest
 EXAMPLE = {"batch": 2, "time": 3, "past": 5, "past + time": 8}  # while tracing, where 1 would be taken for a constant
 
 
@@ -44,15 +47,16 @@ EXAMPLE = {"batch": 2, "time": 3, "past": 5, "past + time": 8}  # while tracing,
 def export(model: DecoderLM | Encoder, path: str | Path, *, cache: bool = False) -> None:
     """Write the model, whole or not at all; a file of that name is replaced.
 
-    `cache` gives a `DecoderLM` inputs and outputs for keys and values. Raises `ValueError` for another kind of model,
-    one in training mode, weights that are not float32 or too large for one file, or a path that cannot be a file.
+    `cache` gives a `DecoderLM` inputs and outputs for keys and values. Raises `ValueError` for a model in training
+    mode, weights that are not finite, not float32 or too large for one file, or a path that cannot be a file.
     """
     _check_model(model, cache)
+    _check_folder(path)
     _require_installed("onnx", "onnxscript")
     names = _inputs(model, cache)
     outputs = ["states" if isinstance(model, Encoder) else "logits"]
     outputs += [name.replace("past", "present") for name in names if name.startswith("past")]
-    with _new_file(Path(path)) as partial:
+    with new_file(Path(path)) as partial:
         with _quiet():
             program = torch.onnx.export(
                 _Traceable(copy.deepcopy(model).cpu()),
@@ -69,7 +73,7 @@ def export(model: DecoderLM | Encoder, path: str | Path, *, cache: bool = False)
         for part in (proto.graph, *proto.graph.node, *proto.graph.value_info):
             del part.metadata_props[:]  # where in whose source folder each operation comes from
         proto.metadata_props.add(key="config", value=to_json(model.config))
-        partial.write_bytes(proto.SerializeToString())
+        partial.write_bytes(seal(proto.SerializeToString()))
 
 
 @checked
@@ -81,21 +85,24 @@ def quantize(path: str | Path, target: str | Path) -> None:
     logits within it. Attention stays in float32.
     """
     _require_installed("onnx", "onnxruntime")
-    require(Path(path).is_file(), "path", "must be a file that `export` wrote", str(path))
     import onnx
-    from google.protobuf.message import DecodeError
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _new_file(Path(target)) as partial:
+    model = read_sealed(path, "must be a file that `export` wrote")
+    _check_folder(target)
+    with new_file(Path(target)) as partial:
         try:
-            proto = onnx.load(path)
-        except DecodeError as error:
+            proto = onnx.ModelProto.FromString(model)
+            _unfold_tied(proto.graph)
+            with _quiet():
+                # Weights of 7 bits: where a processor adds products of 8 bits in 16, as x86 does without VNNI, no sum
+                # overflows, and every machine computes the same.
+                quantize_dynamic(proto, partial, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        except OSError:
+            raise
+        except Exception as error:  # what a graph that `export` did not write sets off in there is beyond listing
             raise ValueError(f"path must be a file that `export` wrote, got {path}: {error}") from error
-        _unfold_tied(proto.graph)
-        with _quiet():
-            # Weights of 7 bits: where a processor adds products of 8 bits in 16, as x86 does without VNNI, no sum
-            # overflows, and every machine computes the same.
-            quantize_dynamic(proto, partial, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        partial.write_bytes(seal(partial.read_bytes()))
 
 
 @checked
@@ -109,21 +116,7 @@ class OnnxLM:
 
     def __init__(self, path: str | Path) -> None:
         _require_installed("onnxruntime")
-        import onnxruntime
-
-        rule = "must be a file that `export` wrote with its cache"
-        require(Path(path).is_file(), "path", rule, str(path))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors
-        try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has no class of its own for them
-            raise ValueError(f"path {rule}, got {path}: {error}") from error
-        properties = self.session.get_modelmeta().custom_metadata_map
-        ours = "config" in properties and "past_keys_0" in [value.name for value in self.session.get_inputs()]
-        require(ours, "path", rule, str(path))
-        self.config: ModelConfig = from_json(properties["config"])
+        self.session, self.config = open_decoder(path, threads=torch.get_num_threads())
 
     @property
     def context(self) -> int | None:
@@ -145,39 +138,56 @@ class OnnxLM:
         newest: int | None = None,
     ) -> Float[Tensor, "batch newest vocab"]:
         """As a `DecoderLM`, but the graph counts the positions itself, and no two texts share a row of the cache."""
-        require(positions is None, "positions", "must be None: the graph counts them from `valid`", positions)
-        require(past is None, "past", "must be None: no two texts share a row of the cache", past)
         check_tokens(tokens, self.config.vocab_size)
         check_valid(valid, tokens)
+        rule = f"must be at least 1 and at most the number of tokens, {tokens.shape[1]}"
+        require(newest is None or 1 <= newest <= tokens.shape[1], "newest", rule, newest)
+        for name, tensor in (("tokens", tokens), ("valid", valid)):
+            require(tensor is None or tensor.device.type == "cpu", name, "must be on the CPU", tensor)
         cache = self.new_cache(*tokens.shape) if cache is None else cache
-        require(type(cache) is KVCache, "cache", "must be a KVCache", type(cache).__name__)
-        cache.check_fits(self.config)
+        self._check_cache(cache, len(tokens))
         places = place(tokens, valid, cache)
         if self.context is not None:
             rule = f"must be below max_length={self.context}, the size of the position table"
             require(bool(places.max() < self.context), "positions", rule, int(places.max()))
         held = cache.length
         cache.extend(places, valid, batch=len(tokens), plain=valid is None)
-        feeds = {"tokens": tokens.long(), "valid": cache.valid}
-        for layer in range(self.config.num_layers):
-            feeds[f"past_keys_{layer}"] = cache.layer_keys[layer][:, :, :held]
-            feeds[f"past_values_{layer}"] = cache.layer_values[layer][:, :, :held]
-        outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
-        logits, *present = map(torch.from_numpy, outputs)
+        logits, *present = self._run(tokens, cache, held)
         for layer, (keys, values) in enumerate(zip(present[::2], present[1::2], strict=True)):
             cache.write(layer, keys[:, :, held:], values[:, :, held:])
         return logits if newest is None else logits[:, -newest:]
 
+    def _check_cache(self, cache: KVCache, batch: int) -> None:
+        if type(cache) is not KVCache:  # the others forget or move what the graph is to be given
+            raise wrong_kind("cache", "a KVCache", cache)
+        cache.check_fits(self.config)
+        keys = cache.layer_keys[0]
+        fits = keys.dtype == torch.float32 and keys.device.type == "cpu"
+        require(fits, "cache", "must be in float32 on the CPU", f"{keys.dtype} on {keys.device}")
+        require(cache.batch == batch, "tokens", f"must have the cache's batch of {cache.batch} rows", batch)
+
+    def _run(self, tokens: Tensor, cache: KVCache, held: int) -> list[Tensor]:
+        """The graph's outputs for the newest tokens, behind the first `held` slots of the cache."""
+        feeds = {"tokens": tokens.long(), "valid": cache.valid}
+        for layer, (keys, values) in enumerate(zip(cache.layer_keys, cache.layer_values, strict=True)):
+            feeds |= {f"past_keys_{layer}": keys[:, :, :held], f"past_values_{layer}": values[:, :, :held]}
+        try:
+            outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
+        except Exception as error:  # of a graph that has the right inputs and outputs, and does something else
+            raise ValueError(f"path must be a file that `export` wrote: {error}") from error
+        return [torch.from_numpy(output) for output in outputs]
+
 
 def _check_model(model: nn.Module, cache: bool) -> None:
-    require(isinstance(model, DecoderLM | Encoder), "model", "must be a DecoderLM or an Encoder", type(model).__name__)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
-    require_flags(cache=cache)
     require(isinstance(model, DecoderLM) or not cache, "cache", "must be False for an Encoder, which has none", cache)
     for name, weight in model.named_parameters():
         require(weight.dtype == torch.float32, name, "must be float32 (model.float())", weight.dtype)
     size = 4 * sum(weight.numel() for weight in model.parameters())
     require(size < MOST_BYTES, "model", f"must have fewer than {MOST_BYTES} bytes of weights, to fit one file", size)
+    for name, weight in model.named_parameters():
+        require(not weight.is_meta, name, "must hold numbers", "a tensor on the meta device")
+        require(bool(weight.isfinite().all()), name, "must be finite", "NaN or infinity")
 
 
 def _inputs(model: DecoderLM | Encoder, cache: bool) -> list[str]:
@@ -196,6 +206,10 @@ class _Traceable(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        for part in model.modules():
+            if isinstance(part, Attention):
+                # In ONNX, torch writes the fused path without its zeros for a query that may look at nothing.
+                vars(part)["attend"] = attend_explicit
         self.eval()  # as its model is: torch asks only the outermost module
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -255,19 +269,8 @@ def _unfold_tied(graph: Any) -> None:
         graph.node.remove(node)
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Another name to write to; the file appears at `path` once the block has ended, or nothing is left of it."""
-    require(not path.is_dir(), "path", "must not be a folder", str(path))
-    require(path.parent.is_dir(), "path", "must be in a folder that exists", str(path))
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _check_folder(path: str | Path) -> None:
+    require(Path(path).parent.is_dir(), "path", "must be in a folder that exists", str(path))
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """A `config.json` of Hugging Face's, read field by field, with nothing passed over in silence."""
 
+import sys
 from typing import Any
 
-from transformer_lib.config import Activation, require
+from transformer_lib.checks import require, require_kind
+from transformer_lib.config import Activation
 from transformer_lib.contract import checked
+from transformer_lib.interop.generation_config import FIELDS as GENERATION
 
 Fields = dict[str, Any]
+FLOAT_MAX = sys.float_info.max
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
@@ -19,13 +23,13 @@ ACTIVATIONS: dict[str, Activation] = {
 HARMLESS = frozenset(
     [
         *("_name_or_path", "architectures", "dtype", "torch_dtype", "model_type", "transformers_version"),
-        *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
-        *("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "num_beams", "max_length", "prefix"),
+        *GENERATION,  # about writing, which is for `read_generation` to account for
+        "prefix",
         *("initializer_factor", "initializer_range", "init_std", "gradient_checkpointing", "pretraining_tp"),
         *("encoder_layerdrop", "decoder_layerdrop", "classifier_dropout", "classif_dropout"),
         *("id2label", "label2id", "num_labels", "_num_labels", "problem_type", "task_specific_params"),
         *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
-        *("use_cache", "output_past", "output_attentions", "output_hidden_states", "return_dict", "tokenizer_class"),
+        *("output_past", "return_dict", "tokenizer_class"),
         *("num_hidden_layers", "n_ctx"),  # said again, under another name, where they are not read
     ]
 )
@@ -33,8 +37,9 @@ HARMLESS = frozenset(
 
 @checked
 def as_float(name: str, value: Any) -> float:
-    """`ValueError` unless the value is a number."""
+    """`ValueError` unless the value is a finite number."""
     require(type(value) in (int, float), name, "must be a number", value)
+    require(-FLOAT_MAX <= value <= FLOAT_MAX, name, "must be a finite number", value)
     return float(value)
 
 
@@ -66,6 +71,7 @@ class Reader:
     def expect(self, **values: Any) -> None:
         """Each field, where there, must have this value."""
         for name, value in values.items():
+            require_kind(value, (bool, int, float, str, type(None)), name, "a value of JSON")
             found = self.get(name, value)
             if found != value:
                 self._faults.append(f"{name} must be {value!r}, got {found!r}")

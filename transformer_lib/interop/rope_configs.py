@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from transformer_lib.checks import shown
 from transformer_lib.config import (
     AttentionConfig,
     LinearScaling,
@@ -19,6 +20,8 @@ from transformer_lib.config import (
 from transformer_lib.contract import checked
 from transformer_lib.interop.reader import Fields, Reader, as_float
 
+ABSENT = object()  # unlike null, which `rope_scaling` has where there is none
+
 
 @checked
 def read_llama(reader: Reader) -> ModelConfig:
@@ -34,20 +37,36 @@ def read_mistral(reader: Reader) -> ModelConfig:
 
 @checked
 def read_qwen3(reader: Reader) -> ModelConfig:
-    layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", 28)
-    width = reader.get("sliding_window", 4096) if reader.take("use_sliding_window", False) else None
-    reader.get("sliding_window")  # which says nothing unless it is used
-    kinds = ["full_attention" if width is None or layer < full else "sliding_attention" for layer in range(layers)]
-    kinds = reader.take("layer_types", kinds)
-    if len(set(kinds)) > 1:
-        reader.fault(f"layer_types must be the same for every layer, got {kinds}")
+    width = reader.get("sliding_window", 4096)  # which says nothing unless it is used
+    width = width if reader.take("use_sliding_window", False) else None
+    kind = _kind_of_layers(reader, windowed=width is not None)
     attention = AttentionConfig(
         num_heads=1,
         bias=reader.take("attention_bias", False),
         qk_norm=True,
-        window=width if "sliding_attention" in kinds else None,
+        window=width if kind == "sliding_attention" else None,
     )
     return _read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
+
+
+def _kind_of_layers(reader: Reader, *, windowed: bool) -> str:
+    """The one kind that all layers are of: as `layer_types` lists them, or full below `max_window_layers`."""
+    layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", 28)
+    listed = reader.get("layer_types")
+    if listed is not None:
+        if not isinstance(listed, list) or len(listed) != layers:
+            reader.fault(f"layer_types must be a list of num_hidden_layers={layers} kinds, got {shown(listed)}")
+            return "full_attention"
+        kinds = sorted(set(listed))
+    elif not windowed or layers <= full:
+        kinds = ["full_attention"]
+    else:
+        kinds = ["sliding_attention"] if full <= 0 else ["full_attention", "sliding_attention"]
+    if len(kinds) != 1 or kinds[0] not in ("full_attention", "sliding_attention"):
+        reader.fault(f"layer_types must be the same for every layer, full or sliding attention, got {kinds}")
+    elif kinds[0] == "sliding_attention" and not windowed:
+        reader.fault("layer_types must be full_attention without a sliding_window that is used, got sliding_attention")
+    return str(kinds[0]) if kinds else "full_attention"
 
 
 def _read_rope_decoder(
@@ -81,13 +100,36 @@ def _read_rope_decoder(
 
 
 def _read_rope(reader: Reader, length: int) -> Rope:
-    """Since transformers 5 everything is in `rope_parameters`; before, in `rope_theta` and `rope_scaling`."""
-    fields = dict(reader.get("rope_parameters") or reader.get("rope_scaling") or {})
-    theta = as_float("rope_theta", fields.pop("rope_theta", None) or reader.get("rope_theta") or 10_000.0)
-    kind = fields.pop("rope_type", fields.get("type", "default"))
-    fields.pop("type", None)
+    """The one rope that both spellings describe.
+
+    Since transformers 5 everything is in `rope_parameters`; before, in `rope_theta` and `rope_scaling`. Each version
+    passes over what the other writes, so a config that says two things is two models.
+    """
+    thetas = {"rope_theta": reader.get("rope_theta")}
+    found: dict[str, RopeScaling | None] = {}
+    for name in ("rope_parameters", "rope_scaling"):
+        fields = reader.get(name, ABSENT)
+        if fields is ABSENT or (name == "rope_parameters" and not fields):
+            continue
+        if not isinstance(fields, dict | None):
+            reader.fault(f"{name} must be an object or null, got {shown(fields)}")
+            continue
+        fields = {key: value for key, value in (fields or {}).items() if value is not None}
+        thetas[f"{name}.rope_theta"] = fields.pop("rope_theta", None)
+        found[name] = _read_scaling(reader, name, fields, length)
+    given = {name: as_float(name, theta) for name, theta in thetas.items() if theta is not None}
+    for values, what in ((found, "scaling"), (given, "theta")):
+        if any(value != next(iter(values.values())) for value in values.values()):
+            reader.fault(f"the rope must have one {what}, got {values}")
+    return Rope(theta=next(iter(given.values()), 10_000.0), scaling=next(iter(found.values()), None))
+
+
+def _read_scaling(reader: Reader, name: str, fields: Fields, length: int) -> RopeScaling | None:
+    kinds = [fields.pop(key) for key in ("rope_type", "type") if key in fields] or ["default"]
+    if any(kind != kinds[0] for kind in kinds):
+        reader.fault(f"{name} must have one type, got {kinds}")
     scaling: RopeScaling | None = None
-    match kind:
+    match kinds[0]:
         case "default":
             pass
         case "linear":
@@ -103,12 +145,12 @@ def _read_rope(reader: Reader, length: int) -> Rope:
                 low_turns=_pop(fields, "low_freq_factor"),
                 high_turns=_pop(fields, "high_freq_factor"),
             )
-        case _:
+        case kind:
             reader.fault(f"rope_type must be default, linear, dynamic, yarn or llama3, got {kind!r}")
-            return Rope(theta=theta)
+            return None
     if fields:
-        reader.fault(f"the rope of type {kind!r} has fields that are not honoured: {fields}")
-    return Rope(theta=theta, scaling=scaling)
+        reader.fault(f"the rope of type {kinds[0]!r} has fields that are not honoured: {shown(fields)}")
+    return scaling
 
 
 def _read_yarn(fields: Fields, length: int) -> YarnScaling:
@@ -144,7 +186,7 @@ def _write_rope_decoder(config: ModelConfig) -> Fields:
         "intermediate_size": config.feedforward.d_ff,
         "hidden_act": "silu",
         "rms_norm_eps": config.norm.eps,
-        "rope_parameters": _write_rope(config.positions),
+        **_write_rope(config.positions),
         "attention_dropout": 0.0,
         "tie_word_embeddings": config.tie_embeddings,
     }
@@ -173,22 +215,27 @@ def write_qwen3(config: ModelConfig) -> Fields:
 
 
 def _write_rope(positions: Positions) -> Fields:
+    """Both spellings: each version of transformers passes over the other's, and takes a plain rope without a word."""
     if not isinstance(positions, Rope):
         return {}
-    match positions.scaling:
+    theta, scaling = positions.theta, _write_scaling(positions.scaling)
+    parameters = {"rope_theta": theta, "rope_type": "default"} | (scaling or {})
+    return {"rope_parameters": parameters, "rope_theta": theta, "rope_scaling": scaling}
+
+
+def _write_scaling(scaling: RopeScaling | None) -> Fields | None:
+    match scaling:
         case None:
-            fields: Fields = {"rope_type": "default"}
+            return None
         case LinearScaling(factor=factor):
-            fields = {"rope_type": "linear", "factor": factor}
+            return {"rope_type": "linear", "factor": factor}
         case NtkScaling(factor=factor):
-            fields = {"rope_type": "dynamic", "factor": factor}
+            return {"rope_type": "dynamic", "factor": factor}
         case YarnScaling() as yarn:
-            fields = {"rope_type": "yarn", "factor": yarn.factor, "beta_fast": yarn.beta_fast}
+            fields: Fields = {"rope_type": "yarn", "factor": yarn.factor, "beta_fast": yarn.beta_fast}
             fields |= {"beta_slow": yarn.beta_slow, "truncate": yarn.truncate}
             fields |= {} if yarn.attention_factor is None else {"attention_factor": yarn.attention_factor}
         case Llama3Scaling() as llama3:
             fields = {"rope_type": "llama3", "factor": llama3.factor}
             fields |= {"low_freq_factor": llama3.low_turns, "high_freq_factor": llama3.high_turns}
-    if isinstance(positions.scaling, YarnScaling | Llama3Scaling):
-        fields["original_max_position_embeddings"] = positions.scaling.original_length
-    return {"rope_theta": positions.theta} | fields
+    return fields | {"original_max_position_embeddings": scaling.original_length}

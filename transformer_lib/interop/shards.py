@@ -1,23 +1,28 @@
 """Hugging Face's folders of weights: safetensors, in one file or in several with an index.
 
 A safetensors file is a header in JSON (name, type, shape, place of each tensor) and the bytes; reading it executes
-nothing. What `torch.save` writes is a pickle, which runs whatever its author put in: it is refused.
+nothing, and a tensor takes memory only once its numbers are looked at. What `torch.save` writes is a pickle, which runs
+whatever its author put in: it is refused.
 """
 
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
-from transformer_lib.files import read_json
+from transformer_lib.files import read_json, write_text
+from transformer_lib.tensor_files import load_tensors
 
 Named = dict[str, Tensor]
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+MOST_HEADER = 16 << 20  # bytes: room for 100,000 tensors in one file
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -25,6 +30,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 @checked
 def read_weights(folder: Path) -> Named:
     """Every tensor in the folder's safetensors, on the CPU; `ValueError` for a file that is missing, cut or extra."""
+    require(folder.is_dir(), "folder", "must be a folder", str(folder))
     if (folder / INDEX).exists():
         return _read_shards(folder)
     if not (folder / SINGLE).exists():
@@ -50,15 +56,15 @@ def write_weights(folder: Path, tensors: Named, *, max_shard_bytes: int) -> None
             shards.append({})
         shards[-1][name] = tensor.contiguous()
     if len(shards) == 1:
-        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
+        _write_file(folder / SINGLE, shards[0])
         return
     places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        _write_file(folder / file, shard)
         places |= dict.fromkeys(shard, file)
     index = {"metadata": {"total_size": _size(tensors.values())}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def _read_shards(folder: Path) -> Named:
@@ -85,10 +91,22 @@ def _read_shards(folder: Path) -> Named:
 
 
 def _read_file(file: Path) -> Named:
+    require(file.is_file(), "weights", "must be a regular file", str(file))  # opening a pipe waits for a writer
+    with file.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    rule = f"must be a safetensors file, whose header has at most {MOST_HEADER} bytes"
+    require(header <= MOST_HEADER, str(file), rule, header)
     try:
-        return load_file(file)
-    except (SafetensorError, KeyError) as error:  # KeyError: a type of number that torch does not have
-        raise ValueError(f"{file} must be a whole safetensors file: {error}") from error
+        return load_tensors(file, finite=False)  # with the name of the weight, once its type is known
+    except KeyError as error:  # a type of number that torch does not have
+        raise ValueError(f"{file} must be a safetensors file: {error}") from error
+
+
+def _write_file(file: Path, tensors: Named) -> None:
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # whatever the disk refuses
+        raise OSError(f"{file} cannot be written: {error}") from error
 
 
 def _size(tensors: Iterable[Tensor]) -> int:
@@ -96,9 +114,18 @@ def _size(tensors: Iterable[Tensor]) -> int:
 
 
 @checked
-def stored_type(tensors: Named, source: str) -> torch.dtype:
-    """The one type of floating-point number that all of them have; `ValueError` for several, or for another kind."""
+def common_type(tensors: Named, source: str) -> torch.dtype:
+    """The narrowest type that holds the numbers of all of them; `ValueError` for what is no floating-point number.
+
+    It is float32 where bfloat16 weights stand beside float32 norms, as fine-tuning may leave them.
+    """
     types = sorted({str(tensor.dtype) for tensor in tensors.values()})
-    known = [dtype for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16) if types == [str(dtype)]]
-    require(bool(known), source, "must be stored in one type, float64, float32, bfloat16 or float16", types)
-    return known[0]
+    known = {tensor.dtype for tensor in tensors.values()} <= set(FLOATS)
+    require(known and bool(types), source, "must be stored as float64, float32, bfloat16 or float16", types)
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
+
+
+@checked
+def not_finite(tensors: Named, dtype: torch.dtype) -> list[str]:
+    """The names of the tensors that hold an infinite number or none at all, once they are of this type."""
+    return [name for name, tensor in tensors.items() if not bool(tensor.to(dtype).isfinite().all())]

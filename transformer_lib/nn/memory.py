@@ -37,7 +37,7 @@ def memory_of(device: torch.device | str) -> int:
 
 
 @checked
-def require_memory(size: float, device: torch.device | str | None = None, **fields: object) -> None:
+def require_memory(size: int | float, device: torch.device | str | None = None, **fields: object) -> None:
     """Raise `ValueError` unless `device`, by default torch's own, could hold `size` bytes; the fields ask for them."""
     device = torch.get_default_device() if device is None else torch.device(device)
     there = memory_of(device)

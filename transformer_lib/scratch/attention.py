@@ -99,7 +99,7 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 @checked_once
 def stage_shapes(config: ModelConfig, rows: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The name and shape of each stage of one attention; `rows` are the input's leading axes, of which time is the last."""
+    """The name and shape of each stage of one attention; `rows` are the leading axes of its input, time the last."""
     *batch, time = rows
     heads, kv_heads, width = config.attention.num_heads, config.attention.kv_heads, config.head_dim
     keys, scores = (*batch, kv_heads, time, width), (*batch, heads, time, time)

@@ -216,8 +216,6 @@ def _check_last_axis(field: str, x: ndarray) -> None:
 
 def _check_targets(logits: ndarray, targets: ndarray) -> None:
     _check_last_axis("logits", logits)
-    rule = f"must have the shape of the logits without the last axis, {logits.shape[:-1]}"
-    require(targets.shape == logits.shape[:-1], "targets", rule, targets.shape)
     wrong = targets[(targets != IGNORED) & ((targets < 0) | (targets >= logits.shape[-1]))]
     rule = f"must be at least 0 and below the {logits.shape[-1]} classes, or {IGNORED}"
     require(wrong.size == 0, "targets", rule, wrong[:1].tolist())

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import require
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data import datasets
 from transformer_lib.data.examples import Pair
+from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
 
 DATA = ("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh")
@@ -41,15 +42,16 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
 @checked
 def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     """`recorded`, `found`, and whether they are the `same`: every number that was recorded, exactly."""
+    device = check_device(device)
     about = read_about(folder)
     settings = dict(about["evaluation"])
     require({"data", "split"} <= settings.keys(), "evaluation", "must name data and split", settings)
-    examples = load_examples(settings.pop("data"), settings.pop("split"))
+    task = load_task(folder, device=device)
     try:
-        found = load_task(folder, device=device).evaluate(examples, **settings)
+        found = task.evaluate(load_examples(settings.pop("data"), settings.pop("split")), **settings)
     except TypeError as error:
         raise ValueError(f"evaluation must hold arguments of the task's evaluate: {error}") from error
-    recorded, found = about["record"], json.loads(json.dumps(found))
+    recorded, found = about["record"], json.loads(json.dumps(found, allow_nan=False))
     return {"recorded": recorded, "found": found, "same": bool(recorded) and recorded == found}
 
 

@@ -6,17 +6,17 @@ a person is given here is `EntityRelationExtractor`: a trained model with its to
 """
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches
 from transformer_lib.data.examples import Annotated, Entity, Relation
+from transformer_lib.device import check_device
 from transformer_lib.tasks.extraction_model import (
     Batch,
     ExtractionModel,
@@ -27,21 +27,16 @@ from transformer_lib.tasks.extraction_model import (
 )
 from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
+from transformer_lib.tasks.readable import CHARACTERS_PER_TOKEN, fault_of_text, refuse_first
 from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
 from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.text.words import split_words as split_words
 
 TASK = "extraction"
 MOST_PIECES = 16  # of a word; an address of a thousand characters is as good as its beginning
-WORD = re.compile(r"\w+(?:[-'\u2019.]\w+)*|[^\w\s]")
 
 Pieces = list[list[int]]
-
-
-@checked
-def split_words(text: str) -> tuple[str, ...]:
-    """Runs of letters and digits, also around a hyphen, an apostrophe or a point; any other sign is a word."""
-    return tuple(WORD.findall(text))
 
 
 @checked
@@ -54,8 +49,9 @@ def train_tokenizer(examples: Sequence[Annotated], vocab_size: int) -> Tokenizer
 def cut_words(words: Sequence[str], tokenizer: Tokenizer) -> Pieces:
     """The pieces of each word, at least one and at most `MOST_PIECES`; `ValueError` for an empty word."""
     for place, word in enumerate(words):
-        require(isinstance(word, str) and word != "", f"words[{place}]", "must be a string that is not empty", word)
-    return [ids[:MOST_PIECES] for ids in tokenizer.encode_batch(" " + word for word in words)]
+        require(word != "", f"words[{place}]", "must not be empty", word)
+    beginnings = (" " + word[: MOST_PIECES * CHARACTERS_PER_TOKEN] for word in words)
+    return [ids[:MOST_PIECES] for ids in tokenizer.encode_batch(beginnings)]
 
 
 @checked
@@ -111,10 +107,11 @@ class EntityRelationExtractor:
         `constrained` takes the best allowed sequence of tags; without it each word's best tag, with contradictions
         repaired as `entities_of` says. A sentence without words has nothing in it. One with more pieces than the
         encoder is meant for is read in parts, each as long as possible: no relation reaches from one part into another.
-        `rows` parts are read at a time; that changes the time it takes and nothing else.
+        `rows` parts are read at a time; that changes the time it takes and nothing else. `ValueError` for a sentence
+        that `unreadable` names.
         """
-        require(not isinstance(sentences, str), "sentences", "must be a list of them, not one text", sentences)
         require_positive(rows=rows)
+        refuse_first(self.unreadable(sentences), "sentences")
         words = [split_words(s) if isinstance(s, str) else tuple(s) for s in sentences]
         parts = [part for row, each in enumerate(words) for part in self._parts(row, each)]
         found: dict[tuple[int, int], Annotated] = {}
@@ -123,10 +120,21 @@ class EntityRelationExtractor:
             group = by_length[start : start + rows]
             for (row, place, _), each in zip(group, self._read([p for *_, p in group], constrained), strict=True):
                 found[row, place] = each
-        results = [Annotated(each, (), ()) for each in words]
+        of_rows: list[list[tuple[int, Annotated]]] = [[] for _ in words]
         for row, place in sorted(found):
-            results[row] = _append(results[row], found[row, place], place)
-        return results
+            of_rows[row].append((place, found[row, place]))
+        return [_joined(each, of_row) for each, of_row in zip(words, of_rows, strict=True)]
+
+    def unreadable(self, sentences: Sequence[str | Sequence[str]]) -> dict[int, str]:
+        """By number from 0, the sentences that cannot be read, with the reason; none is too long."""
+        faults: dict[int, str] = {}
+        for number, sentence in enumerate(sentences):
+            fault = fault_of_text(sentence if isinstance(sentence, str) else " ".join(sentence))
+            if not isinstance(sentence, str) and "" in sentence:
+                fault = f"must not hold an empty word, got one at index {list(sentence).index('')}"
+            if fault is not None:
+                faults[number] = fault
+        return faults
 
     def _parts(self, row: int, words: Sequence[str]) -> list[tuple[int, int, Pieces]]:
         """(row, number of the first word, pieces) of each part that is short enough."""
@@ -187,6 +195,7 @@ class EntityRelationExtractor:
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "EntityRelationExtractor":
         """Read what `save` wrote; `ValueError` for anything else."""
+        device = check_device(device)
         about = read_about(folder, task=TASK, own_fields=())
         config = extraction_config(json.dumps(about["config"]))
         return cls(load_model(folder, lambda: ExtractionModel(config), device=device), load_tokenizer(folder))
@@ -220,9 +229,11 @@ def _plain(score: F1) -> dict[str, Any]:
     return score._asdict()
 
 
-def _append(whole: Annotated, part: Annotated, place: int) -> Annotated:
-    """What was found in the part that begins with word `place`, counted in the whole sentence."""
-    shift = len(whole.entities)
-    entities = [Entity(kind, start + place, end + place) for kind, start, end in part.entities]
-    relations = [Relation(kind, head + shift, tail + shift) for kind, head, tail in part.relations]
-    return Annotated(whole.words, (*whole.entities, *entities), (*whole.relations, *relations))
+def _joined(words: tuple[str, ...], parts: Sequence[tuple[int, Annotated]]) -> Annotated:
+    """What was found in parts of a sentence, each given with its first word's number, counted in the whole sentence."""
+    entities: list[Entity] = []
+    relations: list[Relation] = []
+    for place, part in parts:
+        relations += [Relation(kind, head + len(entities), tail + len(entities)) for kind, head, tail in part.relations]
+        entities += [Entity(kind, start + place, end + place) for kind, start, end in part.entities]
+    return Annotated(words, tuple(entities), tuple(relations))

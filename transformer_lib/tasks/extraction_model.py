@@ -11,19 +11,21 @@ one entity to another.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, from_json, require, require_positive
+from transformer_lib.checks import require, require_positive
+from transformer_lib.config import ModelConfig, from_json
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Annotated
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import TokenHead
 from transformer_lib.nn.dropout import Dropout
+from transformer_lib.nn.fit import require_fit
 from transformer_lib.tasks.tagging import Scheme, tag_names, tags_of
 from transformer_lib.training.loss import LossSum, token_loss
 
@@ -42,13 +44,10 @@ class ExtractionConfig:
     pair_width: int = 64
 
     def __post_init__(self) -> None:
-        require(isinstance(self.encoder, ModelConfig), "encoder", "must be a ModelConfig", self.encoder)
         for name, least in (("kinds", 1), ("relations", 0)):
             value = getattr(self, name)
-            texts = isinstance(value, tuple) and all(isinstance(item, str) and item for item in value)
             rule = f"must be a tuple of at least {least} different names"
-            require(texts and len(set(value)) == len(value) >= least, name, rule, value)
-        require(self.scheme in get_args(Scheme), "scheme", f"must be one of {get_args(Scheme)}", self.scheme)
+            require(all(value) and len(set(value)) == len(value) >= least, name, rule, value)
         require_positive(pair_width=self.pair_width)
 
     @property
@@ -62,7 +61,7 @@ def extraction_config(text: str) -> ExtractionConfig:
     """The config that `to_json` wrote; `ValueError` for anything else."""
     try:
         tagged = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"config must be JSON text: {error}") from error
     known = {field.name for field in fields(ExtractionConfig)}
     require(isinstance(tagged, dict), "config", "must be a JSON object", tagged)
@@ -70,9 +69,13 @@ def extraction_config(text: str) -> ExtractionConfig:
     found = {name: value for name, value in tagged.items() if name != "type"}
     require(found.keys() == known, "fields of ExtractionConfig", f"must be exactly {sorted(known)}", sorted(found))
     lists = {name: tuple(found[name]) for name in ("kinds", "relations") if isinstance(found[name], list)}
-    return ExtractionConfig(**found | lists | {"encoder": from_json(json.dumps(found["encoder"]))})
+    try:
+        return ExtractionConfig(**found | lists | {"encoder": from_json(json.dumps(found["encoder"]))})
+    except TypeError as error:  # the text is at fault, not the caller
+        raise ValueError(str(error)) from error
 
 
+@checked
 class Sentences(NamedTuple):
     """Words as pieces: `first` is the place of each word's first piece; both axes are padded, as `valid` says."""
 
@@ -86,6 +89,7 @@ class Sentences(NamedTuple):
         return Sentences(*(part.to(device) for part in self))
 
 
+@checked
 class Spans(NamedTuple):
     """Entities: the words start to end - 1 are of a kind; padding has start = end = 0."""
 
@@ -98,6 +102,7 @@ class Spans(NamedTuple):
         return Spans(*(part.to(device) for part in self))
 
 
+@checked
 class Batch(NamedTuple):
     """Sentences with what is marked in them; targets at padding, and from an entity to itself, are -100."""
 
@@ -108,7 +113,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        return Batch(self.sentences.to(device), self.tags.to(device), self.spans.to(device), self.relations.to(device))
+        sentences, tags, spans, relations = Batch(*self)  # whoever replaced a part is told if it does not fit
+        return Batch(sentences.to(device), tags.to(device), spans.to(device), relations.to(device))
 
 
 @checked
@@ -132,6 +138,9 @@ class PairHead(nn.Module):
         self, words: Float[Tensor, "batch word d_model"], spans: Spans
     ) -> Float[Tensor, "batch entity entity label"]:
         """Scores of every relation from each entity to each; those of padding mean nothing."""
+        spans = Spans(*spans)
+        require_fit("words", words, self.kinds.weight)
+        require(len(spans.kind) == len(words), "spans", f"must be those of {len(words)} sentences", len(spans.kind))
         place = torch.arange(words.shape[1], device=words.device)
         inside = (spans.start[..., None] <= place) & (place < spans.end[..., None])
         weight = inside.to(words.dtype) / inside.sum(-1, keepdim=True).clamp(min=1)
@@ -156,6 +165,7 @@ class ExtractionModel(nn.Module):
 
     def read(self, sentences: Sentences) -> Float[Tensor, "batch word d_model"]:
         """A vector for each word: that of its first piece."""
+        sentences = Sentences(*sentences)
         x = self.encoder(sentences.pieces, valid=sentences.valid)
         return self.dropout(x.gather(1, sentences.first[..., None].expand(-1, -1, x.shape[-1])))
 
@@ -167,6 +177,7 @@ class ExtractionModel(nn.Module):
         return self.to_tags(words), self.to_relations(words, spans)
 
 
+@checked
 class ExtractionLoss(NamedTuple):
     """Both losses, in nats, with the words and the ordered pairs that they are summed over."""
 
@@ -199,6 +210,7 @@ def collate_sentences(pieces: Sequence[Sequence[Sequence[int]]]) -> Sentences:
 @checked
 def collate_spans(entities: Sequence[Sequence[tuple[int, int, int]]]) -> Spans:
     """(start, end, kind) of each entity of each sentence, at least one column of them."""
+    require(len(entities) > 0, "entities", "must not be empty", entities)
     width = max(1, *map(len, entities))
     rows = torch.tensor([[*row, *[(0, 0, 0)] * (width - len(row))] for row in entities])
     return Spans(*rows.unbind(-1))

@@ -1,5 +1,6 @@
 """A saved language model that writes: a `DecoderLM` with its tokeniser. Left out: chat, several texts at once."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,66 +8,169 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import ModelConfig, require
+from transformer_lib.checks import require, require_numbers, require_positive
+from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked
-from transformer_lib.generation.generate import generate
+from transformer_lib.device import check_device
+from transformer_lib.generation.generate import generate, room
 from transformer_lib.generation.sampling import sample
+from transformer_lib.interop.generation_config import read_generation
 from transformer_lib.interop.huggingface import from_hf, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.nn.memory import memory_of
+from transformer_lib.tasks.readable import fault_of_length, fault_of_text
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
 from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "language model"
+OWN_FIELDS = ("stop_ids", "forbidden_ids")  # in `about.json`, where there are any
+MOST_NEW = 200  # tokens, unless the caller says how many
 
 
 @checked
 @dataclass(frozen=True)
 class Writer:
-    """Call it with the beginning of a text, and it gives a continuation."""
+    """Call it with the beginning of a text, and it gives a continuation.
+
+    A text ends with a special token, or with one of `stop_ids`, which are other tokens that end a text or a turn. It
+    never holds one of `forbidden_ids`, nor a token that the model has and the tokenizer lacks.
+    """
 
     model: DecoderLM
     tokenizer: Tokenizer
+    stop_ids: tuple[int, ...] = ()
+    forbidden_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = self.model.config.vocab_size
-        known = self.tokenizer.vocab_size  # fewer where the table was rounded up to a size that GPUs like
+        known = self.tokenizer.vocab_size
         require(known <= size, "tokenizer", f"must have at most {size} tokens", known)
+        for name in OWN_FIELDS:
+            outside = [i for i in getattr(self, name) if not 0 <= i < size]
+            require(not outside, name, f"must be at least 0 and below the vocabulary of {size}", outside)
+        require(len({*self._forbidden}) < size, "forbidden_ids", "must leave a token", self.forbidden_ids)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
         """The model that `save` wrote; `ValueError` for anything else."""
-        read_about(folder, task=TASK, own_fields=())
+        device = check_device(device)
+        own = [name for name in OWN_FIELDS if name in read_about(folder, task=TASK)]
+        about = read_about(folder, task=TASK, own_fields=own)
+        for name in own:
+            whole = isinstance(about[name], list) and all(type(i) is int for i in about[name])
+            require(whole, f"{folder}: {name}", "must be a list of whole numbers", about[name])
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
-        return cls(load_model(folder, lambda: DecoderLM(config), device=device), load_tokenizer(folder))
+        model = load_model(folder, lambda: DecoderLM(config), device=device)
+        return cls(model, load_tokenizer(folder), **{name: tuple(about[name]) for name in own})
 
     @classmethod
-    def from_hf(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Writer":
-        """A decoder that transformers wrote, with its `tokenizer.json`."""
-        model = from_hf(folder, dropout=0.0, device=device)
+    def from_hf(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        drop: Collection[str] = (),
+        ignore: Collection[str] = (),
+        device: torch.device | str = "cpu",
+    ) -> "Writer":
+        """A decoder that transformers wrote, with its `tokenizer.json` and what the folder says about writing.
+
+        It is in the type that it is stored in, or in `dtype`. `drop` lists patterns of weights to leave out, `ignore`
+        fields of `generation_config.json` to set aside.
+        """
+        device = check_device(device)
+        settings = read_generation(folder, ignore=ignore)
+        model = from_hf(folder, dtype=dtype, dropout=0.0, drop=drop, device=device)
         require(isinstance(model, DecoderLM), "folder", "must hold a decoder", type(model).__name__)
         assert isinstance(model, DecoderLM)
-        return cls(model, read_tokenizer(folder))
+        return cls(model, read_tokenizer(folder), settings.stop_ids, settings.forbidden_ids)
 
     def save(
         self, folder: str | Path, *, record: dict[str, Any] | None = None, dtype: torch.dtype | None = None
     ) -> None:
         """Write the new folder `folder` (see `saved.py`)."""
-        save_model(folder, self.model, self.tokenizer, task=TASK, about={"record": record or {}}, dtype=dtype)
+        own = {name: list(getattr(self, name)) for name in OWN_FIELDS if getattr(self, name)}
+        about = {"record": record or {}} | own
+        save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
 
     def __call__(
-        self, prompt: str, *, max_new_tokens: int = 200, temperature: float = 0.8, top_p: float = 1.0, seed: int = 0
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        seed: int = 0,
     ) -> str:
-        """Up to `max_new_tokens` tokens after `prompt`, drawn from a generator with this seed; temperature 0 is greedy.
+        """The continuation of `prompt`: what prompt and continuation spell together, without the prompt.
 
-        It ends early at a special token, which is not given. `ValueError` for a prompt without characters.
+        It has up to `max_new_tokens` tokens; None stands for as many as fit, at most 200. They are drawn from a
+        generator with this seed; temperature 0 is greedy. It ends early at a token that ends a text, which is not
+        given, and never within a character. `ValueError` for a prompt that `unreadable` names.
         """
-        ids = self.tokenizer.encode(prompt)
-        require(bool(ids), "prompt", "must not be empty", prompt)
+        require_numbers(temperature=temperature)
+        ids, fault = self._read(prompt, max_new_tokens)
+        if fault is not None:
+            raise ValueError(f"prompt {fault}")
         device = self.model.head.weight.device
         generator = torch.Generator(device).manual_seed(seed)
-        pick = partial(sample, temperature=temperature, top_p=top_p, generator=generator)
-        stops = set(self.tokenizer.special_tokens.values())
-        prompts = torch.tensor([ids], device=device)
-        [written] = generate(self.model, prompts, max_new_tokens=max_new_tokens, pick=pick, stop_ids=stops).rows()
-        return self.tokenizer.decode([i for i in written if i not in stops])
+        [written] = generate(
+            self.model,
+            torch.tensor([ids], device=device),
+            max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
+            pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
+            stop_ids=self._stops,
+            forbidden_ids=self._forbidden,
+        ).rows()
+        return self._continuation(ids, written)
+
+    def unreadable(self, prompts: Sequence[str], *, max_new_tokens: int | None = None) -> dict[int, str]:
+        """By number from 0, the prompts that cannot be continued by so many tokens, with the reason.
+
+        They are empty or no text; they have more tokens than `max_length` of the model's config; or they and the new
+        tokens have more than its table of positions, or without one more than the device has memory for.
+        """
+        faults = {number: self._read(prompt, max_new_tokens)[1] for number, prompt in enumerate(prompts)}
+        return {number: fault for number, fault in faults.items() if fault}
+
+    def _read(self, prompt: str, new: int | None) -> tuple[list[int], str | None]:
+        """The ids of a prompt, and why it cannot be continued."""
+        if new is not None:
+            require_positive(max_new_tokens=new)
+        longest = self.model.config.max_length
+        fault = fault_of_text(prompt, tokens=longest)
+        if fault is not None:
+            return [], fault
+        ids = self.tokenizer.encode(prompt)
+        if not ids:
+            return [], f"must not be empty, got {prompt!r}"
+        left, fault = self._room(len(ids)), fault_of_length(ids, longest)
+        if fault is None and new is not None and new > left:
+            fault = f"must leave room for {new} new tokens: it has {len(ids)}, after which at most {left} fit"
+        return ids, fault
+
+    def _room(self, time: int) -> int:
+        """How many tokens can be written after `time` tokens; the last of them is never read."""
+        left = room(self.model, time)
+        if left is None:
+            cache = self.model.new_cache(1, 1)
+            bytes_of_token = sum(layer.nbytes for layer in (*cache.layer_keys, *cache.layer_values))
+            left = max(0, memory_of(cache.device) // bytes_of_token + 1 - time)
+        return left
+
+    @property
+    def _stops(self) -> set[int]:
+        return {*self.tokenizer.special_tokens.values(), *self.stop_ids}
+
+    @property
+    def _forbidden(self) -> list[int]:
+        """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
+        return [*self.forbidden_ids, *range(self.tokenizer.vocab_size, self.model.config.vocab_size)]
+
+    def _continuation(self, prompt: list[int], written: list[int]) -> str:
+        """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""
+        before, whole = ([i for i in ids if i not in self._stops] for ids in (prompt, prompt + written))
+        text, beginning = self.tokenizer.decode(whole, whole_characters=True), self.tokenizer.decode(before)
+        # Where the prompt alone is spelled in another way than as a beginning, the new tokens stand for themselves.
+        return text[len(beginning) :] if text.startswith(beginning) else self.tokenizer.decode(whole[len(before) :])

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Entity
+from transformer_lib.data.examples import Annotated, Entity, check_annotated
 
 Words = tuple[str, ...]
 Change = Callable[[Annotated], Annotated]
@@ -26,6 +26,7 @@ def swapped(examples: Sequence[Annotated], probability: float) -> Change:
     _check(probability)
     names: dict[str, list[Words]] = defaultdict(list)
     for example in examples:
+        check_annotated(example)
         for kind, start, end in example.entities:
             names[kind].append(example.words[start:end])
 
@@ -43,7 +44,7 @@ def disguised(probability: float) -> Change:
     _check(probability)
 
     def letters(word: str) -> str:
-        if not word[0].isupper() or _random() >= probability:
+        if not word[:1].isupper() or _random() >= probability:
             return word
         drawn = torch.randint(26, (len(word),)).tolist()
         return "".join(LETTERS[old.isupper()][new] for old, new in zip(word, drawn, strict=True))
@@ -53,18 +54,26 @@ def disguised(probability: float) -> Change:
 
 @checked
 def rename(example: Annotated, new: Callable[[str, Words], Words]) -> Annotated:
-    """The sentence with `new(kind, words)` in the place of each entity; entities may get longer or shorter."""
+    """The sentence with `new(kind, words)` in the place of each entity; entities may get longer or shorter.
+
+    `new` gives a tuple of at least one word.
+    """
+    check_annotated(example)
     words: list[str] = []
     moved: dict[int, Entity] = {}
     place = 0
     for index, (kind, start, end) in sorted(enumerate(example.entities), key=lambda item: item[1].start):
         words += example.words[place:start]
         first = len(words)
-        words += new(kind, example.words[start:end])
+        name = new(kind, example.words[start:end])
+        require_kind(name, tuple, "new", "a function that gives a tuple of words")
+        words += name
         moved[index] = Entity(kind, first, len(words))
         place = end
     words += example.words[place:]
-    return Annotated(tuple(words), tuple(moved[index] for index in sorted(moved)), example.relations)
+    renamed = Annotated(tuple(words), tuple(moved[index] for index in sorted(moved)), example.relations)
+    check_annotated(renamed)
+    return renamed
 
 
 def _random() -> float:

@@ -12,15 +12,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Sized
 from difflib import SequenceMatcher
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
-from transformer_lib.config import require
+import regex
+
+from transformer_lib.checks import require, wrong_kind
 from transformer_lib.contract import checked
+from transformer_lib.text.words import LETTER
 
 Tokenize = Literal["13a", "intl", "zh", "char", "none"]
 Language = Literal["en", "zh"]
+ARTICLE = regex.compile(rf"(?<!{LETTER})(?:a|an|the)(?!{LETTER})")
 
 
+@checked
 class Score(NamedTuple):
     """A corpus score from 0 to 100, and sacrebleu's signature of how it was computed."""
 
@@ -28,6 +33,7 @@ class Score(NamedTuple):
     signature: str
 
 
+@checked
 class F1(NamedTuple):
     """Precision, recall and their harmonic mean, each from 0 to 1, with the counts that they come from.
 
@@ -53,7 +59,6 @@ def bleu(
     from sacrebleu.metrics.bleu import BLEU
 
     _check_counts("hypotheses", hypotheses, references)
-    require(tokenize in get_args(Tokenize), "tokenize", f"must be one of {get_args(Tokenize)}", tokenize)
     # `force` only silences a warning about text that looks tokenised; it is not part of the score.
     return _corpus_score(BLEU(lowercase=lowercase, tokenize=tokenize, force=True), hypotheses, references)
 
@@ -66,6 +71,7 @@ def chrf(
     from sacrebleu.metrics.chrf import CHRF
 
     _check_counts("hypotheses", hypotheses, references)
+    require(0 <= word_order <= 6, "word_order", "must be from 0 to 6", word_order)
     return _corpus_score(CHRF(lowercase=lowercase, word_order=word_order), hypotheses, references)
 
 
@@ -77,7 +83,10 @@ def strict_f1(predicted: Sequence[Collection[Any]], gold: Sequence[Collection[An
     entities. One that is given twice for a sentence counts once. `ValueError` for unequal counts.
     """
     _check_counts("predicted", predicted, gold)
-    pairs = [(set(found), set(wanted)) for found, wanted in zip(predicted, gold, strict=True)]
+    pairs = [
+        (_distinct("predicted", found), _distinct("gold", wanted))
+        for found, wanted in zip(predicted, gold, strict=True)
+    ]
     right = sum(len(found & wanted) for found, wanted in pairs)
     return _f1(right, sum(len(found) for found, _ in pairs), sum(len(wanted) for _, wanted in pairs))
 
@@ -92,8 +101,12 @@ def f1_by_kind(
     def only(kind: str, rows: Sequence[Collection[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
         return [[item for item in row if item[0] == kind] for row in rows]
 
-    kinds = sorted({item[0] for row in (*predicted, *gold) for item in row})
-    return {kind: strict_f1(only(kind, predicted), only(kind, gold)) for kind in kinds}
+    kinds: set[str] = set()
+    for item in (item for row in (*predicted, *gold) for item in row):
+        if not isinstance(item, tuple) or not isinstance(item[0] if item else None, str):
+            raise wrong_kind("an item of predicted or gold", "a tuple that starts with its kind, a string", item)
+        kinds.add(item[0])
+    return {kind: strict_f1(only(kind, predicted), only(kind, gold)) for kind in sorted(kinds)}
 
 
 @checked
@@ -106,8 +119,8 @@ def macro_f1(by_kind: Mapping[str, F1]) -> float:
 def exact_match(predicted: str, answers: Sequence[str], *, language: Language = "en") -> float:
     """1 if the prediction has the tokens of one of the answers, else 0.
 
-    Case, punctuation, spacing and, in English, articles make no difference. No answers mean that the question cannot
-    be answered, and then only a prediction of nothing, `""`, is right.
+    Case, punctuation, spacing, the way in which accents are spelled and, in English, articles make no difference. No
+    answers mean that the question cannot be answered, and then only a prediction of nothing, `""`, is right.
     """
     return float(_tokens(predicted, language) in _references(answers, language))
 
@@ -145,28 +158,32 @@ def _f1(right: int, predicted: int, gold: int) -> F1:
     )
 
 
+def _distinct(field: str, items: Collection[Any]) -> set[Any]:
+    try:
+        return set(items)
+    except TypeError:
+        raise wrong_kind(field, "lists of hashable items", items) from None
+
+
 def _corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     score = metric.corpus_score(list(hypotheses), [list(references)]).score
     return Score(float(score), str(metric.get_signature()))
 
 
 def _check_counts(field: str, found: Sized, wanted: Sized) -> None:
-    require(not isinstance(found, str), field, "must be a list of texts, not one text", found)
     require(len(found) == len(wanted), field, f"must be {len(wanted)}, one for each to compare with", len(found))
     require(len(found) > 0, field, "must not be empty", 0)
 
 
 def _references(answers: Sequence[str], language: Language) -> list[list[str]]:
-    require(not isinstance(answers, str), "answers", "must be a list of texts, not one text", answers)
     # As in SQuAD 2.0, an answer of which normalisation leaves nothing is no answer.
     return [tokens for tokens in (_tokens(answer, language) for answer in answers) if tokens] or [[]]
 
 
 def _tokens(text: str, language: Language) -> list[str]:
-    require(language in get_args(Language), "language", f"must be one of {get_args(Language)}", language)
-    text = text.lower()
+    text = unicodedata.normalize("NFC", text).lower()
     if language == "zh":  # one token for a Chinese character, one for a run of other letters and digits
         text = "".join(character for character in text if unicodedata.category(character)[0] not in "PS")
         return re.findall(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+", text)
     text = "".join(character for character in text if character not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+    return ARTICLE.sub(" ", text).split()

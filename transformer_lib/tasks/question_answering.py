@@ -10,20 +10,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, require, require_numbers, require_positive
+from transformer_lib.checks import require, require_numbers, require_positive
+from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches
 from transformer_lib.data.examples import Question
+from transformer_lib.device import check_device
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import SpanHead, SpanScores
 from transformer_lib.tasks.metrics import Language, exact_match, token_f1
+from transformer_lib.tasks.readable import fault_of_text
 from transformer_lib.tasks.reading import Example, Layout, ReadingBatch, Window
 from transformer_lib.tasks.retrieval import BM25, ranked
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
@@ -77,12 +80,13 @@ def reading_loss(reader: nn.Module, batch: ReadingBatch) -> LossSum:
 
 def _moved(batch: ReadingBatch, reader: nn.Module) -> ReadingBatch:
     device = next(reader.parameters()).device
-    return ReadingBatch(*(part.to(device) for part in batch))
+    return ReadingBatch(*(part.to(device) for part in ReadingBatch(*batch)))
 
 
 # The answer -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 class BestSpan(NamedTuple):
     """The likeliest span of each row, both ends included, and its score."""
 
@@ -99,6 +103,7 @@ def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     time * max_answer at most, instead of time^2. A row of -inf gives the score -inf.
     """
     require_positive(max_answer=max_answer)
+    scores = SpanScores(*scores)
     width = min(max_answer, scores.start.shape[-1])
     before = F.pad(scores.start, (width - 1, 0), value=-torch.inf)
     start, place = F.max_pool1d(before[:, None], width, stride=1, return_indices=True)
@@ -107,6 +112,7 @@ def best_span(scores: SpanScores, max_answer: int) -> BestSpan:
     return BestSpan(first.clamp(min=0), end, score)
 
 
+@checked
 class AnswerFound(NamedTuple):
     """The characters `start` to `end - 1` of passage number `passage`; or nothing, "" and no passage.
 
@@ -143,7 +149,6 @@ class QuestionAnswerer:
     def __post_init__(self) -> None:
         require_positive(max_answer=self.max_answer)
         require_numbers(threshold=self.threshold)
-        require(self.language in get_args(Language), "language", f"must be one of {get_args(Language)}", self.language)
         size = self.reader.config.vocab_size
         require(self.tokenizer.vocab_size == size, "tokenizer", f"must have {size} tokens", self.tokenizer.vocab_size)
         self.layout  # noqa: B018  it checks the rest
@@ -155,11 +160,16 @@ class QuestionAnswerer:
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "QuestionAnswerer":
         """The answerer that `save` wrote; `ValueError` for anything else."""
+        device = check_device(device)
         about = read_about(folder, task=TASK, own_fields=OWN_FIELDS)
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
         reader = load_model(folder, lambda: Reader(config), device=device)
-        return cls(reader, load_tokenizer(folder), **{name: about[name] for name in OWN_FIELDS})
+        tokenizer = load_tokenizer(folder)
+        try:
+            return cls(reader, tokenizer, **{name: about[name] for name in OWN_FIELDS})
+        except (TypeError, ValueError) as error:  # the file is at fault, not the caller
+            raise ValueError(f"{folder}: {error}") from error
 
     def save(
         self,
@@ -176,12 +186,29 @@ class QuestionAnswerer:
 
     def __call__(self, question: str, passages: Sequence[str], *, retrieve: int | None = None) -> AnswerFound:
         """The best answer that any of the passages gives; only the best `retrieve` by BM25 are read (None: all)."""
-        require(not isinstance(passages, str), "passages", "must be a list of texts, not one text", passages)
         require(len(passages) > 0, "passages", "must not be empty", passages)
         numbers = ranked(BM25(passages).scores(question), retrieve)
         found = self.best([(question, passages[number]) for number in numbers])
         number, best = max(zip(numbers, found, strict=True), key=lambda pair: pair[1].score)
         return self._decide(best._replace(passage=number))
+
+    def unreadable(self, questions: Sequence[str]) -> dict[int, str]:
+        """By number from 0, the questions that cannot be read whatever the passage, with the reason.
+
+        They are empty, no text, or so long that less than half of the reader's length is left to the passage.
+        """
+        passage, longest = self.layout.pieces("any"), self.reader.config.max_length
+        faults = {}
+        for number, question in enumerate(questions):
+            fault = fault_of_text(question, tokens=longest)
+            if fault is None:
+                try:
+                    self.layout.windows(question, passage)
+                except ValueError as error:
+                    fault = str(error).removeprefix("question ")
+            if fault is not None:
+                faults[number] = fault
+        return faults
 
     def answer_all(self, questions: Sequence[Question]) -> list[AnswerFound]:
         """Each question's answer from its own passage, or abstention."""
@@ -204,6 +231,7 @@ class QuestionAnswerer:
     @torch.no_grad()
     def best(self, pairs: Sequence[tuple[str, str]], *, token_budget: int = 8192) -> list[AnswerFound]:
         """The best span for each question and its passage, whatever its score; of a long passage, in any window."""
+        require_positive(token_budget=token_budget)
         texts = [self.layout.pieces(passage) for _, passage in pairs]
         windows = [
             (number, window)
@@ -232,7 +260,9 @@ class QuestionAnswerer:
         nothing = start[:, 0] + end[:, 0]
         start[:, 0] = -torch.inf
         best = best_span(SpanScores(start, end), self.max_answer)
-        return best.start.tolist(), best.end.tolist(), (best.score - nothing).tolist()
+        margin = best.score - nothing
+        require(bool(margin.isfinite().all()), "reader", "must give finite scores", margin.tolist())
+        return best.start.tolist(), best.end.tolist(), margin.tolist()
 
     def _decide(self, best: AnswerFound) -> AnswerFound:
         if best.text and best.score > self.threshold:  # white space alone is no answer
@@ -279,6 +309,8 @@ def best_threshold(scores: Sequence[float], gains: Sequence[float]) -> float:
     A gain is what answering scores more than abstaining does. The threshold lies midway between two scores, or 1
     beyond the first or last of them.
     """
+    require(len(scores) > 0, "scores", "must not be empty", scores)
+    require(len(gains) == len(scores), "gains", f"must be {len(scores)} in number", len(gains))
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     down = [scores[i] for i in order]
     sums = [0.0, *accumulate(gains[i] for i in order)]

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.data.examples import Question, check_question
@@ -36,17 +36,24 @@ class Pieces:
     def __init__(self, text: str, tokenizer: Tokenizer, spellings: Sequence[bytes]) -> None:
         self.text, self.ids = text, tokenizer.encode(" " + text)
         # Where each token and each character begins, in bytes of the text; last comes its length.
+        known = max(self.ids, default=0) < len(spellings)
+        require(known, "spellings", "must be those of the tokenizer's ids", f"{len(spellings)} of them")
         self._tokens = list(accumulate((len(spellings[i]) for i in self.ids), initial=-1))
         self._characters = list(accumulate((len(character.encode()) for character in text), initial=0))
-        assert self._tokens[-1] == self._characters[-1]
+        length = self._characters[-1]
+        require(self._tokens[-1] == length, "spellings", f"must spell all {length} bytes of the text", self._tokens[-1])
 
     def tokens(self, start: int, end: int) -> tuple[int, int]:
         """The first and the last of the fewest tokens that hold the characters from `start` to `end - 1`."""
+        inside = 0 <= start < end <= len(self.text)
+        require(inside, "start and end", f"must mark a part of {len(self.text)} characters", (start, end))
         first, last = self._characters[start], self._characters[end] - 1
         return bisect_right(self._tokens, first) - 1, bisect_right(self._tokens, last) - 1
 
     def characters(self, first: int, last: int) -> tuple[int, int]:
         """Start and end of the characters that the tokens hold some of, without the white space around them."""
+        inside = 0 <= first <= last < len(self.ids)
+        require(inside, "first and last", f"must be among {len(self.ids)} tokens", (first, last))
         start = bisect_right(self._characters, max(0, self._tokens[first])) - 1
         end = bisect_left(self._characters, self._tokens[last + 1])
         piece = self.text[start:end]
@@ -54,6 +61,7 @@ class Pieces:
         return start, max(start, end - len(piece) + len(piece.rstrip()))
 
 
+@checked
 class Window(NamedTuple):
     """What the reader sees at once: all of `tokens`, from `body` on the passage's tokens from number `first` on."""
 
@@ -62,6 +70,7 @@ class Window(NamedTuple):
     first: int
 
 
+@checked
 class Example(NamedTuple):
     """A window with the span to be found, as indices into its tokens; (0, 0) if the answer is not in this window."""
 
@@ -70,6 +79,7 @@ class Example(NamedTuple):
     end: int
 
 
+@checked
 class ReadingBatch(NamedTuple):
     """Windows in one tensor: `valid` marks the real tokens, `targets` are start and end.
 

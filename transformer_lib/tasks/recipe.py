@@ -19,9 +19,8 @@ Left out: models that one process cannot hold when it scores, searching over set
 import dataclasses
 import importlib.util
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,16 +32,16 @@ from torch import distributed, nn
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
-from transformer_lib.files import remove_folder, write_text
+from transformer_lib.device import check_device
+from transformer_lib.files import read_text, remove_folder, sole_writer, write_text
+from transformer_lib.identity import digest
+from transformer_lib.tasks.account import PARTS, keep_time, parts_below
 from transformer_lib.tasks.provenance import commit_of, machine_of, versions
 from transformer_lib.training.checkpoint import load_weights
-from transformer_lib.training.config import TrainConfig
-from transformer_lib.training.log import Record
+from transformer_lib.training.config import MOST_SEED, TrainConfig
 from transformer_lib.training.loop import LossFunction, Share, evaluate, train
 from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back
 from transformer_lib.training.state import Batches, model_tensors, set_model_tensors
-
-PARTS = "parts.json"
 
 
 @checked
@@ -50,7 +49,8 @@ PARTS = "parts.json"
 class Run:
     """What a recipe is told: where to compute, where to keep checkpoints, and its options, all of them set.
 
-    `parallel` says how several processes share a training; without them it says nothing.
+    `parallel` says how several processes share a training; without them it says nothing. `recipe` is what the recipe
+    is known by when the run is resumed, and `change` names what may be otherwise than it was (`load_state`).
     """
 
     seed: int
@@ -59,6 +59,8 @@ class Run:
     resume: bool = False
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     parallel: Parallel = "ddp"
+    change: Collection[str] = ()
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
@@ -102,17 +104,28 @@ class Run:
             trained, loss = parallelize(model, loss_fn, self.parallel), call_with_loss
             batches = Share(batches, rank, ranks)
             config = dataclasses.replace(config, progress=config.progress if rank == 0 else False)
-        with _timed(folder / PARTS, config, rank) as on_step:
-            train(trained, loss, batches, config, held_out=held_out, folder=folder, resume=self.resume, on_step=on_step)
+        state = train(
+            trained,
+            loss,
+            batches,
+            config,
+            held_out=held_out,
+            folder=folder,
+            resume=self.resume,
+            change=self.change,
+            about={"recipe": dict(self.recipe)} if self.recipe else None,
+            on_step=keep_time(folder / PARTS, steps=config.steps, write=rank == 0),
+        )
         losses = _choose_average(trained, loss, held_out, config, folder, averages)
         take_back(trained, model)
-        return {
+        facts: dict[str, Any] = {
             "steps": config.steps,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "precision": config.precision,
             "held_out_loss": min(losses.values()),
             "held_out_losses_of_averages": {str(count): loss for count, loss in losses.items()},
         }
+        return facts | ({"changes": state.changes} if state.changes else {})
 
 
 @checked
@@ -125,32 +138,42 @@ def execute(
     resume: bool = False,
     options: Mapping[str, str] | None = None,
     parallel: str | None = None,
+    change: Collection[str] = (),
 ) -> dict[str, Any]:
     """Run a recipe, write its record and give it (rank 0); checkpoints go to `folder`, else `runs/<name>-seed<k>`.
 
     `parallel`, "ddp" or "fsdp2" (`training/parallel.py`), is for the processes that `torchrun` started; None is "ddp".
-    Raises `FileNotFoundError` without the recipe, and `ValueError` for a file that is none, for an unknown option, or
-    for `parallel` in a process that `torchrun` did not start.
+    With `resume`, program, options and seed of the recipe must be those that the run began with, and so must whatever
+    else decides its numbers, but for what `change` names: "recipe.options.steps", say, and "training.learning_rate" if
+    the schedule depends on the steps. The record lists what was changed.
+
+    Raises `FileNotFoundError` without the recipe, and `ValueError` for a file that is none, for an unknown option, for
+    `parallel` in a process that `torchrun` did not start, or if another process is at work in the folder.
     """
     shared = _choose_parallel(parallel)
+    require(resume or not change, "change", "needs resume", sorted(change))
+    require(0 <= seed <= MOST_SEED, "seed", f"must be a whole number from 0 to {MOST_SEED}", seed)
     recipe = load_recipe(path)
     known: dict[str, str] = dict(getattr(recipe, "OPTIONS", {}))
     for key in options or {}:
         require(key in known, "options", f"must be among {sorted(known)} for {recipe.NAME}", key)
     chosen = known | dict(options or {})
     name = f"{recipe.NAME.format(**chosen)}-seed{seed}"
+    known_by = {"program": _program_of(path), "options": chosen, "seed": seed}
     commit = commit_of(Path(path).parent)
-    with _processes(torch.device(device)) as place:
-        run = Run(seed, place, Path(folder or Path("runs", name)), resume, chosen, shared or "ddp")
-        run.folder.mkdir(parents=True, exist_ok=True)
+    with _processes(check_device(device)) as place, ExitStack() as stack:
+        run = Run(seed, place, Path(folder or Path("runs", name)), resume, chosen, shared or "ddp", change, known_by)
+        if run.is_first:
+            stack.enter_context(sole_writer(run.folder))
+            parts_below(run.folder)  # refused now if damaged, not after hours
         results = recipe.run(run)
         record = {
             "recipe": Path(path).name,
             "options": chosen,
             "seed": seed,
             "results": results,
-            "minutes": round(sum(part["seconds"] for part in _parts(run.folder)) / 60, 1),
-            "parts": len(_parts(run.folder)),
+            "minutes": round(sum(part["seconds"] for part in parts_below(run.folder)) / 60, 1),
+            "parts": len(parts_below(run.folder)),
             **commit,
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine_of(place),
@@ -179,6 +202,11 @@ def load_recipe(path: str | Path) -> ModuleType:
     missing = [name for name in ("NAME", "run") if not hasattr(module, name)]
     require(not missing, str(path), "must define NAME and run(run); missing are", missing)
     return module
+
+
+def _program_of(path: str | Path) -> str:
+    """The digest of what the recipe's file does: comments and layout do not count."""
+    return digest(compile(read_text(path), "recipe", "exec"))
 
 
 # Several processes ----------------------------------------------------------------------------------------------------
@@ -215,7 +243,7 @@ def _place() -> tuple[int, int]:
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
-# Weights and time -----------------------------------------------------------------------------------------------------
+# Weights --------------------------------------------------------------------------------------------------------------
 
 
 def _choose_average(
@@ -243,24 +271,3 @@ def _choose_average(
         losses[count] = evaluate(model, loss_fn, held_out, precision=config.precision)
     average(min(losses, key=losses.__getitem__))
     return losses
-
-
-@contextmanager
-def _timed(file: Path, config: TrainConfig, rank: int) -> Iterator[Callable[[Record], None]]:
-    """Keep account of the seconds of this part of the training, so that a killed part is counted too."""
-    before = list(_parts(file.parent)) if file.exists() else []
-    begin = written = time.monotonic()
-
-    def on_step(record: Record) -> None:
-        nonlocal written
-        now = time.monotonic()
-        if rank == 0 and (now - written > 5 or record.step == config.steps):
-            written = now
-            write_text(file, json.dumps([*before, {"until_step": record.step, "seconds": round(now - begin, 1)}]))
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    yield on_step
-
-
-def _parts(folder: Path) -> list[dict[str, Any]]:
-    return [part for file in sorted(folder.rglob(PARTS)) for part in json.loads(file.read_text())]

@@ -6,29 +6,35 @@ file and approximate search, which pay from about a hundred thousand passages on
 """
 
 import math
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import regex
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_kind, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.models.encoder import Encoder
+from transformer_lib.text.words import LETTER, MARK
 
 # A Chinese or Japanese character is a word of its own, since these scripts do not mark where a word ends.
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = re.compile(f"[{IDEOGRAPHS}]|[^\\W_{IDEOGRAPHS}]+")
+WORD = regex.compile(rf"[{IDEOGRAPHS}]|(?!{MARK})(?:(?![{IDEOGRAPHS}\p{{Pc}}]){LETTER})+")
 
 
 @checked
 def words(text: str) -> list[str]:
-    """The runs of letters and digits of a text in lower case; each ideograph is a word."""
-    return WORD.findall(text.lower())
+    """The runs of letters and digits of a text in lower case; each ideograph is a word.
+
+    A letter and its mark are one character, however the text spells them (NFC), so that "Zoë" is found as "Zoe" + "¨".
+    """
+    found: list[str] = WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return found
 
 
 @checked
@@ -44,7 +50,7 @@ class BM25:
 
     def __init__(self, passages: Sequence[str], *, k1: float = 1.2, b: float = 0.75) -> None:
         require(len(passages) > 0, "passages", "must not be empty", passages)
-        require(k1 >= 0, "k1", "must not be negative", k1)
+        require(0 <= k1 <= 1000, "k1", "must be from 0 to 1000", k1)
         require(0 <= b <= 1, "b", "must be from 0 to 1", b)
         counts = [Counter(words(passage)) for passage in passages]
         lengths = [count.total() for count in counts]
@@ -76,11 +82,19 @@ class DenseIndex:
     ) -> None:
         require(len(passages) > 0, "passages", "must not be empty", passages)
         self._embed = embed
-        self._vectors = F.normalize(embed(passages), dim=-1)
+        self._vectors = self._unit_vectors(passages)
 
     def scores(self, question: str) -> Float[Tensor, " passage"]:
         """One cosine per passage."""
-        return self._vectors @ F.normalize(self._embed([question]), dim=-1)[0]
+        return self._vectors @ self._unit_vectors([question])[0]
+
+    def _unit_vectors(self, texts: Sequence[str]) -> Float[Tensor, "text d_model"]:
+        found = self._embed(texts)
+        require_kind(found, Tensor, "embed", "a function that gives a tensor")
+        shape = tuple(found.shape)
+        right = found.ndim == 2 and len(found) == len(texts) and found.is_floating_point()
+        require(right, "embed", f"must give {len(texts)} vectors of floating-point numbers", (found.dtype, shape))
+        return F.normalize(found, dim=-1)
 
 
 @checked

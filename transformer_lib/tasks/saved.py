@@ -9,24 +9,27 @@ Left out: the state of training, which is in `training/checkpoint.py`, and quant
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transformer_lib.config import from_json, require, to_json
 from transformer_lib.contract import checked
+from transformer_lib.device import check_device
 from transformer_lib.files import check_folder, new_folder, read_json
+from transformer_lib.tensor_files import Named, check_finite, load_tensors, save_tensors, shapes_of
 from transformer_lib.text.tokenizer import Tokenizer
-from transformer_lib.training.state import Named, check_model_tensors, model_tensors, set_model_tensors
+from transformer_lib.training.parallel import unwrapped
+from transformer_lib.training.state import check_model_tensors, check_same, model_tensors, set_model_tensors
 
 FORMAT = "transformer_lib model 1"
 ABOUT, MODEL, TOKENIZER = "about.json", "model.safetensors", "tokenizer.json"
 FIELDS = ("format", "task", "config", "evaluation", "record")  # of every task
+NOT_STORED = (".max_length", ".window", ".original_length")  # sizes that say nothing of the weights
 STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -49,19 +52,18 @@ def save_model(
     that type.
     """
     require(dtype is None or dtype in STORED, "dtype", f"must be one of {STORED} or None", dtype)
-    config = getattr(model, "config", None)
+    config = getattr(unwrapped(model), "config", None)
     own = {"config": json.loads(to_json(config))} if dataclasses.is_dataclass(config) else {}
     fields = {"format": FORMAT, "task": task, "evaluation": {}, "record": {}} | own | about
     _check_fields(fields, "about")
     tensors = {name: tensor.to("cpu", dtype or tensor.dtype) for name, tensor in model_tensors(model).items()}
-    for name, tensor in tensors.items():
-        require(bool(tensor.isfinite().all()), name, f"must be finite in {tensor.dtype}", "inf or nan")
+    check_finite(tensors, "model")
     try:
         text = json.dumps(fields, indent=2, allow_nan=False, ensure_ascii=False)
     except TypeError as error:
         raise ValueError(f"about must hold JSON values: {error}") from error
     with new_folder(Path(folder)) as new:
-        save_file(tensors, new / MODEL)
+        save_tensors(new / MODEL, tensors)
         tokenizer.save(new / TOKENIZER)
         (new / ABOUT).write_text(text + "\n", encoding="utf-8")
 
@@ -94,16 +96,39 @@ def load_config(folder: str | Path) -> Any:
 
 
 @checked
+def check_sizes(folder: str | Path) -> None:
+    """Raise `ValueError` unless the sizes that the config names can be those of the weights beside it.
+
+    Told from the header of the weights alone, before anything is built: a layer has a tensor of its own, and no width
+    is larger than all tensors together. A text of ten bytes could else ask for a thousand million layers.
+    """
+    shapes = shapes_of(Path(folder) / MODEL)
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+
+    def check(part: Any, name: str) -> None:
+        if isinstance(part, dict):
+            for key, value in part.items():
+                check(value, f"{name}.{key}")
+        elif type(part) is int and not name.endswith(NOT_STORED):
+            most = len(shapes) if name.endswith(".num_layers") else numbers
+            require(part <= most, name, f"must be at most {most}, by what {MODEL} holds", part)
+
+    check(read_about(folder)["config"], f"{Path(folder) / ABOUT}: config")
+
+
+@checked
 def load_model(folder: str | Path, build: Callable[[], Model], *, device: torch.device | str = "cpu") -> Model:
     """The model that `build` makes, with the weights of `folder`, on the device and in eval mode.
 
     It is built without memory first, so that a config which does not fit the file cannot ask for any.
     """
+    place = check_device(device)
+    check_sizes(folder)
     with torch.device("meta"):
-        _read_weights(folder, build())
+        _check_shapes(Path(folder) / MODEL, build())
     model = build()
     load_weights_into(folder, model)
-    return model.to(device).eval()
+    return model.to(place).eval()
 
 
 @checked
@@ -127,16 +152,20 @@ def _read_weights(folder: str | Path, model: nn.Module) -> Named:
     """The checked tensors, in the types of the model's."""
     read_about(folder)
     file = Path(folder) / MODEL
-    try:
-        stored = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file} must be a safetensors file: {error}") from error
+    stored = load_tensors(file)
     own = model_tensors(model)
     for name, tensor in stored.items():
         require(tensor.dtype in STORED, f"{file}: {name}", f"must have one of the types {STORED}", tensor.dtype)
     tensors = {name: tensor.to(own[name].dtype) if name in own else tensor for name, tensor in stored.items()}
     check_model_tensors(tensors, model, str(file))
     return tensors
+
+
+def _check_shapes(file: Path, model: nn.Module) -> None:
+    """Compare the shapes in the file with the model's, by the header of the file alone."""
+    stored = {name: torch.empty(shape, device="meta") for name, shape in shapes_of(file).items()}
+    own = {name: torch.empty(tensor.shape, device="meta") for name, tensor in model_tensors(model).items()}
+    check_same(stored, own, str(file))
 
 
 def _check_fields(about: dict[str, Any], source: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Entity, check_annotated
 
@@ -47,12 +48,13 @@ def entities_of(tags: Sequence[str]) -> tuple[Entity, ...]:
 
     Tags a model gives one by one may contradict each other, as in `O I-person`. Whatever stands there, every word that
     is not O belongs to an entity: it goes on with the entity before it unless its own tag is B or U, the kinds differ,
-    or the tag before is L, U or O. (The rule of the CoNLL-2000 scorer, and of seqeval.)
+    or the tag before is L, U or O. (The rule of the CoNLL-2000 scorer, and of seqeval.) What is no tag of either scheme
+    is a `ValueError`.
     """
     entities: list[Entity] = []
     last_mark, last_kind = OUTSIDE, ""
     for place, tag in enumerate(tags):
-        mark, _, kind = tag.partition("-")
+        mark, kind = _parts(tag)
         if mark != OUTSIDE:
             goes_on = mark in "IL" and kind == last_kind and last_mark not in CLOSED
             start = entities.pop().start if goes_on else place
@@ -61,6 +63,7 @@ def entities_of(tags: Sequence[str]) -> tuple[Entity, ...]:
     return tuple(entities)
 
 
+@checked
 class Steps(NamedTuple):
     """Which tags may begin a sentence, which may follow which (`next[before, after]`), and which may end it."""
 
@@ -75,7 +78,8 @@ def allowed_steps(tags: Sequence[str]) -> Steps:
 
     I and L need B or I of the same kind before them. In BILOU, where there is an L, B and I need I or L after them.
     """
-    split = [tag.partition("-")[::2] for tag in tags]
+    require(len(tags) > 0, "tags", "must not be empty", tags)
+    split = [_parts(tag) for tag in tags]
     closes = any(mark == "L" for mark, _ in split)
     needs_before = [mark in ("I", "L") for mark, _ in split]
     needs_after = [closes and mark in ("B", "I") for mark, _ in split]
@@ -96,7 +100,14 @@ def best_tags(
     """The allowed sequence with the greatest sum of scores, for each sentence; anything at its padding.
 
     O(word tag^2): the best way to each tag of a word is the best way to a tag before it, and one allowed step.
+    `ValueError` for sentences without words, or unless scores and steps are of the same tags, of which there are some.
     """
+    require(min(scores.shape[1:]) > 0, "scores", "must have at least one word and one tag", tuple(scores.shape))
+    for name, part in zip(Steps._fields, steps, strict=True):
+        shape = scores.shape[-1:] * (2 if name == "next" else 1)
+        require_kind(part, Tensor, f"steps.{name}", "a Tensor")
+        fits = part.shape == shape and part.dtype == torch.bool
+        require(fits, f"steps.{name}", f"must be boolean of shape {tuple(shape)}", (part.dtype, tuple(part.shape)))
     first, following, last = (part.to(scores.device) for part in steps)
     total = scores[:, 0].masked_fill(~first, -torch.inf)
     came_from = []
@@ -111,3 +122,11 @@ def best_tags(
     for before in reversed(came_from):
         path.append(before.gather(1, path[-1][:, None])[:, 0])
     return torch.stack(path[::-1], dim=1)
+
+
+def _parts(tag: str) -> tuple[str, str]:
+    """The mark and the kind of a tag; O has no kind."""
+    mark, _, kind = tag.partition("-")
+    known = tag == OUTSIDE or (mark in ("B", "I", "L", "U") and kind != "")
+    require(known, "tags", "must be O, or B, I, L or U with a hyphen and a kind", tag)
+    return mark, kind

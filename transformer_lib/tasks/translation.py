@@ -17,14 +17,17 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import Seq2SeqConfig, require, require_flags, require_positive
+from transformer_lib.checks import require, require_kind, require_numbers, require_positive
+from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, pad
 from transformer_lib.data.examples import Pair
+from transformer_lib.device import check_device
 from transformer_lib.generation.beam import beam_search
 from transformer_lib.generation.conditioned import Conditioned
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.tasks.metrics import Tokenize, bleu, chrf
+from transformer_lib.tasks.readable import fault_of_length, fault_of_text, refuse_first
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.chunked import chunked_token_loss
@@ -42,7 +45,6 @@ LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to 
 @checked
 def clean(text: str, *, lowercase: bool = False) -> str:
     """One line with a space in front of each word, or nothing if there is no word."""
-    require(isinstance(text, str), "text", "must be a string", text)
     line = "".join(f" {word}" for word in text.split())
     return line.lower() if lowercase else line
 
@@ -54,6 +56,7 @@ def train_tokenizer(pairs: Sequence[Pair], vocab_size: int, *, lowercase: bool =
     return Tokenizer.train(texts, vocab_size, (PAD, START, END))
 
 
+@checked
 class PairIds(NamedTuple):
     """A pair as token ids: the source with `</s>`, and the target between `<s>` and `</s>`."""
 
@@ -72,6 +75,7 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], *, lowercase: bool
     return [PairIds([*s, end], [start, *t, end]) for s, t in zip(ids[::2], ids[1::2], strict=True)]
 
 
+@checked
 class Batch(NamedTuple):
     """Pairs padded on the right; `labels` is what each position of `target` should predict, or IGNORE."""
 
@@ -109,10 +113,11 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
 
     So the loss on held-out pairs is the model's own, in nats per token.
     """
+    require_kind(model, Seq2Seq, "model", "a Seq2Seq")
     assert isinstance(model, Seq2Seq)
     require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
-    source, valid, target, labels = (part.to(weight.device) for part in batch)
+    source, valid, target, labels = (part.to(weight.device) for part in Batch(*batch))
     # No mask for the target's padding: it stands on the right, where no real token looks.
     hidden = model.hidden(target, model.encode(source, valid))
     return chunked_token_loss(hidden, weight, labels, ignore=IGNORE, smoothing=smoothing if model.training else 0.0)
@@ -131,7 +136,6 @@ class Translator:
     lowercase: bool = False
 
     def __post_init__(self) -> None:
-        require_flags(lowercase=self.lowercase)
         missing = [name for name in (PAD, START, END) if name not in self.tokenizer.special_tokens]
         require(not missing, "tokenizer", "must have the special tokens of translation; missing are", missing)
         config, size = self.model.config, self.tokenizer.vocab_size
@@ -142,11 +146,14 @@ class Translator:
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Translator":
         """The translator that `save` wrote; `ValueError` for anything else."""
+        device = check_device(device)
         about = read_about(folder, task=TASK, own_fields=["lowercase"])
+        lowercase = about["lowercase"]
+        require(isinstance(lowercase, bool), f"{folder}: lowercase", "must be true or false", lowercase)
         config = load_config(folder)
         require(isinstance(config, Seq2SeqConfig), "config", "must be a Seq2SeqConfig", type(config).__name__)
         model = load_model(folder, lambda: Seq2Seq(config), device=device)
-        return cls(model, load_tokenizer(folder), about["lowercase"])
+        return cls(model, load_tokenizer(folder), lowercase)
 
     def save(
         self,
@@ -165,12 +172,15 @@ class Translator:
     ) -> list[str]:
         """The translation of each sentence: the best that beam search finds, or the greedy one with `beams=1`.
 
-        A sentence without words gives "". Raises `ValueError` for one of more tokens than `max_length` of the encoder's
-        config. A translation ends at twice its source's length and a little: who has not stopped by then is repeating.
+        A sentence without words gives "". Raises `ValueError` for one that `unreadable` names. A translation ends at
+        twice its source's length and a little: who has not stopped by then is repeating.
         """
-        require(not isinstance(texts, str), "texts", "must be a list of sentences, not one string", texts)
         require_positive(beams=beams, batch=batch)
-        sources = self._read(texts)
+        require_numbers(length_penalty=length_penalty)
+        vocab = self.tokenizer.vocab_size
+        require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
+        sources, faults = self._read(texts)
+        refuse_first(faults, "texts")
         written = [""] * len(sources)
         for limit, rows in _groups(list(map(len, sources)), batch):
             for row, ids in zip(
@@ -178,6 +188,13 @@ class Translator:
             ):
                 written[row] = self._spell(ids)
         return written
+
+    def unreadable(self, texts: Sequence[str]) -> dict[int, str]:
+        """By number from 0, the sentences that cannot be translated, with the reason.
+
+        They have more tokens than `max_length` of the encoder's config, or are not text.
+        """
+        return self._read(texts)[1]
 
     def evaluate(
         self,
@@ -213,17 +230,16 @@ class Translator:
         batch = make_batch(encode_pairs(self.tokenizer, pairs, lowercase=self.lowercase))
         return Batch(*(part.to(self.model.head.weight.device) for part in batch))
 
-    def _read(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each sentence with `</s>`, or none for a sentence without words."""
+    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[int, str]]:
+        """The ids of each sentence with `</s>`, none for a sentence without words; and what is wrong with which."""
+        most, end = self.model.config.encoder.max_length, self.tokenizer.special_tokens[END]
         lines = [clean(text, lowercase=self.lowercase) for text in texts]
-        longest = self.model.config.encoder.max_length
-        end = self.tokenizer.special_tokens[END]
-        sources = [[*ids, end] if ids else [] for ids in self.tokenizer.encode_batch(lines)]
-        for index, ids in enumerate(sources):
-            require(
-                len(ids) <= longest, f"texts[{index}]", f"must have at most {longest} tokens with its end", len(ids)
-            )
-        return sources
+        found = {number: fault_of_text(line, tokens=most) for number, line in enumerate(lines)}
+        ids = self.tokenizer.encode_batch("" if found[number] else line for number, line in enumerate(lines))
+        sources = [[*each, end] if each else [] for each in ids]
+        for number, source in enumerate(sources):
+            found[number] = found[number] or fault_of_length(source, most, "tokens with its end")
+        return sources, {number: fault for number, fault in found.items() if fault}
 
     def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> list[list[int]]:
         device = self.model.head.weight.device
@@ -242,7 +258,7 @@ class Translator:
 
     def _spell(self, ids: list[int]) -> str:
         special = self.tokenizer.special_tokens.values()
-        return self.tokenizer.decode([i for i in ids if i not in special]).strip()
+        return self.tokenizer.decode([i for i in ids if i not in special], whole_characters=True).strip()
 
 
 def _groups(lengths: list[int], batch: int) -> Iterator[tuple[int, list[int]]]:

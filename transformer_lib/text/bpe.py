@@ -20,11 +20,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, wrong_kind
 from transformer_lib.contract import checked_once
 from transformer_lib.files import read_json, write_text
 
 Pair = tuple[int, int]
+MOST_SPELLED = 1 << 23  # bytes that all ids may spell together; those of the largest models spell a fifth of it
 
 # --- 1. Chunks. Merges never cross the border of a chunk: otherwise "dog.", "dog!" and "dog?" would each earn an id.
 #
@@ -59,7 +60,6 @@ def split(text: str) -> list[str]:
 @checked_once
 def check_text(text: str) -> None:
     """Raise `ValueError` unless this is a string that UTF-8 can hold (half of a surrogate pair is not a character)."""
-    require(isinstance(text, str), "text", "must be a string", text)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -141,16 +141,19 @@ class BPE:
 
     `merges` are pairs of ids in the order learned, `vocabulary[id]` is what an id spells, and `special_tokens` maps
     each name, such as '<|end|>', to its id. `ValueError` if a merge uses an id before it exists or spells what another
-    id already spells, or if a name is not made of visible ASCII characters or could also be spelled by a merge.
+    id already spells, if all together spell more than 8 MiB (each merge can double the longest), or if a name is not
+    made of visible ASCII characters or could also be spelled by a merge.
     """
 
     def __init__(self, merges: Sequence[Pair], special_tokens: Sequence[str] = ()) -> None:
         self.merges = [(left, right) for left, right in merges]
         self.vocabulary = [bytes([value]) for value in range(256)]
-        spelled = set(self.vocabulary)
+        spelled, total = set(self.vocabulary), 0
         for pair in self.merges:
-            known = all(type(i) is int and 0 <= i < len(self.vocabulary) for i in pair)
+            known = all(0 <= i < len(self.vocabulary) for i in pair)
             require(known, "merges", f"must join ids from 0 to {len(self.vocabulary) - 1} here", pair)
+            total += sum(len(self.vocabulary[i]) for i in pair)
+            require(total <= MOST_SPELLED, "merges", f"must spell at most {MOST_SPELLED} bytes in all", total)
             self.vocabulary.append(self.vocabulary[pair[0]] + self.vocabulary[pair[1]])
             require(self.vocabulary[-1] not in spelled, "merges", "must not spell the same bytes twice", pair)
             spelled.add(self.vocabulary[-1])
@@ -197,11 +200,17 @@ class BPE:
             ids = merge(ids, pair, self._merged_id[pair])
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text that the ids spell; bytes that are not UTF-8, as a cut-off character leaves, become U+FFFD."""
+    def decode(self, ids: Iterable[int], *, whole_characters: bool = False) -> str:
+        """The text that the ids spell; bytes that are not UTF-8 become U+FFFD.
+
+        Ids may end within a character, as where generation stops. That leaves U+FFFD at the end, too, unless
+        `whole_characters` asks for a text without the part of a character.
+        """
         ids = list(ids)
         check_ids(ids, self.vocab_size)
-        return b"".join(self.vocabulary[i] for i in ids).decode(errors="replace")
+        spelled = b"".join(self.vocabulary[i] for i in ids)
+        end = len(spelled) - (unfinished(spelled) if whole_characters else 0)
+        return spelled[:end].decode(errors="replace")
 
     # --- 5. The file.
 
@@ -213,7 +222,7 @@ class BPE:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "BPE":
         """Read what `save` wrote; `ValueError` if it is anything else."""
-        record = read_json(Path(path))
+        record = read_json(path)
         keys = ["pattern", "merges", "special_tokens"]
         found = list(record) if isinstance(record, dict) else type(record).__name__
         require(found == keys, str(path), f"must be a JSON object of {keys}", found)
@@ -222,8 +231,14 @@ class BPE:
         for key in ("merges", "special_tokens"):
             require(isinstance(record[key], list), f"{path}: {key}", "must be a list", record[key])
         for pair in record["merges"]:
-            require(isinstance(pair, list) and len(pair) == 2, f"{path}: merges", "must be pairs", pair)
-        return cls([(left, right) for left, right in record["merges"]], record["special_tokens"])
+            whole = isinstance(pair, list) and len(pair) == 2 and all(type(i) is int for i in pair)
+            require(whole, f"{path}: merges", "must be pairs of whole numbers", pair)
+        for name in record["special_tokens"]:
+            require(isinstance(name, str), f"{path}: special_tokens", "must be strings", name)
+        try:
+            return cls([(left, right) for left, right in record["merges"]], record["special_tokens"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 # What this class and its fast twin check alike.
@@ -233,8 +248,8 @@ class BPE:
 def count_merges(vocab_size: int, special_tokens: Sequence[str]) -> int:
     """How many merges fill a vocabulary of this size."""
     least = 256 + len(special_tokens)
-    fits = type(vocab_size) is int and vocab_size >= least
-    require(fits, "vocab_size", f"must be at least {least}, the bytes and the special tokens", vocab_size)
+    rule = f"must be at least {least}, the bytes and the special tokens"
+    require(vocab_size >= least, "vocab_size", rule, vocab_size)
     return vocab_size - least
 
 
@@ -248,14 +263,31 @@ def check_enough(merges: Sequence[Pair], limit: int, vocab_size: int) -> None:
 @checked_once
 def check_special_token(name: str) -> None:
     """Raise `ValueError` unless the name is visible ASCII and no chunk, so that no merge can spell it."""
-    visible = isinstance(name, str) and re.fullmatch("[!-~]+", name) is not None
+    visible = re.fullmatch("[!-~]+", name) is not None
     require(visible, "special_tokens", "must be of visible ASCII characters", name)
     require(len(split(name)) > 1, "special_tokens", "must mix letters and signs, as '<|end|>' does", name)
 
 
 @checked_once
 def check_ids(ids: Sequence[int], vocab_size: int) -> None:
-    """Raise `ValueError` unless each id is a whole number within the vocabulary."""
+    """Raise `TypeError` or `ValueError` unless each id is a whole number within the vocabulary."""
     for i in ids:
-        known = type(i) is int and 0 <= i < vocab_size
-        require(known, "ids", f"must be ints from 0 to {vocab_size - 1} (of a tensor, give tolist())", i)
+        if type(i) is not int:  # what comes from an iterator has not been looked at before
+            raise wrong_kind("ids", "whole numbers (of a tensor, give tolist())", i)
+        require(0 <= i < vocab_size, "ids", f"must be from 0 to {vocab_size - 1}", i)
+
+
+@checked_once
+def unfinished(spelled: bytes) -> int:
+    """How many bytes at the end, 0 to 3, begin a character that others could end."""
+    for count in range(1, min(3, len(spelled)) + 1):
+        begun = spelled[-count:]
+        # Which of the bytes 0x80 to 0xBF may follow depends on the first; for every first one of these two may.
+        if any(_is_character(begun + end * more) for end in (b"\x80", b"\xbf") for more in (1, 2, 3)):
+            return count
+    return 0
+
+
+def _is_character(spelled: bytes) -> bool:
+    character = spelled.decode(errors="ignore")
+    return len(character) == 1 and character.encode() == spelled

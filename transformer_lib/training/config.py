@@ -2,17 +2,19 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from transformer_lib.config import require, require_positive
+from transformer_lib.checks import require, require_numbers, require_positive
 from transformer_lib.contract import checked
 
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
 Schedule = Callable[[int], float]
 
+MOST_SEED = 2**32 - 1  # times the number of processes, it must still be a seed of torch's
 WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
 
 
@@ -51,10 +53,10 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 require_positive(**{name: getattr(self, name)})
         require(self.clip is None or self.clip > 0, "clip", "must be positive or None", self.clip)
+        require_numbers(weight_decay=self.weight_decay)
         require(self.weight_decay >= 0, "weight_decay", "must not be negative", self.weight_decay)
         require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be at least 0 and below 1", self.betas)
-        for name, choices in (("optimizer", get_args(OptimizerName)), ("precision", get_args(Precision))):
-            require(getattr(self, name) in choices, name, f"must be one of {choices}", getattr(self, name))
+        require(0 <= self.seed <= MOST_SEED, "seed", f"must be a whole number from 0 to {MOST_SEED}", self.seed)
         describe_schedule(self.learning_rate)
 
     def settings(self) -> dict[str, Any]:
@@ -77,6 +79,6 @@ def describe_schedule(schedule: Schedule) -> dict[str, Any]:
     name = getattr(function, "__qualname__", "<unnamed>")
     plain = "<" not in name and not getattr(schedule, "args", ())
     require(plain, "learning_rate", "must be a named function, or a partial of one with keywords only", schedule)
-    numbers = all(isinstance(value, int | float) for value in keywords.values())
-    require(numbers, "learning_rate", "must have only numbers as keywords", keywords)
+    numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in keywords.values())
+    require(numbers, "learning_rate", "must have only finite numbers as keywords", keywords)
     return {"function": name} | keywords

@@ -8,8 +8,8 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from transformer_lib.config import require, to_json
 from transformer_lib.contract import checked
+from transformer_lib.files import sole_writer
+from transformer_lib.identity import describe
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog
@@ -30,6 +32,7 @@ from transformer_lib.training.parallel import (
     first_says,
     gather,
     let_go,
+    loss_of,
     place_of,
     sum_over_ranks,
     unwrapped,
@@ -51,29 +54,39 @@ def train(
     held_out: Iterable[Any] | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
+    change: Collection[str] = (),
+    about: Mapping[str, Any] | None = None,
     on_step: Callable[[Record], None] | None = None,
 ) -> TrainState:
     """Train `model` in place for `config.steps` updates and return the state it ends in.
 
     `loss_fn(model, batch)` moves a batch to the model's device if need be. `held_out`, a list of batches, is gone
     through whole at each evaluation. `folder` receives `log.jsonl` and the checkpoints; with `resume=True` the run
-    goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. `on_step` is
-    called with each `Record`. Torch's global random generators are seeded by `config.seed`.
+    goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. It must be
+    the same run: the same model, settings, loss, data, and JSON values of `about`. `change` names what is otherwise on
+    purpose, such as "training.learning_rate" (see `load_state`); more steps alone need no mention. `on_step` is called
+    with each `Record`. Torch's global random generators are seeded by `config.seed`.
 
     If several processes train the model (see `parallel.py`), each calls this with its share of the batches, and
     `config` is the same for all: its `micro_batches` are those of all together. Rank 0 writes the log; a checkpoint is
     written by all, and any number of ranks can go on from it.
 
     Raises `FloatingPointError`, before the weights are touched, if a loss or a gradient is not finite; `ValueError` if
-    `batches` runs out, the checkpoint is of another run, or `folder` holds an earlier run and `resume` is False.
+    `batches` runs out, the checkpoint is of another run, `folder` holds an earlier run and `resume` is False, or
+    another process is writing there.
     """
+    require(folder is not None or not (resume or change), "resume", "needs a folder to go on from", resume)
     state = new_state(model, batches, config)
-    if folder is not None:
-        _take_up(Path(folder), state, resume)
-    require(state.step <= config.steps, "steps", f"must not be below the checkpoint's {state.step}", config.steps)
-    stream = endless(batches)
+    state.settings |= {"loss": describe(loss_of(model, loss_fn))} | dict(about or {})
     rank, ranks = place_of(model)
-    with _open_log(folder if rank == 0 else None, state) as log, _progress_bar(config, state) as bar:
+    with ExitStack() as stack:
+        if folder is not None:
+            first_says(model, lambda: stack.enter_context(sole_writer(Path(folder))))
+            _take_up(Path(folder), state, resume, change)
+        require(state.step <= config.steps, "steps", f"must not be below the checkpoint's {state.step}", config.steps)
+        stream = endless(batches)
+        log = stack.enter_context(_open_log(folder if rank == 0 else None, state))
+        bar = stack.enter_context(_progress_bar(config, state))
         while state.step < config.steps:
             record = train_step(state, loss_fn, islice(stream, config.micro_batches // ranks), config)
             if held_out is not None and _is_due(state.step, config.eval_every, config):
@@ -176,11 +189,10 @@ def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainS
     return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)
 
 
-def _take_up(folder: Path, state: TrainState, resume: bool) -> None:
+def _take_up(folder: Path, state: TrainState, resume: bool, change: Collection[str]) -> None:
     """Take up the newest checkpoint, or see to it that no earlier run is written over."""
 
     def look() -> Path | None:
-        folder.mkdir(parents=True, exist_ok=True)
         newest = latest(folder)
         used = newest is not None or (folder / LOG).exists()
         require(resume or not used, "folder", "must not hold an earlier run unless resume=True", str(folder))
@@ -188,7 +200,7 @@ def _take_up(folder: Path, state: TrainState, resume: bool) -> None:
 
     newest = first_says(state.model, look)  # two ranks might see a folder in two states
     if newest is not None:
-        load_state(newest, state)
+        load_state(newest, state, change=change)
 
 
 def _open_log(folder: str | Path | None, state: TrainState) -> StepLog | nullcontext[None]:

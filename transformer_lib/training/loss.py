@@ -16,17 +16,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked_once
 
 
-@checked_once
 @dataclass(frozen=True, slots=True)
 class LossSum:
     """A loss in nats summed over `count` tokens; both stay tensors, so that adding never waits for a GPU."""
 
     total: Float[Tensor, ""]
     count: Int[Tensor, ""]
+
+    def __post_init__(self) -> None:
+        for name in ("total", "count"):  # by hand, because torch.compile does not see through a decorator here
+            require_kind(getattr(self, name), Tensor, name, "a Tensor")
 
     def __add__(self, other: "LossSum") -> "LossSum":
         return LossSum(self.total + other.total, self.count + other.count)
@@ -57,8 +60,6 @@ def token_loss(
     Raises `ValueError` for wrong shapes or types, a smoothing outside [0, 1), or a target outside the vocabulary. The
     last is looked at on the CPU in eager mode only: elsewhere reading values would stall the device or break the graph.
     """
-    require(logits.dim() == 3, "logits", "must have the axes batch, time, vocab", tuple(logits.shape))
-    require(logits.is_floating_point(), "logits", "must be floating point", logits.dtype)
     check_targets(targets, logits.shape[:2], logits.shape[2], ignore, smoothing)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     if torch.compiler.is_compiling():  # a compiler makes one pass of torch's own loss, and keeps no logarithms for it
@@ -121,8 +122,6 @@ def subtract_targets_(
 @checked_once
 def check_targets(targets: Tensor, shape: torch.Size, vocab: int, ignore: int, smoothing: float) -> None:
     """What every loss here asks of its targets; `shape` is that of the predictions without their last axis."""
-    integer = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
-    require(integer, "targets", "must be whole numbers", targets.dtype)
     rule = f"must have the logits' shape {tuple(shape)}"
     require(targets.shape == shape, "targets", rule, tuple(targets.shape))
     require(0 <= smoothing < 1, "smoothing", "must be at least 0 and below 1", smoothing)

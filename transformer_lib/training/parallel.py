@@ -57,9 +57,10 @@ def parallelize(model: nn.Module, loss_fn: Callable[[nn.Module, Any], LossSum], 
     """Model and loss, to be trained by all ranks with `call_with_loss`; rank 0's weights are every rank's.
 
     "ddp" trains `model` itself. "fsdp2" trains a sharded copy and moves `model` to the CPU meanwhile; `take_back` gives
-    it the weights. Raises `ValueError` for another word.
+    it the weights. Raises `ValueError` for another word, or in a process that has not joined others.
     """
     require(parallel in get_args(Parallel), "parallel", f"must be one of {get_args(Parallel)}", parallel)
+    require(distributed.is_initialized(), "parallel", "needs processes that have joined (init_process_group)", parallel)
     if parallel == "ddp":
         return DistributedDataParallel(WithLoss(model, loss_fn))
     shared = WithLoss(copy.deepcopy(model.cpu()), loss_fn)
@@ -82,9 +83,20 @@ def take_back(shared: nn.Module, model: nn.Module) -> None:
 
 @checked
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside, whose weights have the names that they have without other processes."""
+    """The model inside, whose weights have the names that they have without other processes or a compiler."""
+    if isinstance(model, DistributedDataParallel):
+        return unwrapped(model.module)
+    if isinstance(model, WithLoss):
+        return unwrapped(model.model)
+    compiled = getattr(model, "_orig_mod", None)  # what torch.compile(model) gives; model.compile() wraps nothing
+    return unwrapped(compiled) if isinstance(compiled, nn.Module) else model
+
+
+@checked
+def loss_of(model: nn.Module, loss_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss function that was given to `parallelize`, or else `loss_fn` itself."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    return inner.model if isinstance(inner, WithLoss) else inner
+    return inner.loss_fn if isinstance(inner, WithLoss) else loss_fn
 
 
 @checked

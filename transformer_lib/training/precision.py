@@ -12,6 +12,15 @@ CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # Intel, Intel and AMD, 
 
 
 @checked
+def kind_of_device(device: torch.device | str) -> str:
+    """The kind of a device, such as "cuda", whether it is here or not; `ValueError` if torch knows no such kind."""
+    try:
+        return torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device must be one that torch knows, got {device!r}") from error
+
+
+@checked
 def best_precision(device: torch.device | str) -> Precision:
     """What a run of real size should give as `TrainConfig.precision` on this device (of CUDA's, the current one).
 
@@ -20,7 +29,7 @@ def best_precision(device: torch.device | str) -> Precision:
     faster in float32, as converting takes it longer than multiplying. Left at float32: devices that only emulate
     bfloat16, and Apple's.
     """
-    match torch.device(device).type:
+    match kind_of_device(device):
         case "cuda":
             computes = torch.cuda.is_bf16_supported(including_emulation=False)
         case "cpu":

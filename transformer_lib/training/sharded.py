@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from transformer_lib.contract import checked
-from transformer_lib.training.state import Named
+from transformer_lib.tensor_files import Named
 
 PARTS = "shard-*.safetensors"
 

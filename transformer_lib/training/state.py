@@ -10,14 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Muon, Optimizer
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.tensor_files import Named, check_finite
 from transformer_lib.training.optim import MuonAndAdamW
 from transformer_lib.training.parallel import place_of, share_like, unwrapped
 
-Named = dict[str, Tensor]
+SLOTS: dict[type[Optimizer], set[str]] = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer"}}
 
 
 @runtime_checkable
@@ -39,13 +40,17 @@ class Batches(Protocol):
 @checked
 @dataclass
 class TrainState:
-    """Everything that decides how a run goes on. `settings` are JSON values that must agree to resume it."""
+    """Everything that decides how a run goes on. `settings` are JSON values that must agree to resume it.
+
+    `changes` are those that were changed on purpose, each with the step, its name, what it was and what it became.
+    """
 
     model: nn.Module
     optimizer: Optimizer
     batches: Batches
     settings: dict[str, Any] = field(default_factory=dict)
     step: int = 0
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
 
 # The model ------------------------------------------------------------------------------------------------------------
@@ -65,8 +70,14 @@ def model_tensors(model: nn.Module) -> Named:
 
 @checked
 def check_model_tensors(tensors: Named, model: nn.Module, source: str) -> None:
-    """Raise `ValueError` unless the tensors are the model's: the same names, shapes and types."""
-    own = model_tensors(model)
+    """Raise `ValueError` unless the tensors are the model's: the same names, shapes and types, and finite."""
+    check_same(tensors, model_tensors(model), source)
+    check_finite(tensors, source)
+
+
+@checked
+def check_same(tensors: Named, own: Named, source: str) -> None:
+    """Raise `ValueError` unless the tensors have the names, shapes and types of a model's own."""
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     require(not missing, source, "must hold every weight of the model; missing are some", missing)
     require(not unknown, source, "must hold no weight that the model lacks", unknown)
@@ -125,8 +136,12 @@ def empty_training_tensors(stored: Named, state: TrainState) -> Named:
 
 @checked
 def check_training_tensors(tensors: Named, state: TrainState, source: str) -> None:
-    """Raise `ValueError` unless each tensor is a slot of a parameter of fitting shape, and every generator is there."""
+    """Raise `ValueError` unless each tensor is a slot of a parameter, and every generator is there with a state it had.
+
+    A slot must be one that the optimiser has, of fitting shape and finite.
+    """
     orders = _orders(state)
+    check_finite(tensors, source)
     parameters = {name: unwrapped(state.model).get_parameter(name) for order in orders for name in order}
     slots: dict[str, set[str]] = {}
     for key, tensor in tensors.items():
@@ -137,12 +152,34 @@ def check_training_tensors(tensors: Named, state: TrainState, source: str) -> No
         if tensor.dim():  # AdamW's count of steps has no axes
             _require_like(tensor, parameters[name], f"{source}: {key}")
         slots.setdefault(name, set()).add(slot)
-    for order in orders:
+    for part, order in zip(_parts(state.optimizer), orders, strict=True):
         kinds = sorted({tuple(sorted(slots[name])) for name in order if name in slots})
         require(len(kinds) <= 1, f"{source}: optimizer", "must hold the same slots for every parameter", kinds)
+        own = SLOTS.get(type(part))
+        known = own is None or not kinds or set(kinds[0]) == own
+        require(known, f"{source}: optimizer", f"must hold the slots {sorted(own or ())}", kinds)
     for name, device in _generators(state.model).items():
         require(name in tensors, f"{source}: {name}", "must be there, among", sorted(tensors)[:3])
         _require_like(tensors[name], _get_generator(device), f"{source}: {name}")
+    check_generators(tensors, state, source)
+
+
+@checked
+def check_generators(tensors: Named, state: TrainState, source: str) -> None:
+    """Raise `ValueError` unless each state of a random generator is one, tried on a generator of its own."""
+    for name, device in _generators(state.model).items():
+        if tensors[name].device.type == "meta":
+            continue  # not read yet
+        try:
+            torch.Generator(device).set_state(tensors[name])
+        except RuntimeError as error:
+            raise ValueError(f"{source}: {name} must be the state of a random generator: {error}") from error
+
+
+@checked
+def slots_of(tensors: Named) -> list[str]:
+    """The names of the optimiser's tensors, in order: a checkpoint lists them, so that a missing one is noticed."""
+    return sorted(name for name in tensors if name.startswith("optimizer/"))
 
 
 @checked
@@ -164,8 +201,14 @@ def set_training_tensors(tensors: Named, state: TrainState) -> None:
 def _orders(state: TrainState) -> list[list[str]]:
     """For each optimiser that the run's consists of, the names of its parameters in the order of its groups."""
     names = {id(parameter): name for name, parameter in unwrapped(state.model).named_parameters()}
-    parts = state.optimizer.parts if isinstance(state.optimizer, MuonAndAdamW) else (state.optimizer,)
-    return [[names[id(parameter)] for group in part.param_groups for parameter in group["params"]] for part in parts]
+    return [
+        [names[id(parameter)] for group in part.param_groups for parameter in group["params"]]
+        for part in _parts(state.optimizer)
+    ]
+
+
+def _parts(optimizer: Optimizer) -> tuple[Optimizer, ...]:
+    return optimizer.parts if isinstance(optimizer, MuonAndAdamW) else (optimizer,)
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -46,6 +46,7 @@ def plot_attention(
     is missing, a head does not exist, or a weight is no weight.
     """
     count, queries, keys = weights.shape
+    _check_drawable("weights", weights)
     require(len(query_labels) == queries, "query_labels", f"must be {queries} in number", len(query_labels))
     require(len(key_labels) == keys, "key_labels", f"must be {keys} in number", len(key_labels))
     heads = range(count) if heads is None else heads
@@ -72,6 +73,8 @@ def plot_mask(*masks: Bool[Tensor, "_query _key"], titles: Sequence[str] = ()) -
     """Masks side by side, numbered by position: a filled square where the query (row) may look at the key (column)."""
     require(len(masks) > 0, "masks", "must not be empty", masks)
     require(len(titles) in (0, len(masks)), "titles", f"must be {len(masks)} in number, or none", len(titles))
+    for index, mask in enumerate(masks):
+        _check_drawable(f"masks[{index}]", mask)
     with _panels([(mask.shape[0], mask.shape[1]) for mask in masks], columns=3, spare=0.5) as (figure, panels):
         for panel, mask, title in zip(panels, masks, titles or [""] * len(masks), strict=True):
             rows, columns = (range(size) for size in mask.shape)
@@ -113,6 +116,11 @@ def plot_curves(
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _check_drawable(field: str, matrix: Tensor) -> None:
+    require(matrix.numel() > 0, field, "must not be empty", tuple(matrix.shape))
+    require(not matrix.is_meta, field, "must hold values, which none on the device 'meta' does", tuple(matrix.shape))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from transformer_lib.nn.attend import attend_explicit, attention_weights
 from transformer_lib.nn.attention import Attention
 
 
+@checked
 class Look(NamedTuple):
     """One call of one attention module, by the name the module has in the model, such as 'blocks.0.attention'.
 

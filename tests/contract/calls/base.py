@@ -66,7 +66,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "transformer_lib.checks.require_positive": lambda: {"width": 1},
     "transformer_lib.checks.require_sizes": lambda: {"width": 1},
-    "transformer_lib.checks.require_between": lambda: {"least": 0.0, "most": 1.0, "rate": 0.5},
     "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
     "transformer_lib.checks.is_whole": lambda: {"value": 1},
     "transformer_lib.checks.is_number": lambda: {"value": 1.5},
@@ -88,6 +87,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.files.remove_partials": lambda: {"folder": _folder()},
     "transformer_lib.files.recorded_names": lambda: {"path": _folder()},
     "transformer_lib.files.check_folder": lambda: {"path": _folder(), "names": ("a.txt",)},
+    "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
+    "transformer_lib.device.present_devices": dict,
     "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
     "transformer_lib.book.show": lambda: {"*objects": [config.to_json], "docstring": False},
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
@@ -97,8 +98,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
 
 EXCUSED: dict[str, str] = {
     **dict.fromkeys(
-        [f"transformer_lib.checks.{name}" for name in ("require", "require_kind", "wrong_kind")],
-        "it makes the contract's errors, and field and rule stand in the source beside the call",
+        [f"transformer_lib.checks.{name}" for name in ("require", "require_kind", "require_between", "wrong_kind")],
+        "it makes the contract's errors; field, rule and bounds stand in the source beside the call",
     ),
     "transformer_lib.kinds.*": "annotations stand in the source; tests/test_kinds.py reads what is accepted and said",
     "transformer_lib.__main__.main": "its arguments are words of the command line, which tests/test_main.py tries",

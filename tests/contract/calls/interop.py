@@ -1,8 +1,214 @@
 """How each public callable of `transformer_lib.interop` is called validly."""
 
+import json
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = {}
+import torch
 
-EXCUSED: dict[str, str] = {}
+from tests.contract.calls.onnx import ONNX
+from transformer_lib.config import (
+    AttentionConfig,
+    Learned,
+    LinearScaling,
+    Mlp,
+    ModelConfig,
+    Norm,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+    SwiGlu,
+)
+
+_SIZES: dict[str, Any] = {"vocab_size": 270, "d_model": 8, "num_layers": 1, "max_length": 16}
+_ROPE = ModelConfig(
+    **_SIZES,
+    attention=AttentionConfig(num_heads=2),
+    feedforward=SwiGlu(d_ff=16),
+    positions=Rope(scaling=LinearScaling(factor=2.0)),
+    norm=Norm(kind="rms"),
+)
+_GPT2 = ModelConfig(
+    **_SIZES, attention=AttentionConfig(num_heads=2, bias=True), feedforward=Mlp(d_ff=16), positions=Learned()
+)
+_SIDE = ModelConfig(
+    **_SIZES,
+    attention=AttentionConfig(num_heads=2, bias=True),
+    feedforward=Mlp(d_ff=16),
+    positions=Sinusoidal(),
+    norm_order="post",
+)
+_MARIAN = Seq2SeqConfig(encoder=_SIDE, decoder=_SIDE)
+
+
+def _model() -> Any:
+    from transformer_lib.models.decoder import DecoderLM
+
+    torch.manual_seed(0)
+    return DecoderLM(_GPT2).eval()
+
+
+def _tokenizer() -> Any:
+    from transformer_lib.text.tokenizer import Tokenizer
+
+    return Tokenizer.train(["the cat sat on the mat. " * 5], 260)
+
+
+def _place(name: str = "folder") -> Path:
+    return Path(tempfile.mkdtemp(dir=".")) / name
+
+
+def _folder() -> Path:
+    from transformer_lib.interop.huggingface import to_hf
+
+    to_hf(_model(), path := _place(), tokenizer=_tokenizer())
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": 3, "bad_words_ids": [[5]]}))
+    return path
+
+
+def _fields(config: Any = _GPT2, kind: str = "gpt2") -> dict[str, Any]:
+    from transformer_lib.interop.configs import write_config
+
+    return write_config(config, kind)
+
+
+def _reader(config: Any = _GPT2, kind: str = "gpt2") -> Any:
+    from transformer_lib.interop.reader import Reader
+
+    return Reader(_fields(config, kind), None)
+
+
+def _family(kind: str = "gpt2") -> Any:
+    from transformer_lib.interop.names import FAMILIES
+
+    return FAMILIES[kind]
+
+
+def _ours() -> dict[str, torch.Tensor]:
+    from transformer_lib.training.state import model_tensors
+
+    return model_tensors(_model())
+
+
+def _theirs() -> dict[str, torch.Tensor]:
+    from transformer_lib.interop.names import to_theirs
+
+    return to_theirs(_ours(), _family(), _GPT2)
+
+
+def _weights() -> dict[str, torch.Tensor]:
+    return {"a": torch.ones(2, 3), "b": torch.zeros(4)}
+
+
+def _settings() -> Any:
+    from transformer_lib.interop.generation_config import GenerationSettings
+
+    return GenerationSettings(stop_ids=(1,), first_id=2, last_id=1)
+
+
+def _new_folder() -> Path:
+    path = _place()
+    path.mkdir()
+    return path
+
+
+HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
+    "configs.read_config": lambda: {"fields": _fields(), "dropout": 0.1},
+    "configs.write_config": lambda: {"config": _MARIAN, "model_type": "marian"},
+    "generation_config.GenerationSettings": lambda: {
+        "stop_ids": (1, 2),
+        "forbidden_ids": (3,),
+        "start_id": 0,
+        "first_id": 4,
+        "last_id": 1,
+    },
+    "generation_config.GenerationSettings.forced_ids": lambda: {"self": _settings(), "max_new_tokens": 8},
+    "generation_config.read_generation": lambda: {"folder": _folder(), "ignore": ["repetition_penalty"]},
+    "hub.find": lambda: {"name": str(_folder())},
+    "huggingface.from_hf": lambda: {
+        "source": _folder(),
+        "dtype": torch.float32,
+        "dropout": 0.0,
+        "drop": ["pooler.*"],
+        "device": "cpu",
+    },
+    "huggingface.from_hf_state": lambda: {
+        "fields": _fields() | {"architectures": ["GPT2LMHeadModel"]},
+        "state": _theirs(),
+        "dtype": torch.float32,
+        "dropout": 0.0,
+        "drop": ["pooler.*"],
+    },
+    "huggingface.to_hf": lambda: {
+        "model": _model(),
+        "folder": _place(),
+        "tokenizer": _tokenizer(),
+        "token_ids": {"eos_token_id": 3},
+        "dtype": torch.float32,
+        "max_shard_bytes": 1000,
+    },
+    "huggingface.read_tokenizer": lambda: {"folder": _folder()},
+    "huggingface.lacking_ids": lambda: {"tokenizer": _tokenizer(), "vocab_size": 270},
+    "names.Family": lambda: {
+        "model_type": "gpt2",
+        "architectures": {"GPT2LMHeadModel": "DecoderLM"},
+        "prefix": "transformer.",
+        "names": {"head": ("lm_head",)},
+        "tied": {"a": "b"},
+        "computed": {"c": lambda tensor, config: True},
+        "transposed": ("c_attn",),
+        "sines_first": False,
+    },
+    "names.Family.theirs": lambda: {"self": _family(), "name": "blocks.0.attention.to_qkv.weight"},
+    "names.to_theirs": lambda: {"tensors": _ours(), "family": _family(), "config": _GPT2},
+    "names.to_ours": lambda: {"tensors": _theirs(), "family": _family(), "config": _GPT2, "names": list(_ours())},
+    "reader.as_float": lambda: {"name": "theta", "value": 1.5},
+    "reader.Reader": lambda: {"fields": _fields(), "dropout": 0.1},
+    "reader.Reader.get": lambda: {"self": _reader(), "name": "n_embd", "default": 1},
+    "reader.Reader.take": lambda: {"self": _reader(), "name": "n_embd", "default": 1},
+    "reader.Reader.number": lambda: {"self": _reader(), "name": "n_embd", "default": 1.0},
+    "reader.Reader.expect": lambda: {"self": _reader(), "n_embd": 8},
+    "reader.Reader.choose": lambda: {"self": _reader(), "name": "activation_function", "default": "gelu"},
+    "reader.Reader.dropout": lambda: {"self": _reader(), "resid_pdrop": 0.1},
+    "reader.Reader.fault": lambda: {"self": _reader(), "text": "no"},
+    "reader.Reader.finish": lambda: {"self": _reader_of({})},
+    "reader.Reader.check": lambda: {"self": _reader()},
+    **{
+        f"rope_configs.read_{kind}": lambda kind=kind: {"reader": _reader(_config_of(kind), kind)}  # type: ignore[misc]
+        for kind in ("llama", "mistral", "qwen3")
+    },
+    **{
+        f"rope_configs.write_{kind}": lambda kind=kind: {"config": _config_of(kind)}  # type: ignore[misc]
+        for kind in ("llama", "mistral", "qwen3")
+    },
+    "shards.read_weights": lambda: {"folder": _folder()},
+    "shards.write_weights": lambda: {"folder": _new_folder(), "tensors": _weights(), "max_shard_bytes": 30},
+    "shards.common_type": lambda: {"tensors": _weights(), "source": "weights"},
+    "shards.not_finite": lambda: {"tensors": _weights(), "dtype": torch.float16},
+}
+
+
+def _reader_of(fields: dict[str, Any]) -> Any:
+    from transformer_lib.interop.reader import Reader
+
+    return Reader(fields, None)
+
+
+def _config_of(kind: str) -> ModelConfig:
+    from dataclasses import replace
+
+    attention = AttentionConfig(num_heads=2, qk_norm=kind == "qwen3", window=4 if kind == "mistral" else None)
+    return replace(_ROPE, attention=attention)
+
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    **{f"transformer_lib.interop.{name}": call for name, call in HUGGING_FACE.items()},
+    **ONNX,
+}
+
+EXCUSED: dict[str, str] = {
+    f"transformer_lib.interop.{module}.*": "importing TensorFlow takes half a minute; by hand: --only keras"
+    for module in ("keras", "keras_layers", "keras_positions")
+}

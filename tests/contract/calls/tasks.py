@@ -3,6 +3,106 @@
 from collections.abc import Callable
 from typing import Any
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = {}
+import torch
 
-EXCUSED: dict[str, str] = {}
+from tests.contract.calls.base import SMALL
+from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS
+from transformer_lib.data.examples import Annotated, Answer, Entity, Question
+from transformer_lib.models import Encoder
+from transformer_lib.tasks import metrics, reading, retrieval, tagging
+from transformer_lib.text.bpe import BPE
+from transformer_lib.text.tokenizer import Tokenizer
+
+HERE = "transformer_lib.tasks."
+
+# Reading, retrieval, tagging, mentions, metrics -----------------------------------------------------------------------
+
+SENTENCE = Annotated(("Ada", "wrote", "Winter"), (Entity("person", 0, 1), Entity("work", 2, 3)), ())
+QUESTION = Question("1", "Anna sang. Boris slept.", "Who?", (Answer("Anna", 0),))
+BYTES = Tokenizer.from_bpe(BPE([], reading.SPECIAL_TOKENS))
+LAYOUT = reading.Layout(BYTES, max_length=30)
+EXAMPLES = LAYOUT.examples([QUESTION])
+STEPS = tagging.allowed_steps(["O", "B-x", "I-x"])
+RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its arguments
+    *(EXAMPLES[0].window, EXAMPLES[0], LAYOUT.collate(EXAMPLES), STEPS),
+    *(metrics.Score(1.0, "x"), metrics.strict_f1([["a"]], [["a"]])),
+]
+
+
+def _vectors(texts: Any) -> torch.Tensor:
+    return torch.ones(len(texts), 2)
+
+
+def _texts() -> dict[str, Any]:
+    return {"hypotheses": ["a cat sat", "it ran"], "references": ["a cat sat", "it runs"], "lowercase": True}
+
+
+def _tuples() -> dict[str, Any]:
+    return {"predicted": [[("x", 0, 1)], []], "gold": [[("x", 0, 1)], [("y", 1, 2)]]}
+
+
+def _answer() -> dict[str, Any]:
+    return {"predicted": "the cat", "answers": ["cat", "a dog"], "language": "en"}
+
+
+OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
+    **{f"{type(record).__module__}.{type(record).__name__}": record._asdict for record in RECORDS},
+    f"{HERE}mentions.swapped": lambda: {"examples": [SENTENCE], "probability": 0.5},
+    f"{HERE}mentions.disguised": lambda: {"probability": 0.5},
+    f"{HERE}mentions.rename": lambda: {"example": SENTENCE, "new": lambda kind, words: words},
+    f"{HERE}metrics.bleu": lambda: _texts() | {"tokenize": "zh"},
+    f"{HERE}metrics.chrf": lambda: _texts() | {"word_order": 2},
+    f"{HERE}metrics.strict_f1": _tuples,
+    f"{HERE}metrics.f1_by_kind": _tuples,
+    f"{HERE}metrics.macro_f1": lambda: {"by_kind": metrics.f1_by_kind(**_tuples())},
+    f"{HERE}metrics.exact_match": _answer,
+    f"{HERE}metrics.token_f1": _answer,
+    f"{HERE}reading.Pieces": lambda: {"text": "Anna", "tokenizer": BYTES, "spellings": BYTES.to_bpe().vocabulary},
+    f"{HERE}reading.Pieces.tokens": lambda: {"self": LAYOUT.pieces("Anna"), "start": 1, "end": 3},
+    f"{HERE}reading.Pieces.characters": lambda: {"self": LAYOUT.pieces("Anna"), "first": 1, "last": 3},
+    f"{HERE}reading.Layout": lambda: {"tokenizer": BYTES, "max_length": 30, "overlap": 2},
+    f"{HERE}reading.Layout.pieces": lambda: {"self": LAYOUT, "text": "Anna"},
+    f"{HERE}reading.Layout.windows": lambda: {
+        "self": LAYOUT,
+        "question": "Who?",
+        "passage": LAYOUT.pieces("Anna sang"),
+    },
+    f"{HERE}reading.Layout.examples": lambda: {"self": LAYOUT, "questions": [QUESTION]},
+    f"{HERE}reading.Layout.collate": lambda: {"self": LAYOUT, "examples": list(EXAMPLES)},
+    f"{HERE}retrieval.words": lambda: {"text": "Anna sang"},
+    f"{HERE}retrieval.BM25": lambda: {"passages": ["Anna sang", "Boris slept"], "k1": 1.0, "b": 0.5},
+    f"{HERE}retrieval.BM25.scores": lambda: {"self": retrieval.BM25(["Anna sang", "Boris"]), "question": "Anna?"},
+    f"{HERE}retrieval.DenseIndex": lambda: {"passages": ["Anna sang", "Boris slept"], "embed": _vectors},
+    f"{HERE}retrieval.DenseIndex.scores": lambda: {
+        "self": retrieval.DenseIndex(["Anna"], _vectors),
+        "question": "Who?",
+    },
+    f"{HERE}retrieval.mean_vectors": lambda: {
+        **{"encoder": Encoder(SMALL).eval(), "texts": [[1, 2], [3]], "token_budget": 8}
+    },
+    f"{HERE}retrieval.ranked": lambda: {"scores": torch.rand(3), "k": 2},
+    f"{HERE}retrieval.recall_at": lambda: {"k": 1, "rankings": [[0, 1], [1, 0]], "relevant": [0, 0]},
+    f"{HERE}retrieval.mean_reciprocal_rank": lambda: {"rankings": [[0, 1], [1, 0]], "relevant": [0, 0]},
+    f"{HERE}tagging.tag_names": lambda: {"kinds": ["x", "y"], "scheme": "BIO"},
+    f"{HERE}tagging.tags_of": lambda: {"example": SENTENCE, "scheme": "BILOU"},
+    f"{HERE}tagging.entities_of": lambda: {"tags": ["O", "B-x", "I-x"]},
+    f"{HERE}tagging.allowed_steps": lambda: {"tags": ["O", "B-x", "I-x"]},
+    f"{HERE}tagging.best_tags": lambda: {
+        **{"scores": torch.rand(2, 4, 3), "valid": torch.ones(2, 4, dtype=torch.bool), "steps": STEPS}
+    },
+}
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    **OF_TEXTS,
+    **OF_TRANSLATION,
+    **OF_EXTRACTION,
+    **OF_ANSWERS,
+    **OF_WRITERS,
+    **OF_RUNS,
+}
+
+EXCUSED: dict[str, str] = {
+    f"{HERE}evaluation.load_examples": "it downloads; tests/tasks/test_translation_run.py reads what it refuses",
+    f"{HERE}evaluation.score_again": "it scores the examples of load_examples; tests/test_main.py tries it",
+    f"{HERE}translation_run.train_translator": "it trains on the examples of load_examples",
+}

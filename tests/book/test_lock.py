@@ -1,0 +1,165 @@
+"""The lock: one version of every package that is installed, the same in every file, and what `make` does with it."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+CUDA = re.compile(r"(cuda|nvidia)-.+|triton")  # of the build of torch for a GPU, which not every machine has
+
+
+def requirements(name: str) -> list[Requirement]:
+    """What a file of requirements or constraints names."""
+    lines = (line.strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def locked(*, everywhere: bool = False) -> dict[str, set[str]]:
+    """The versions of constraints.txt by name, for this system and Python unless for all of them."""
+    found: dict[str, set[str]] = {}
+    for pin in requirements("constraints.txt"):
+        if everywhere or pin.marker is None or pin.marker.evaluate():
+            found.setdefault(canonicalize_name(pin.name), set()).add(version(pin))
+    return found
+
+
+def version(pin: Requirement) -> str:
+    [specifier] = pin.specifier
+    assert specifier.operator == "==", str(pin)
+    return specifier.version
+
+
+def required(asked: Iterable[Requirement]) -> dict[str, str]:
+    """The version of every installed package that is asked for, directly or by one that is; without a local part."""
+    installed: dict[str, Distribution] = {canonicalize_name(each.metadata["Name"]): each for each in distributions()}
+    found, left, seen = {}, list(asked), set()
+    while left:
+        wanted = left.pop()
+        name = canonicalize_name(wanted.name)
+        for extra in ("", *wanted.extras):
+            if (name, extra) in seen or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+                continue
+            seen.add((name, extra))
+            found[name] = Version(installed[name].version).public
+            further = [Requirement(line) for line in installed[name].requires or []]
+            chosen = [each for each in further if each.marker is None or each.marker.evaluate({"extra": extra})]
+            for each in chosen:
+                each.marker = None
+            left += chosen
+    return found
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    """Both ways: nothing floats, and nothing stands in the lock that no package here asks for."""
+    installed, pins = required(requirements("requirements.txt")), locked()
+    assert len(installed) > 150
+    assert {name: {each} for name, each in installed.items()} == {name: pins.get(name) for name in installed}
+    unused = set(pins) - set(installed) - set(tool().BUILD) - {"vcs-versioning"}
+    assert [name for name in unused if not CUDA.fullmatch(name)] == []
+
+
+def test_a_line_of_the_lock_is_a_version_and_no_place() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^;#@]+)?", line)] == []
+    assert len(set(lines)) == len(lines) > 200
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "bench/requirements.txt"])
+def test_a_pin_is_that_of_the_lock(name: str) -> None:
+    pins = locked(everywhere=True)
+    asked = requirements(name)
+    assert len(asked) > 10
+    if name == "requirements.txt":
+        assert {canonicalize_name(pin.name) for pin in asked} <= set(pins)
+    for pin in asked:
+        assert pins.get(canonicalize_name(pin.name), {version(pin)}) == {version(pin)}, str(pin)
+
+
+def test_what_names_no_version_takes_that_of_the_lock() -> None:
+    for name, lock in {"requirements.txt": "constraints.txt", "tests/light.txt": "../constraints.txt"}.items():
+        assert f"\n-c {lock}\n" in (ROOT / name).read_text(encoding="utf-8")
+    pins = locked(everywhere=True)
+    assert {canonicalize_name(pin.name) for pin in requirements("tests/light.txt")} <= set(pins)
+    assert set(tool().BUILD) <= set(pins)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_installs_again_when_the_lock_changes_and_builds_with_it(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", "bench/requirements.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def commands() -> list[str]:
+        run = subprocess.run(["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return run.stdout.splitlines()
+
+    *_, install, stamp = commands()
+    assert {"PIP_CONSTRAINT=constraints.txt", "PIP_BUILD_CONSTRAINT=constraints.txt"} < set(install.split())
+    assert install.endswith("-r requirements.txt")
+    with (tmp_path / "constraints.txt").open("a") as file:
+        file.write("another==1\n")
+    assert stamp.startswith("touch ") and commands()[-1] != stamp
+
+
+# The tool that writes it.
+
+
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lock", ROOT / "tools" / "lock.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_resolved_is_what_is_asked() -> None:
+    asked = tool().wanted("# a comment\n-c constraints.txt\n\ntorch==2.0  \n-e .\n")
+    assert asked.splitlines() == ["torch==2.0", *tool().BUILD]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.txt").write_text("-c constraints.txt\na==1\n")
+    (tmp_path / "constraints.txt").write_text("# old\na==1\nb==1\nc==1\n")
+    return tmp_path
+
+
+def test_a_new_lock_says_what_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tool()
+    monkeypatch.setattr(lock, "ROOT", folder)
+    monkeypatch.setattr(lock, "resolve", lambda asked, old, options, empty: "a==1\nb==2\n")
+    assert lock.main([]) == 0
+    assert (folder / "constraints.txt").read_text() == lock.HEADER + "a==1\nb==2\n"
+    assert capsys.readouterr().out.splitlines() == ["+ b==2", "- b==1", "- c==1"]
+    assert lock.main([]) == 0
+    assert capsys.readouterr().out == "nothing changed\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["constraints.txt", "requirements.txt"]
+
+
+def test_a_lock_that_cannot_be_made_leaves_the_old_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tool()
+
+    def fails(*given: object) -> str:
+        raise subprocess.CalledProcessError(1, [sys.executable, "-m", "uv", "pip", "compile"])
+
+    monkeypatch.setattr(lock, "ROOT", folder)
+    monkeypatch.setattr(lock, "resolve", fails)
+    assert lock.main([]) == 1
+    assert (folder / "constraints.txt").read_text() == "# old\na==1\nb==1\nc==1\n"
+    assert "left as it was" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""What tests share that needs no PyTorch: a config, and errors that say what was wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jaxtyping
+import pytest
+
+from transformer_lib.config import AttentionConfig, ModelConfig, Rope, SwiGlu
+
+CONFIG = ModelConfig(
+    vocab_size=13,
+    d_model=16,
+    num_layers=2,
+    max_length=24,
+    attention=AttentionConfig(num_heads=4, num_kv_heads=2),
+    feedforward=SwiGlu(d_ff=24),
+    positions=Rope(),
+)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """The library without the run-time check of its annotations, as its users have it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@contextmanager
+def rejects(*words: str) -> Iterator[None]:
+    """A `ValueError` whose message holds all the words: the field, the rule and the value received."""
+    with unchecked(), pytest.raises(ValueError) as caught:
+        yield
+    for word in words:
+        assert word in str(caught.value), str(caught.value)

@@ -1,0 +1,162 @@
+"""What may be typed: the commands with their options, and which values an option can have.
+
+Values are checked here, before a model is loaded: a number must be finite and one that can be meant.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from transformer_lib.checks import shown
+from transformer_lib.cli import commands
+
+Command = Callable[[argparse.Namespace], int]
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+MOST_BEAMS = 100
+MOST_PENALTY = 10.0
+COLDEST, HOTTEST = 1e-4, 1e4  # beyond these, logits of float32 divided by the temperature may be infinite or all alike
+MOST_SEED = 2**32 - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are `ValueError`s: one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for whatever it cannot read."""
+        raise ValueError(f"{message} ({self.prog} --help explains)")
+
+
+def parser() -> Parser:
+    """The parser; it sets `command` to the function that is to be called with the options."""
+    top = Parser(prog="python -m transformer_lib", description="Train, score and use Transformers.")
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, command: Command, text: str) -> Parser:
+        sub = subparsers.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
+        sub.add_argument("--json", action="store_true", help="print one JSON value")
+        sub.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
+        return sub
+
+    def add_user(name: str, command: Command, text: str) -> Parser:
+        sub = add(name, command, text)
+        sub.add_argument("--checkpoint", type=Path, required=True, help="the folder of a saved model")
+        return sub
+
+    _add_train(add("train", commands.train, "run a recipe, and write what it measured to results/ beside it"))
+    evaluate = add("evaluate", commands.evaluate, "score a saved model again and compare with its record")
+    evaluate.add_argument("checkpoint", type=Path, help="the folder of a saved model")
+    _add_translate(add_user("translate", commands.translate, "translate sentences"))
+    extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
+    _add_texts(extract, "a sentence")
+    answer = add_user("answer", commands.answer, "answer a question from passages, or abstain")
+    answer.add_argument("question")
+    answer.add_argument("--passages", type=Path, help="a text file, passages apart by empty lines (default: stdin)")
+    _add_generate(add("generate", commands.generate, "continue texts with a language model"))
+    return top
+
+
+def _add_train(train: Parser) -> None:
+    train.add_argument("recipe", type=Path, help="a Python file, such as recipes/multi30k.py")
+    train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
+    train.add_argument("--folder", type=Path, help="for checkpoints and log (default: runs/NAME-seedK)")
+    train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
+    text = "with --resume: what may be otherwise than the run had it (may be given several times)"
+    train.add_argument("--change", action="append", default=[], metavar="NAME", help=text)
+    train.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
+    train.add_argument("--parallel", metavar="HOW", help="under torchrun: ddp (default), or fsdp2 for a sharded model")
+
+
+def _add_translate(translate: Parser) -> None:
+    _add_texts(translate, "a sentence")
+    translate.add_argument("--beams", type=whole(1, MOST_BEAMS), default=5, help="1 is greedy (default: 5)")
+    translate.add_argument(
+        "--length-penalty",
+        type=number(-MOST_PENALTY, MOST_PENALTY),
+        default=1.0,
+        help="0 prefers short ones (default: 1)",
+    )
+
+
+def _add_generate(generate: Parser) -> None:
+    model = generate.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, help="the folder of a saved model")
+    model.add_argument("--from-hf", metavar="MODEL", help="a folder of transformers', or OWNER/MODEL of the Hub")
+    _add_texts(generate, "the beginning of a text")
+    generate.add_argument("--dtype", choices=DTYPES, help="of the weights, with --from-hf (default: float32)")
+    for name, metavar, what in (
+        ("--drop", "PATTERN", "weights that are not read, such as *.inv_freq"),
+        ("--ignore", "FIELD", "a field of generation_config.json that is set aside"),
+    ):
+        text = f"with --from-hf: {what} (may be given several times)"
+        generate.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+    generate.add_argument("--max-new-tokens", type=whole(1, 2**63 - 1), help="(default: as many as fit, at most 200)")
+    generate.add_argument("--temperature", type=temperature, default=0.8, help="0 is greedy (default: 0.8)")
+    generate.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
+
+
+def _add_texts(sub: Parser, what: str) -> None:
+    sub.add_argument("text", nargs="*", help=f"{what}; without any: --file, or else standard input")
+    sub.add_argument("--file", type=Path, help=f"a text file in UTF-8, {what} a line")
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The reader of a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        value = _int(text)
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {shown(text)}")
+        return value
+
+    return read
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The reader of a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        value = _float(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {most:g}, got {shown(text)}")
+        return value
+
+    return read
+
+
+def temperature(text: str) -> float:
+    """Read a temperature."""
+    value = _float(text)
+    if value != 0 and not COLDEST <= value <= HOTTEST:
+        rule = f"must be 0 or a number from {COLDEST:g} to {HOTTEST:g}"
+        raise argparse.ArgumentTypeError(f"{rule}, got {shown(text)}")
+    return value
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Read an option of a recipe."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {shown(text)}")
+    return key, value
+
+
+def _int(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

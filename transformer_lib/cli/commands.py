@@ -1,0 +1,167 @@
+"""What each command does: a function of the parsed options that prints its results and gives the exit code.
+
+Everything that takes long to import is imported here when a command needs it.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from contextlib import redirect_stdout
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from transformer_lib.checks import require
+from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
+from transformer_lib.device import check_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from transformer_lib.data.examples import Annotated
+    from transformer_lib.tasks.language_model import Writer
+
+LINES = 1024  # of a text that are translated or read together, before they are printed
+
+
+def train(options: Namespace) -> int:
+    from transformer_lib.tasks.recipe import execute
+
+    check_device(options.device)
+    with redirect_stdout(sys.stderr if options.json else sys.stdout):  # a recipe may print what it likes
+        record = execute(
+            options.recipe,
+            seed=options.seed,
+            device=options.device,
+            folder=options.folder,
+            resume=options.resume,
+            options=dict(options.set),
+            parallel=options.parallel,
+            change=options.change,
+        )
+    if record and options.json:
+        say_json(record)
+    elif record:
+        say(json.dumps(record["results"], indent=1, ensure_ascii=False))
+    return 0
+
+
+def evaluate(options: Namespace) -> int:
+    from transformer_lib.tasks.evaluation import score_again
+
+    result = score_again(options.checkpoint, device=check_device(options.device))
+    if options.json:
+        say_json(result)
+    else:
+        for name, value in result["recorded"].items():
+            say(f"{name}: recorded {value}, found {result['found'].get(name)}")
+        say("exactly the record" if result["same"] else "NOT the record")
+    return 0 if result["same"] else 1
+
+
+def translate(options: Namespace) -> int:
+    from transformer_lib.tasks.translation import Translator
+
+    device = check_device(options.device)
+    lines = read_lines(options.text, options.file)
+    translator = Translator.load(options.checkpoint, device=device)
+    return deliver(
+        lines,
+        as_json=options.json,
+        at_once=LINES,
+        unreadable=translator.unreadable,
+        work=lambda texts: translator(texts, beams=options.beams, length_penalty=options.length_penalty),
+        show=lambda text, found: Shown({"source": text, "target": found}, found),
+    )
+
+
+def extract(options: Namespace) -> int:
+    from transformer_lib.tasks.extraction import EntityRelationExtractor
+
+    device = check_device(options.device)
+    lines = read_lines(options.text, options.file)
+    extractor = EntityRelationExtractor.load(options.checkpoint, device=device)
+    return deliver(
+        lines,
+        as_json=options.json,
+        at_once=LINES,
+        unreadable=extractor.unreadable,
+        work=extractor,
+        show=lambda text, found: _show_extracted(found),
+    )
+
+
+def answer(options: Namespace) -> int:
+    from transformer_lib.tasks.question_answering import QuestionAnswerer
+
+    device = check_device(options.device)
+    passages, failed = _passages(lines_of(read_input(options.passages)))
+    require(bool(passages), "passages", "must not be empty", passages)
+    answerer = QuestionAnswerer.load(options.checkpoint, device=device)
+    fault = answerer.unreadable([options.question]).get(0)
+    if fault is None:
+        found = answerer(options.question, passages)
+        value, text = found._asdict() | {"abstained": found.abstained}, found.text or "(no answer)"
+    else:
+        complain(f"question {fault}")
+        value, text = {"error": f"question {fault}"}, ""
+    if options.json:
+        say_json(value)
+    else:
+        say(text)
+    return int(failed or fault is not None)
+
+
+def generate(options: Namespace) -> int:
+    from transformer_lib.tasks.language_model import Writer
+
+    device = check_device(options.device)
+    if options.checkpoint:
+        given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
+        if given:
+            raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
+    lines = read_lines(options.text, options.file)
+    writer = Writer.load(options.checkpoint, device=device) if options.checkpoint else _from_hf(options, device)
+    new = options.max_new_tokens
+    return deliver(
+        lines,
+        as_json=options.json,
+        at_once=1,
+        unreadable=lambda texts: writer.unreadable(texts, max_new_tokens=new),
+        work=lambda texts: [
+            writer(text, max_new_tokens=new, temperature=options.temperature, seed=options.seed) for text in texts
+        ],
+        show=lambda text, found: Shown({"prompt": text, "text": found}, text + found),
+    )
+
+
+# Their parts ----------------------------------------------------------------------------------------------------------
+
+
+def _from_hf(options: Namespace, device: "torch.device") -> "Writer":
+    import torch
+
+    from transformer_lib.interop.hub import find
+    from transformer_lib.tasks.language_model import Writer
+
+    dtype = getattr(torch, options.dtype or "float32")
+    return Writer.from_hf(find(options.from_hf), dtype=dtype, drop=options.drop, ignore=options.ignore, device=device)
+
+
+def _show_extracted(sentence: "Annotated") -> Shown:
+    spans = [" ".join(sentence.words[entity.start : entity.end]) for entity in sentence.entities]
+    lines = [" ".join(sentence.words)]
+    lines += [f"  {entity.kind}: {span}" for entity, span in zip(sentence.entities, spans, strict=True)]
+    lines += [f"  {r.kind}: {spans[r.head]} -> {spans[r.tail]}" for r in sentence.relations]
+    entities = [entity._asdict() for entity in sentence.entities]
+    relations = [relation._asdict() for relation in sentence.relations]
+    return Shown({"words": sentence.words, "entities": entities, "relations": relations}, "\n".join(lines))
+
+
+def _passages(lines: list[Line]) -> tuple[list[str], bool]:
+    """The passages, which empty lines part, and whether lines that could not be read were left out of them."""
+    bad = [(number, line.fault) for number, line in enumerate(lines, start=1) if line.fault is not None]
+    for number, fault in bad:
+        complain(f"line {number}: {fault}")
+    texts = [line.text for line in lines if line.fault is None]
+    groups = ["\n".join(group).strip() for empty, group in groupby(texts, key=lambda text: text == "") if not empty]
+    return [group for group in groups if group], bool(bad)
