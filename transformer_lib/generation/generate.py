@@ -192,6 +192,7 @@ def _stream(
     ends = bool(choices.stops) or stop_when is not None
     texts: list[list[int]] = [[] for _ in prompts]
     last = prompts[:, -1]
+    pick = trusting(greedy) if pick is greedy else pick
     for index in count() if max_new_tokens is None else range(max_new_tokens):
         with torch.inference_mode():  # around each step: the reader of the stream is not to be caught in it
             logits = _read(model, prompts, valid, cache) if index == 0 else _next(model, last, cache)
