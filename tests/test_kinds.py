@@ -146,7 +146,9 @@ WORDS: list[tuple[Any, Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value", "error", "message"), WORDS[:-1], ids=[str(case[0])[:50] for case in WORDS[:-1]])
+@pytest.mark.parametrize(
+    ("annotation", "value", "error", "message"), WORDS[:-1], ids=[str(case[0])[:50] for case in WORDS[:-1]]
+)
 def test_the_words_of_a_refusal(annotation: Any, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         kinds.refuse("x", annotation, value)
