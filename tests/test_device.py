@@ -33,5 +33,5 @@ def test_devices_that_are_not_here(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_no_name() -> None:
     for value in (None, 0, b"cpu"):
-        with unchecked(), pytest.raises(TypeError, match="device must be a device or a string"):
+        with unchecked(), pytest.raises(TypeError, match="device must be a device or the name of one"):
             check_device(value)  # type: ignore[arg-type]

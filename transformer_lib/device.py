@@ -6,17 +6,19 @@ A name that torch does not know, and a device that is not here, end in the same 
 import torch
 
 from transformer_lib.checks import require, require_kind
+from transformer_lib.contract import checked
 
 
-def check_device(device: torch.device | str, field: str = "device") -> torch.device:
-    """The device of this name, which is there to compute on; `ValueError` naming `field` for any other name.
+@checked
+def check_device(device: object, field: str = "device") -> torch.device:
+    """The device of this name, or this one, if it is here to compute on; `ValueError` naming `field` for any other.
 
     "meta" is none of them, since it holds no numbers.
     """
-    require_kind(device, (str, torch.device), field, "a device or its name")
+    require_kind(device, (torch.device, str), field, "a device or the name of one")
     names = present_devices()
     require(str(device) in names, field, f"must be one of {names} on this machine", str(device))
-    return torch.device(device)
+    return torch.device(str(device))
 
 
 def present_devices() -> list[str]:

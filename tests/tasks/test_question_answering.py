@@ -285,3 +285,10 @@ def test_the_longest_span_by_hand() -> None:
         found = best_span(SpanScores(start, end), longest)
         assert (int(found.end), float(found.score)) == (last, score), longest
         assert longest < 3 or int(found.start) == first  # with 1 and 2 two starts are equally good
+
+
+def test_of_equally_good_thresholds_the_highest_is_taken() -> None:
+    """One above the first score, midway between two, or one below the last."""
+    assert best_threshold([1.0, 3.0, 2.0], [0.0, 0.0, 0.0]) == 4.0
+    assert best_threshold([1.0, 3.0, 2.0], [0.0, 1.0, 0.0]) == 2.5
+    assert best_threshold([1.0, 3.0, 2.0], [1.0, -1.0, 1.0]) == 0.0

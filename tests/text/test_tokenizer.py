@@ -189,3 +189,8 @@ def test_tokens_that_spell_no_bytes_are_left_alone() -> None:
         if decoder:
             rust.decoder = decoder
         assert Tokenizer(rust).decode([0, 1], whole_characters=True).endswith("\ufffd")
+
+
+def test_special_tokens_stand_in_the_text_that_ids_spell(bpe: BPE, fast: Tokenizer) -> None:
+    ids = [ord("x"), fast.special_tokens[END], ord("y")]
+    assert fast.decode(ids) == bpe.decode(ids) == f"x{END}y"

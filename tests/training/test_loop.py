@@ -318,3 +318,20 @@ def test_the_progress_bar_is_shown_as_asked_or_on_a_terminal(
     monkeypatch.setattr("sys.stderr", error := stream())
     train(small_model(), next_token_loss, small_batches(), small_config(steps=2, progress=progress))
     assert ("2/2" in error.getvalue()) == shown
+
+
+def test_each_step_starts_from_a_gradient_of_its_own():
+    """Three steps are those of torch's loop, in which nothing of the gradient before is left."""
+    model, oracle = small_model(dropout=0.0).double(), small_model(dropout=0.0).double()
+    config = small_config(learning_rate=constant, clip=None, weight_decay=0.0, micro_batches=1)
+    state = new_state(model, small_batches(), config)
+    optimizer = torch.optim.AdamW(oracle.parameters(), lr=0.05, betas=(0.9, 0.95), weight_decay=0.0)
+    stream = iter(small_batches())
+    for _ in range(3):
+        inputs, targets = next(stream)
+        train_step(state, next_token_loss, [(inputs, targets)], config)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(oracle(inputs).flatten(0, 1), targets.flatten(), ignore_index=0).backward()
+        optimizer.step()
+    for left, right in zip(model.parameters(), oracle.parameters(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-10, rtol=0)

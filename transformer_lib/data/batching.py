@@ -29,6 +29,7 @@ Batch = TypeVar("Batch")
 MOST_SEEN = 2**53  # no run gives out so many batches, and JSON readers agree on whole numbers up to here
 
 
+@checked
 class Padded(NamedTuple):
     """Sequences of unequal length in one tensor; `valid` is False where `tokens` is padding."""
 

@@ -77,7 +77,7 @@ class NGram:
         return histories
 
     def _words(self, tokens: Int[Tensor, "time"]) -> Ids:
-        words = integer_tokens(tokens, "tokens").numpy()
+        words = integer_tokens(tokens, "tokens").cpu().numpy()
         outside = words[(words < 0) | (words >= self.vocab_size)]
         require(len(outside) == 0, "tokens", f"must be in 0..{self.vocab_size - 1}", outside[:1].tolist())
         return words

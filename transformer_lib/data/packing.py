@@ -27,7 +27,7 @@ class LMBatch(NamedTuple):
 
 @checked
 def pack(documents: Iterable[Sequence[int] | Tensor], separator: int) -> Int[Tensor, "time"]:
-    """One stream of int64 tokens: the separator before every document and after the last.
+    """One stream of int64 tokens, on the CPU: the separator before every document and after the last.
 
     A document that contains the separator is a `ValueError`, for its parts could not be told from two documents.
     """
@@ -37,7 +37,7 @@ def pack(documents: Iterable[Sequence[int] | Tensor], separator: int) -> Int[Ten
         tokens = integer_tokens(document, f"documents[{index}]")
         clash = bool((tokens == separator).any())
         require(not clash, f"documents[{index}]", "must not contain the separator", separator)
-        parts += [tokens, edge]
+        parts += [tokens.cpu(), edge]
     return torch.cat(parts)
 
 
@@ -77,6 +77,7 @@ def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
 def integer_tokens(tokens: Sequence[int] | Tensor, field: str) -> Int[Tensor, "time"]:
     """One sequence of token ids as an int64 tensor; anything else than whole numbers in one dimension is an error."""
     ids = torch.as_tensor(tokens)
+    require(ids.device.type != "meta", field, "must hold numbers", ids)
     if ids.numel() == 0:
         ids = ids.long()  # as_tensor([]) is float
     whole = not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)

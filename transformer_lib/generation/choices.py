@@ -55,7 +55,7 @@ class Choices:
     def apply(self, scores: Float[Tensor, "*rows vocab"], number: int) -> Float[Tensor, "*rows vocab"]:
         """The scores, logits or their logarithms, with -inf for each token that may not be the new one of this number.
 
-        A forced token scores 0, since it is no choice: its probability is 1. `ValueError` as from `check_vocabulary`.
+        A forced token scores 0, since it is no choice: its probability is 1. Raises as `check_vocabulary`.
         """
         self.check_vocabulary(scores.shape[-1])
         if number in self.forced:

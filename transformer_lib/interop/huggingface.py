@@ -84,7 +84,8 @@ def from_hf_state(
     if isinstance(config, Seq2SeqConfig) and "final_logits_bias" in tensors:
         config = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, head_bias=True))
     _require_room(config, family, tensors)
-    model = _without_memory(kind, config)
+    with torch.device("meta"):
+        model: Model = kind(config)
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
     expected = to_theirs(own, family, config)
     computed = {name: tensors.pop(name) for pattern in family.computed for name in fnmatch.filter(tensors, pattern)}
@@ -231,16 +232,6 @@ def _require_room(config: Config, family: Family, tensors: Named) -> None:
 def _table_of(family: Family) -> str:
     """Their name for the table of the tokens' vectors."""
     return next(theirs[0] for ours, theirs in family.names.items() if ours.endswith("embedding.tokens")) + ".weight"
-
-
-def _without_memory(kind: Any, config: Config) -> Model:
-    """The model with its shapes alone."""
-    try:
-        with torch.device("meta"):
-            model: Model = kind(config)
-    except RuntimeError as error:  # more entries than 64 bits can count
-        raise ValueError(f"config.json must describe a model of possible size: {error}") from error
-    return model
 
 
 def _require_all(tensors: Named, expected: Named) -> None:

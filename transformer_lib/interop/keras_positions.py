@@ -1,8 +1,8 @@
 """Where a token stands and whom it may see, as Keras layers; and what all layers here have in common.
 
 Read beside `transformer_lib.nn.positions` and `nn.masks`. What a model consists of directly is registered, so that a
-saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON. A wrong argument is refused
-when a layer is made; what it is called with is Keras's and TensorFlow's to judge.
+saved one is found again; a layer that is made from a `ModelConfig` stores that as JSON. A wrong argument of ours is
+refused when a layer is made. `options` are Keras's, as is what they and a call must be.
 
 Importing this module imports Keras, on TensorFlow's backend; `ValueError` if Keras is at work on another.
 """
@@ -41,10 +41,10 @@ class Part(layers.Layer):
     """A layer made from the config of its model, or from that as JSON; all of them keep the shape of their input."""
 
     def __init__(self, config: ModelConfig | str, **options: Any) -> None:
-        super().__init__(**options)
         require_kind(config, (ModelConfig, str), "config", "a ModelConfig, or one as JSON")
         config = from_json(config) if isinstance(config, str) else config
         require(isinstance(config, ModelConfig), "config", "must be that of one stack", type(config).__name__)
+        super().__init__(**options)
         self.config: ModelConfig = config
 
     def get_config(self) -> dict[str, Any]:
@@ -72,10 +72,10 @@ class AttentionMask(layers.Layer):
     """
 
     def __init__(self, causal: bool, window: int | None = None, **options: Any) -> None:
-        super().__init__(**options)
         require_flags(causal=causal)
         if window is not None:
             require_positive(window=window)
+        super().__init__(**options)
         self.causal, self.window = causal, window
 
     def call(self, positions: Array, valid: Array) -> Array:

@@ -116,7 +116,7 @@ class OnnxLM:
 
     def __init__(self, path: str | Path) -> None:
         _require_installed("onnxruntime")
-        self.session, self.config = open_decoder(path, threads=torch.get_num_threads())
+        self.session, self.config = open_decoder(path)
 
     @property
     def context(self) -> int | None:
@@ -174,6 +174,7 @@ class OnnxLM:
         try:
             outputs = self.session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
         except Exception as error:  # of a graph that has the right inputs and outputs, and does something else
+            cache.rewind(held)
             raise ValueError(f"path must be a file that `export` wrote: {error}") from error
         return [torch.from_numpy(output) for output in outputs]
 

@@ -10,6 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transformer_lib.config import ModelConfig, from_json, require
 from transformer_lib.contract import checked
 from transformer_lib.files import read_bytes
@@ -38,7 +40,7 @@ def read_sealed(path: str | Path, rule: str) -> bytes:
 
 
 @checked
-def open_decoder(path: str | Path, *, threads: int) -> tuple[Any, ModelConfig]:
+def open_decoder(path: str | Path) -> tuple[Any, ModelConfig]:
     """The session of onnxruntime in which an exported decoder runs, and its config.
 
     `ValueError` for a file of another kind, for one that was changed, and for one whose config is not the graph's.
@@ -48,7 +50,7 @@ def open_decoder(path: str | Path, *, threads: int) -> tuple[Any, ModelConfig]:
     rule = "must be a file that `export` wrote with its cache"
     model = read_sealed(path, rule)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # only what is fatal: errors are raised, too
     # A constant is computed in advance if it is no larger than the file, as a transposed table is.
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(len(model)))

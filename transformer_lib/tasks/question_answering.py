@@ -52,7 +52,7 @@ class Reader(nn.Module):
 
     def forward(self, batch: ReadingBatch) -> SpanScores:
         """Scores of each token; with two segments the config tells the passage apart, with three shared tokens too."""
-        kinds = self.config.segments
+        batch, kinds = ReadingBatch(*batch), self.config.segments
         segments = batch.segments.clamp(max=kinds - 1) if kinds else None
         x = self.encoder(batch.tokens, valid=batch.valid, segments=segments)
         allowed = batch.segments > 0

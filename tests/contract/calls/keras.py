@@ -26,14 +26,7 @@ def _pair() -> dict[str, Any]:
     return {"model": model, "theirs": to_keras(model)}
 
 
-def _partner() -> dict[str, Any]:
-    from transformer_lib.interop.keras import partners
-
-    return next(iter(partners(**_pair()).values()))._asdict()
-
-
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
-    f"{HERE}keras.Partner": _partner,
     f"{HERE}keras.to_keras": lambda: {"model": _model()},
     f"{HERE}keras.copy_weights": _pair,
     f"{HERE}keras.partners": _pair,

@@ -42,5 +42,5 @@ ONNX: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}onnx.OnnxLM.new_cache": lambda: {"self": _running(), "batch": 2, "max_length": 5},
     f"{HERE}onnx_file.seal": lambda: {"model": b"a graph"},
     f"{HERE}onnx_file.read_sealed": lambda: {"path": _exported(), "rule": "must be a file"},
-    f"{HERE}onnx_file.open_decoder": lambda: {"path": _exported(), "threads": 1},
+    f"{HERE}onnx_file.open_decoder": lambda: {"path": _exported()},
 }
