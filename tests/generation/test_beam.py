@@ -1,6 +1,7 @@
 """Beam search against a search in plain Python without a cache, against all texts there are, and against greedy."""
 
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -135,6 +136,30 @@ def test_more_beams_find_a_likelier_text_where_greedy_is_led_astray() -> None:
     assert (total(8) > total(1) + 0.01).sum() >= 3 and (total(8) - total(1)).mean() > 0
 
 
+@pytest.mark.parametrize("penalty", [math.nan, math.inf, -math.inf, 1e308, 1000.0, -1000.0])
+def test_a_length_penalty_that_leaves_nothing_of_the_scores_is_refused(penalty: float) -> None:
+    with rejects("length_penalty", "must", str(penalty)):
+        beam_search(MODEL, torch.tensor([[1, 2]]), beams=2, max_new_tokens=4, length_penalty=penalty)
+
+
+@pytest.mark.parametrize("penalty", [-49.0, 49.0])
+def test_the_largest_length_penalties_rank_by_length_alone(penalty: float) -> None:
+    """Of texts of up to 4 tokens: a large one wants the longest texts, a very negative one the shortest."""
+    stops = set(range(1, 13, 2))
+    found = beam_search(
+        MODEL, torch.tensor([[1, 2]]), beams=6, max_new_tokens=4, stop_ids=stops, length_penalty=penalty
+    )
+    lengths = found.lengths[0].tolist()
+    assert found.scores.isfinite().all() and len(set(lengths)) > 1
+    assert lengths == sorted(lengths, reverse=penalty > 0)
+
+
+def test_where_there_are_fewer_texts_than_beams_the_rest_is_empty() -> None:
+    found = beam_search(MODEL, torch.tensor([[1, 2]]), beams=3, max_new_tokens=1, forced_ids={0: 5})
+    assert found.lengths.tolist() == [[1, 0, 0]] and found.best() == [[5]]
+    assert found.log_probs.tolist() == [[0.0, -math.inf, -math.inf]]
+
+
 def test_bad_input() -> None:
     prompt = torch.tensor([[1, 2]])
     with rejects("beams", "at most the vocabulary of 13", "14"):
@@ -143,8 +168,9 @@ def test_bad_input() -> None:
         beam_search(MODEL, prompt, beams=0, max_new_tokens=2)
     with rejects("max_new_tokens", "at least 1", "0"):
         beam_search(MODEL, prompt, beams=2, max_new_tokens=0)
-    with rejects("stop_ids", "below the vocabulary of 13", "13"):
-        beam_search(MODEL, prompt, beams=2, max_new_tokens=2, stop_ids={13})
+    for name, ids in (("stop_ids", {13}), ("forbidden_ids", [13]), ("forced_ids", {0: 13})):
+        with rejects(name, "below the vocabulary of 13", "13"):
+            beam_search(MODEL, prompt, beams=2, max_new_tokens=2, **{name: ids})
     with rejects("prompts", "non-empty"):
         beam_search(MODEL, prompt[:, :0], beams=2, max_new_tokens=2)
     with rejects("model", "eval mode"):

@@ -26,6 +26,7 @@ from transformer_lib.generation import (
     generate,
     greedy,
     pad_left,
+    room,
     sample,
     speculate,
     stop_at,
@@ -165,22 +166,105 @@ def test_bad_input() -> None:
         generate(MODEL, torch.tensor([[17]]), max_new_tokens=1)
 
 
+@pytest.mark.parametrize("new", [99_999_999_999, 2**62])
+def test_a_text_that_no_memory_could_hold_is_refused_before_any_work(new: int) -> None:
+    model = make_model()
+    model.register_forward_pre_hook(lambda *_: pytest.fail("the model was asked"))
+    prompt = torch.tensor([[1, 2]])
+    for write in (generate, partial(beam_search, beams=2)):
+        with pytest.raises(ValueError, match=f"max_new_tokens must leave the cache a size .*{new}.*GB of memory"):
+            write(model, prompt, max_new_tokens=new)
+    with pytest.raises(ValueError, match="max_new_tokens must leave the cache a size"):
+        speculate(model, model, prompt, max_new_tokens=new)
+    with pytest.raises(ValueError, match=f"beams and max_new_tokens must leave the cache a size .*{new}"):
+        beam_search(model, prompt, beams=new, max_new_tokens=4)
+    with pytest.raises(ValueError, match="max_new_tokens must be a whole number of at most 64 bits"):
+        generate(model, prompt, max_new_tokens=2**63)
+
+
+def test_wrong_ids_and_pickers_are_refused() -> None:
+    write = partial(generate, MODEL, torch.tensor([[1, 2]]), max_new_tokens=3)
+    for ids, words in (([999], "below the vocabulary of 17, got 999"), ([-1], "must not be negative, got -1")):
+        for name in ("stop_ids", "forbidden_ids"):
+            with pytest.raises(ValueError, match=f"{name} must .*{words}"):
+                write(**{name: ids})
+        with pytest.raises(ValueError, match=f"forced_ids must .*{words}"):
+            write(forced_ids={0: ids[0]})
+    with pytest.raises(TypeError, match=r"stop_ids\[0\] must be a whole number, got 1.5 of type float"):
+        write(stop_ids=[1.5])
+    for number in (-1, 3):
+        with pytest.raises(
+            ValueError, match=f"forced_ids must number new tokens from 0 .*max_new_tokens=3, got {number}"
+        ):
+            write(forced_ids={number: 1})
+    with pytest.raises(ValueError, match="forced_ids must not be forbidden at number 1, got 5"):
+        write(forced_ids={1: 5}, forbidden_ids=[5])
+    with pytest.raises(ValueError, match="forbidden_ids must leave a token of the vocabulary of 17"):
+        write(forbidden_ids=range(17))
+    for picked in (torch.zeros(1), torch.zeros(2, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="what pick gives must be one whole number for each of 1 rows"):
+            write(pick=lambda logits, picked=picked: picked)
+    with pytest.raises(ValueError, match="what pick gives must be below the vocabulary of 17, got 17"):
+        write(pick=lambda logits: torch.tensor([17]))
+    with pytest.raises(TypeError, match="what pick gives must be a Tensor, got 3 of type int"):
+        write(pick=lambda logits: 3)
+    for name in ("pick", "stop_when"):
+        with pytest.raises(TypeError, match=f"{name} must be a function, got <class 'int'>"):
+            write(**{name: int})
+
+
+@given(prompts, st.sets(st.integers(0, 16), max_size=16), st.dictionaries(st.integers(0, 5), st.integers(0, 16)))
+def test_forbidden_tokens_are_never_written_and_forced_ones_always(
+    rows: list[list[int]], forbidden: set[int], forced: dict[int, int]
+) -> None:
+    forced = {number: token for number, token in forced.items() if token not in forbidden}
+    tokens, valid = pad_left(rows)
+    found = generate(MODEL, tokens, valid=valid, max_new_tokens=6, forbidden_ids=forbidden, forced_ids=forced)
+    for row, written, log_probs in zip(rows, found.rows(), found.log_probs, strict=True):
+        text = list(row)
+        for number, (token, log_prob) in enumerate(zip(written, log_probs, strict=True)):
+            logits = MODEL(torch.tensor([text]))[0, -1]
+            allowed = [i for i in range(17) if i not in forbidden]
+            assert token == forced.get(number, max(allowed, key=lambda i: logits[i].item()))
+            expected = 0.0 if number in forced else logits.log_softmax(-1)[token].item()
+            assert abs(log_prob.item() - expected) < 1e-10
+            text.append(token)
+
+
+def test_what_is_forbidden_is_not_drawn_either() -> None:
+    pick = partial(sample, temperature=5.0, generator=torch.Generator().manual_seed(0))
+    found = generate(MODEL, torch.tensor([[1, 2]] * 8), max_new_tokens=40, pick=pick, forbidden_ids=range(3, 17))
+    assert set(found.tokens.flatten().tolist()) == {0, 1, 2}
+
+
 def test_a_text_beyond_the_position_table_is_refused_before_any_work() -> None:
     short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=4))
     short.register_forward_pre_hook(lambda *_: pytest.fail("the model was asked"))
-    rule = "prompts must have at most {} tokens, to leave {} in the position table of 4"
-    long_prompt = torch.arange(5)[None]
-    for prompt, new, most in ((long_prompt, 1, 4), (long_prompt[:, :3], 3, 2)):
-        with pytest.raises(ValueError, match=rule.format(most, new) + f", got {prompt.shape[1]}"):
+    too_long = "prompts must have at most 4 tokens, the size of the position table, got {}"
+    too_many = "max_new_tokens must be at most 2 after a prompt of 3 tokens, with a position table of 4, got {}"
+    long_prompt = torch.arange(9)[None]
+    for time, new, rule in ((5, 1, too_long.format(5)), (9, 200, too_long.format(9)), (3, 3, too_many.format(3))):
+        prompt = long_prompt[:, :time]
+        with pytest.raises(ValueError, match=rule):
             generate(short, prompt, max_new_tokens=new)
-        with pytest.raises(ValueError, match=rule.format(most, new)):
+        with pytest.raises(ValueError, match=rule):
             beam_search(short, prompt, beams=2, max_new_tokens=new)
         for pair in ((short, MODEL), (MODEL, short)):
-            with pytest.raises(ValueError, match=rule.format(most, new)):
+            with pytest.raises(ValueError, match=rule):
                 speculate(*pair, prompt, max_new_tokens=new)
     encoder_decoder = Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=short.config)).eval()
-    with pytest.raises(ValueError, match=rule.format(4, 1)):
+    with pytest.raises(ValueError, match=too_long.format(9)):
         generate(Conditioned(encoder_decoder, long_prompt), long_prompt, max_new_tokens=1)
+
+
+def test_room_is_what_can_be_written_and_never_negative() -> None:
+    short = make_model(dataclasses.replace(CONFIG, positions=Learned(), max_length=4))
+    assert [room(short, time) for time in (1, 4, 5, 200)] == [4, 1, 0, 0] and room(MODEL, 200) is None
+    for time in (1, 4):
+        prompt, most = torch.ones(1, time, dtype=torch.int64), room(short, time)
+        assert generate(short, prompt, max_new_tokens=most).lengths.item() == most
+        with pytest.raises(ValueError, match=f"max_new_tokens must be at most {most} after a prompt of {time}"):
+            generate(short, prompt, max_new_tokens=most + 1)
 
 
 def test_the_whole_position_table_can_be_used() -> None:
@@ -193,9 +277,14 @@ def test_the_whole_position_table_can_be_used() -> None:
 def test_the_newest_logits_are_the_last_of_all() -> None:
     tokens = torch.tensor([[1, 2, 3, 4]])
     torch.testing.assert_close(MODEL(tokens, newest=2), MODEL(tokens)[:, -2:], rtol=0, atol=1e-10)
+    torch.testing.assert_close(MODEL(tokens, newest=4), MODEL(tokens), rtol=0, atol=1e-10)
     model = Conditioned(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)).double().eval(), tokens)
     with torch.inference_mode():
         torch.testing.assert_close(model(tokens, newest=1), model(tokens)[:, -1:], rtol=0, atol=1e-10)
+    for reader in (MODEL, model):
+        for newest in (0, -1, 5):
+            with pytest.raises(ValueError, match=f"newest must be at least 1 and at most the 4 .*, got {newest}"):
+                reader(tokens, newest=newest)
 
 
 def test_beyond_its_length_a_row_repeats_its_last_token() -> None:

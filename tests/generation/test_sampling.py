@@ -1,6 +1,7 @@
 """Sampling against exact probabilities, brute force and a chi-square test."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from transformer_lib.generation import distribution, greedy, sample, truncate
+from transformer_lib.generation import distribution, draw, greedy, sample, truncate
 
 PROBS = torch.tensor([0.05, 0.4, 0.1, 0.25, 0.2])
 VOCAB = len(PROBS)
@@ -87,6 +88,32 @@ def test_temperature_zero_is_greedy_and_the_limit_is_continuous() -> None:
     assert torch.equal(sample(logits, temperature=1e-4), greedy(logits))
 
 
+LOGITS = torch.tensor([[1.0, 3.0, 3.0, 2.0, -math.inf], [0.0, -1e30, 1e30, 5.0, 5.0]])
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-40, 1e-46, 5e-324])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_smallest_temperatures_leave_the_most_likely_tokens_alone(temperature: float, dtype: torch.dtype) -> None:
+    found = distribution(LOGITS.to(dtype), temperature=temperature)
+    assert found.tolist() == [[0.0, 0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]
+    assert torch.equal(sample(LOGITS[1:], temperature=temperature), greedy(LOGITS[1:]))
+
+
+def test_the_largest_temperature_leaves_all_possible_tokens_alike() -> None:
+    assert distribution(LOGITS[:1], temperature=1e308).tolist() == [[0.25, 0.25, 0.25, 0.25, 0.0]]
+
+
+@pytest.mark.parametrize("top_p", [1e-46, 5e-324, 1e-8])
+def test_the_most_likely_token_stays_however_small_top_p_is(top_p: float) -> None:
+    assert distribution(PROBS.log()[None], top_p=top_p).tolist() == [[0.0, 1.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("probs", [[0.5, -0.1], [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0]])
+def test_what_is_no_law_is_not_drawn_from(probs: list[float]) -> None:
+    with pytest.raises(ValueError, match="probs must be finite, not negative, and above 0 for at least one token"):
+        draw(torch.tensor([probs]))
+
+
 def test_equal_seeds_give_equal_draws() -> None:
     logits = torch.zeros(100, 50)
     first, again, other = (sample(logits, generator=torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
@@ -98,6 +125,8 @@ def test_equal_seeds_give_equal_draws() -> None:
     ("limits", "message"),
     [
         ({"temperature": -1.0}, "temperature must not be negative, got -1.0"),
+        ({"temperature": math.inf}, "temperature must be a finite number, got inf"),
+        ({"temperature": math.nan}, "temperature must not be NaN, got nan"),
         ({"top_k": 0}, "top_k must be at least 1 and at most the vocabulary of 3, got 0"),
         ({"top_k": 6}, "top_k must be at least 1 and at most the vocabulary of 3, got 6"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0"),

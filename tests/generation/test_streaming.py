@@ -169,9 +169,11 @@ def test_bad_input() -> None:
         rolling(model, 1, window=21, sinks=4)
     with rejects("sinks + window", "at most the 5 tokens", "6"):
         rolling(decoder(Rope(), window=5), 1, window=5, sinks=1)
-    for name, value in (("window", 0), ("sinks", -1), ("sinks", True)):
+    for name, value in (("window", 0), ("sinks", -1)):
         with rejects(name, "whole number", str(value)):
             RollingCache(CONFIG, 1, **({"window": 4} | {name: value}))
+    with pytest.raises(TypeError, match="sinks must be a whole number, got True of type bool"):
+        RollingCache(CONFIG, 1, window=4, sinks=True)
     cache = rolling(model, 1, window=4, sinks=2)
     with rejects("cache", "room for 6", "9"):
         model(tokens, cache=cache)

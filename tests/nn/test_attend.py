@@ -1,5 +1,6 @@
 """The explicit and the fused path against a loop in NumPy and against PyTorch's own kernel, in float64."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -170,16 +171,15 @@ def test_dropout_drops_weights_and_keeps_the_mean() -> None:
 @pytest.mark.parametrize(
     "mask, words",
     [
-        ("full", ("mask", "'causal'", "'full'")),
+        ("full", ("mask", "one of 'causal'", "'full'")),
         ("causal", ("mask", "as many queries as keys (7)", "5")),
         (torch.ones(2, 4, 5, 7), ("mask", "boolean", "float32")),
         (torch.ones(2, 4, 5, 7, dtype=torch.int64), ("mask", "boolean", "int64")),
-        (np.ones((2, 4, 5, 7), dtype=bool), ("mask", "boolean tensor")),
-        (bits(5, 7), ("mask", "broadcast", "(2, 4, 5, 7)", "(5, 7)")),
+        (bits(5, 7), ("mask", "axes #batch, #heads, query, key", "(5, 7)")),
         (bits(2, 1, 5, 6), ("mask", "broadcast", "(2, 1, 5, 6)")),
         (bits(3, 1, 5, 7), ("mask", "broadcast", "(3, 1, 5, 7)")),
     ],
-    ids=["unknown", "causal", "float", "int", "numpy", "axes", "keys", "batch"],
+    ids=["unknown", "causal", "float", "int", "axes", "keys", "batch"],
 )
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_wrong_mask_is_refused(path: Callable[..., Tensor], mask: Any, words: tuple[str, ...], biased: bool) -> None:
@@ -189,13 +189,55 @@ def test_a_wrong_mask_is_refused(path: Callable[..., Tensor], mask: Any, words: 
 
 
 @PATHS
+def test_a_mask_that_is_no_tensor_is_refused(path: Callable[..., Tensor]) -> None:
+    q, k, v, _ = example("plain", 4, 2)
+    with pytest.raises(TypeError, match="mask must be a Tensor or one of 'causal' or None, got array"):
+        path(q, k, v, mask=np.ones((2, 4, 5, 7), dtype=bool))
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dropout": -1.0}, ("dropout", "at least 0 and below 1", "-1.0")),
+        ({"dropout": 1.0}, ("dropout", "at least 0 and below 1", "1.0")),
+        ({"scale": math.inf}, ("scale", "at most 1000000", "inf")),
+        ({"scale": 1e308}, ("scale", "at most 1000000", "1e+308")),
+        ({"bias": torch.zeros(1, 3, 5, 7).double()}, ("bias", "the same heads", "3")),
+        ({"bias": torch.zeros(1, 4, 5, 7)}, ("bias", "torch.float64", "torch.float32")),
+    ],
+)
+def test_wrong_settings_are_refused(
+    path: Callable[..., Tensor], options: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    q, k, v, _ = example("plain", 4, 2)
+    with rejects(*words):
+        path(q, k, v, **options)
+
+
+@PATHS
+def test_operands_of_another_kind_type_or_device_are_refused(path: Callable[..., Tensor]) -> None:
+    q, k, v, _ = example("plain", 4, 2)
+    with pytest.raises(TypeError, match="dropout must be a number, got True of type bool"):
+        path(q, k, v, dropout=True)
+    with rejects("k", "torch.float64", "torch.float32"):
+        path(q, k.float(), v)
+    with rejects("v", "torch.float64", "torch.float16"):
+        path(q, k, v.half())
+    with rejects("v", "device", "cpu", "meta"):
+        path(q, k, v.to("meta"))
+    with rejects("q", "empty", "(2, 4, 0, 8)"):
+        path(q[:, :, :0], k, v)
+
+
+@PATHS
 @pytest.mark.parametrize(
     "q, k, v, words",
     [
         ((4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8), ("q", "axes", "(4, 5, 8)")),
-        ((2, 4, 5, 8), (3, 2, 7, 8), (3, 2, 7, 8), ("k", "batch size of q, 2", "3")),
-        ((2, 4, 5, 8), (2, 2, 7, 6), (2, 2, 7, 6), ("k", "head_dim of q, 8", "6")),
-        ((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 6, 8), ("v", "match k", "(2, 2, 6")),
+        ((2, 4, 5, 8), (3, 2, 7, 8), (3, 2, 7, 8), ("k", "the same batch as the arguments before it, 2", "3")),
+        ((2, 4, 5, 8), (2, 2, 7, 6), (2, 2, 7, 6), ("k", "the same head_dim as the arguments before it, 8", "6")),
+        ((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 6, 8), ("v", "the same key as the arguments before it, 7", "6")),
         ((2, 4, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8), ("k", "divides q's 4", "3")),
     ],
 )

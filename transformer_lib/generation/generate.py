@@ -202,7 +202,7 @@ def _stream(
             picked = pick(logits if choices.free else choices.apply(logits, index))
             last = torch.where(running, _checked_ids(picked, len(texts)), last)
             chosen = running if index not in choices.forced else torch.zeros_like(running)
-            log_probs = logits.log_softmax(dim=-1).gather(-1, last[:, None]).squeeze(-1).where(chosen, 0.0)
+            log_probs = _of_picked(logits.log_softmax(dim=-1), last).where(chosen, 0.0)
             written = running
             if choices.stops:
                 running = running & ~torch.isin(last, stops)
@@ -228,6 +228,15 @@ def _checked_ids(picked: Tensor, rows: int) -> Tensor:
         given = (tuple(picked.shape), picked.dtype)
         require(False, "what pick gives", f"must be one whole number for each of {rows} rows", given)
     return picked
+
+
+def _of_picked(log_probs: Tensor, picked: Tensor) -> Tensor:
+    """The log-probability of the token of each row."""
+    try:
+        return log_probs.gather(-1, picked[:, None]).squeeze(-1)
+    except RuntimeError as error:  # the CPU's kernel looks at every index; a GPU's fails by itself
+        vocab, wrong = log_probs.shape[1], next(i for i in picked.tolist() if not 0 <= i < log_probs.shape[1])
+        raise ValueError(f"what pick gives must be below the vocabulary of {vocab}, got {wrong}") from error
 
 
 def _read(model: LanguageModel, prompts: Tensor, valid: Tensor | None, cache: KVCache) -> Tensor:

@@ -84,7 +84,9 @@ class Seq2Seq(nn.Module):
         for part in parts:
             require_kind(part, Tensor, "memory.layers", "a list of KeyValues, which are Tensors")
         keys = parts[0].shape[2] if parts[0].ndim == 4 else 0
-        wanted = (len(target), decoder.attention.kv_heads, keys, decoder.head_dim)
+        rows = len(parts[0])
+        require(rows == len(target), "target", f"must have as many rows as the source, {rows}", len(target))
+        wanted = (rows, decoder.attention.kv_heads, keys, decoder.head_dim)
         for part in parts:
             if part.shape != wanted:
                 require(False, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
@@ -93,8 +95,8 @@ class Seq2Seq(nn.Module):
         if memory.valid is not None:
             require_kind(memory.valid, Tensor, "memory.valid", "a Tensor")
             require(memory.valid.dtype == torch.bool, "memory.valid", "must be boolean", memory.valid.dtype)
-            rule = f"must say of {(wanted[0], keys)} tokens which are real"
-            require(memory.valid.shape == (wanted[0], keys), "memory.valid", rule, tuple(memory.valid.shape))
+            rule = f"must say of {(rows, keys)} tokens which are real"
+            require(memory.valid.shape == (rows, keys), "memory.valid", rule, tuple(memory.valid.shape))
 
     def _check_cache(self, cache: KVCache | None) -> None:
         if cache is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from transformer_lib import config
+from transformer_lib.data.corpora import Document
 from transformer_lib.files import new_folder
 from transformer_lib.tensor_files import save_tensors
 
@@ -76,12 +77,15 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.checks.require_positive": lambda: {"width": 1},
     "transformer_lib.checks.require_sizes": lambda: {"width": 1},
     "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
+    "transformer_lib.checks.require_base": lambda: {"field": "theta", "base": 1e6},
     "transformer_lib.checks.is_whole": lambda: {"value": 1},
     "transformer_lib.checks.is_number": lambda: {"value": 1.5},
     "transformer_lib.checks.require_whole": lambda: {"width": 1},
     "transformer_lib.checks.require_numbers": lambda: {"rate": 0.5},
     "transformer_lib.checks.require_flags": lambda: {"bias": True},
     "transformer_lib.checks.shown": lambda: {"value": [1, 2]},
+    "transformer_lib.contract.require_parts": lambda: {"value": Document("a.txt", "text")},
+    "transformer_lib.contract.trusting": lambda: {"target": _function},
     "transformer_lib.contract.also": lambda: {"*rules": [_function]},
     "transformer_lib.contract.checked": lambda: {"target": _function},
     "transformer_lib.contract.checked_once": lambda: {"target": _function},

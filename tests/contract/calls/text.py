@@ -38,7 +38,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}tokenizer.Tokenizer": lambda: {"rust": FAST._rust, "name": "mine"},
     f"{HERE}tokenizer.Tokenizer.from_bpe": lambda: {"bpe": LESSON},
     f"{HERE}tokenizer.Tokenizer.train": lambda: {"texts": ["abab"], "vocab_size": 258, "special_tokens": ["<|end|>"]},
-    f"{HERE}tokenizer.Tokenizer.has": lambda: {"self": FAST, "token": 3},
     f"{HERE}tokenizer.Tokenizer.to_bpe": lambda: {"self": FAST},
     f"{HERE}tokenizer.Tokenizer.encode": lambda: {"self": FAST, "text": "abc"},
     f"{HERE}tokenizer.Tokenizer.encode_batch": lambda: {"self": FAST, "texts": ["abc", "d"]},
