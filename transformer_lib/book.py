@@ -46,6 +46,9 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
     """
     parts, names = [], []
     for thing in objects:
+        known = inspect.isclass(thing) or inspect.isroutine(thing) or inspect.ismodule(thing)
+        if not known:
+            raise wrong_kind("objects", "functions, classes or modules", thing)
         module = inspect.getmodule(thing)
         source = textwrap.dedent(_source(thing)).rstrip()
         source = re.sub(r"^ *@checked(_once)?\n", "", source, flags=re.MULTILINE)
