@@ -190,7 +190,7 @@ def rope_frequencies(
     theta: float,
     scaling: RopeScaling | None,
     wide: torch.dtype,
-) -> Float[Tensor, "*batch half"]:
+) -> Float[Tensor, "*rows half"]:
     """Radians per position of each channel pair; the positions, whose length counts, matter to `NtkScaling` alone."""
     plain = _frequencies(head_dim, theta, wide, positions.device)
     match scaling:
