@@ -25,7 +25,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf test light notebooks launch bench check lock serve clean
+.PHONY: help setup book epub pdf test light oldest faults notebooks launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -75,6 +75,12 @@ $(LIGHT):
 	rm -f .venv/light-*
 	$(PIP:$(PY)=.venv/light/bin/python) -r tests/light.txt
 	touch $@
+
+oldest: setup  ## make .venv-oldest: the oldest transformers that pyproject.toml allows, for one test
+	$(PY) tools/oldest_transformers.py
+
+faults: setup  ## plant every fault of tests/faults and see a test notice it; two hours; ARGS="--only nn*"
+	$(PY) tools/plant.py $(ARGS)
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)

@@ -108,7 +108,9 @@ def test_show_can_leave_docstrings_out_and_the_rest_still_runs() -> None:
 
 
 def test_show_refuses_what_has_no_source() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="objects must have their source in a file, got <built-in function len>"):
+        book.show(len)
+    with pytest.raises(TypeError, match="objects must be functions, classes or modules, got "):
         show(3)
 
 

@@ -52,6 +52,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "tasks": (
         "metrics",
+        "answer_scores",
         "saved",
         "readable",
         "translation",

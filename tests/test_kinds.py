@@ -99,7 +99,7 @@ ACCEPTED: list[tuple[Any, list[Any], list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "right", "wrong"), ACCEPTED, ids=lambda part: str(part)[:50])
+@pytest.mark.parametrize(("annotation", "right", "wrong"), ACCEPTED, ids=[str(case[0])[:50] for case in ACCEPTED])
 def test_what_an_annotation_accepts(annotation: Any, right: list[Any], wrong: list[Any]) -> None:
     accepts = kinds.accepts(annotation)
     assert [value for value in right if not accepts(value)] == []
@@ -146,7 +146,9 @@ WORDS: list[tuple[Any, Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value", "error", "message"), WORDS[:-1], ids=lambda part: str(part)[:50])
+@pytest.mark.parametrize(
+    ("annotation", "value", "error", "message"), WORDS[:-1], ids=[str(case[0])[:50] for case in WORDS[:-1]]
+)
 def test_the_words_of_a_refusal(annotation: Any, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         kinds.refuse("x", annotation, value)

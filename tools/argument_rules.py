@@ -23,6 +23,8 @@ RULES = {  # the checks of `transformer_lib.checks` that take their fields as ke
     "require_numbers": "must be a finite number",
     "require_between": "must be at least {} and at most {}",
 }
+HELPERS = ("_", "check_", "require_")  # how the functions begin that may refuse for the one that calls them
+PURE = {"dataclasses.fields", "get_args", "len", "list", "map", "repr", "sorted", "str", "tuple"}
 LONGEST_CODE = 48  # characters of an expression within a rule, beyond which nobody reads it
 
 
@@ -62,7 +64,7 @@ def _checked_arguments(obj: Any) -> dict[str, Any]:
 
 
 def refusals(obj: Any) -> Iterator[str]:
-    """What values must be: the calls of `require` in a function and its private helpers, or where an object is made.
+    """What values must be: the calls of `require` in a function and in its helpers, or where an object is made.
 
     Each is shown as a reader of the signature can understand it: with what the caller gave to a helper in the place of
     its names, with constants as their values, and without those that speak of the function's own variables.
@@ -96,17 +98,14 @@ def _refusals(function: FunctionType, given: dict[str, ast.expr], public: set[st
             field, rule = seen.field(node.args[1]), seen.rule(node.args[2])
             if field and rule:
                 yield f"``{field}`` {rule}"
-        elif called == "require_eps":
-            yield "``eps`` must be at least 1e-37 and at most 1"
         elif called in RULES:
             bounds = [seen.constant(argument) for argument in node.args]
             if None not in bounds:
                 yield from (f"``{word.arg}`` {RULES[called].format(*bounds)}" for word in node.keywords if word.arg)
-        elif called.startswith("_") and depth and (helper := _plain(function.__globals__.get(called))):
+        elif called.startswith(HELPERS) and depth and (helper := _plain(function.__globals__.get(called))):
             names = list(inspect.signature(helper).parameters)
-            passed = dict(zip(names, node.args, strict=False)) | {
-                word.arg: word.value for word in node.keywords if word.arg
-            }
+            passed = dict(zip(names, node.args, strict=False))
+            passed |= {word.arg: word.value for word in node.keywords if word.arg}
             inner = {name: seen.resolved(value) for name, value in passed.items()}
             yield from _refusals(helper, inner, public, depth - 1)
 
@@ -197,7 +196,9 @@ class _Reader:
     def constant(self, node: ast.expr, form: ast.expr | None = None) -> str | None:
         """The value of an expression that speaks of constants alone, and of nothing that differs between machines."""
         node = self.resolved(node)
-        if {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} & {"torch", "os", "self", *self.public}:
+        calls = {ast.unparse(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if names & self.public or any(call not in PURE and not call.endswith(".join") for call in calls):
             return None
         try:
             value = eval(ast.unparse(node), dict(self.names))

@@ -10,8 +10,8 @@ occur there once, the new text, and the tests that must fail:
     new = "<"
     tests = ["tests/nn/test_masks.py::test_it_is_causal"]
 
-Those tests first run without a fault and must pass. Then, for each fault, `transformer_lib` and `tests` are copied to a
-temporary folder, the old text is replaced there, and its tests run. Said of each fault is
+Those tests first run without a fault and must pass. Then, for each fault, the library, its tests and its recipes are
+copied to a temporary folder, the old text is replaced there, and its tests run. Said of each fault is
 
     caught           its tests fail, as they should
     SURVIVED         they pass: a test is missing
@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("transformer_lib", "tests", "pyproject.toml")
+COPIED = ("transformer_lib", "tests", "recipes", "pyproject.toml")
 CAUGHT, SURVIVED, RED, OUTDATED, BROKEN = "caught", "SURVIVED", "red before", "does not apply", "cannot run"
 # Without plug-ins, which take longer than most of these tests, and so without the check of every shape at run time:
 # what notices a fault is to be a test.
@@ -127,8 +127,9 @@ def copy_of(root: Path) -> Iterator[Path]:
     """The tested part of the tree in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         for name in COPIED:
-            copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
-            copy(root / name, Path(folder, name))
+            if (root / name).exists():
+                copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
+                copy(root / name, Path(folder, name))
         yield Path(folder)
 
 

@@ -5,6 +5,7 @@ The only module that reads the environment. Left out on purpose: anything a prog
 
 import ast
 import inspect
+import math
 import os
 import re
 import textwrap
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, shown, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
+
+MOST_DIGITS = 17  # which tell every float from every other
 
 
 @checked
@@ -39,12 +42,12 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
 
     Left out is the line that has the arguments checked (`contract.py`), which stands above nearly everything.
     `docstring=False` leaves docstrings out, where the text beside the code already says what they say.
-    Raises what `inspect.getsource` raises for an object that has no source.
+    `TypeError` for anything else, `ValueError` for what was not written in Python.
     """
     parts, names = [], []
     for thing in objects:
         module = inspect.getmodule(thing)
-        source = textwrap.dedent(inspect.getsource(thing)).rstrip()  # type: ignore[arg-type]
+        source = textwrap.dedent(_source(thing)).rstrip()
         source = re.sub(r"^ *@checked(_once)?\n", "", source, flags=re.MULTILINE)
         if not docstring:
             source = _without_docstrings(source)
@@ -73,8 +76,11 @@ def fmt(value: object, digits: int = 4) -> str:
 
     Fewer digits than a machine computes, so that two machines print the same.
     """
-    if callable(item := getattr(value, "item", None)):  # a tensor or an array of one number
-        value = item()
+    require(1 <= digits <= MOST_DIGITS, "digits", f"must be at least 1 and at most {MOST_DIGITS}", digits)
+    if math.prod(getattr(value, "shape", (0,))) == 1 and not getattr(
+        value, "is_meta", False
+    ):  # a tensor or an array of one number
+        value = value.item()  # type: ignore[attr-defined]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -89,6 +95,15 @@ def device() -> torch.device:
     Raises `ValueError` if this machine has no such device.
     """
     return check_device(os.environ.get("TRANSFORMER_DEVICE", "cpu"), "TRANSFORMER_DEVICE")
+
+
+def _source(thing: object) -> str:
+    if not (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
+        raise wrong_kind("objects", "functions, classes or modules", thing)
+    try:
+        return inspect.getsource(thing)
+    except (TypeError, OSError):  # built in, or typed at a prompt
+        raise ValueError(f"objects must have their source in a file, got {shown(thing)}") from None
 
 
 def _without_docstrings(source: str) -> str:

@@ -8,7 +8,8 @@ import math
 from typing import Any
 
 MOST_SIZE = 2**31 - 1  # no model comes near, and the product of two sizes can still be counted in 64 bits
-LEAST_EPS = 1e-37  # what is smaller is 0 in float32 on machines that have no subnormal numbers
+LEAST_EPS = 1e-30  # what is smaller vanishes in float32, and a constant vector would be divided by zero
+MOST_BASE = 1e30  # of the angles of positions: float32, in which its powers are taken, ends at 3e38
 MOST_SHOWN = 200  # characters of a value in a message: a text of ten megabytes helps nobody
 
 
@@ -67,6 +68,12 @@ def require_eps(eps: int | float) -> None:
     """What is added to a square before its root is taken: 0 would divide by zero where all numbers are equal."""
     require_numbers(eps=eps)
     require(LEAST_EPS <= eps <= 1, "eps", f"must be at least {LEAST_EPS:g} and at most 1", eps)
+
+
+def require_base(field: str, base: int | float) -> None:
+    """The wavelengths of positions grow by powers of this."""
+    require_numbers(**{field: base})
+    require(1 < base <= MOST_BASE, field, f"must be greater than 1 and at most {MOST_BASE:g}", base)
 
 
 def require_flags(**fields: bool) -> None:

@@ -16,7 +16,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from transformer_lib.checks import MOST_SIZE, require_eps, require_sizes, wrong_kind
+from transformer_lib.checks import MOST_SIZE, require_base, require_eps, require_sizes, wrong_kind
 from transformer_lib.checks import require as require
 from transformer_lib.checks import require_flags as require_flags
 from transformer_lib.checks import require_numbers as require_numbers
@@ -30,7 +30,6 @@ from transformer_lib.scaling import YarnScaling as YarnScaling
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 NormOrder = Literal["pre", "post"]
-MOST_BASE = 1e30  # of the angles of positions: float32, in which the powers of it are taken, ends at 3e38
 
 
 @checked
@@ -115,8 +114,7 @@ class Sinusoidal:
     base: float = 10_000.0
 
     def __post_init__(self) -> None:
-        require_numbers(base=self.base)
-        require(1 < self.base <= MOST_BASE, "base", f"must be greater than 1 and at most {MOST_BASE:g}", self.base)
+        require_base("base", self.base)
 
 
 @checked
@@ -137,8 +135,7 @@ class Rope:
     scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        require_numbers(theta=self.theta)
-        require(1 < self.theta <= MOST_BASE, "theta", f"must be greater than 1 and at most {MOST_BASE:g}", self.theta)
+        require_base("theta", self.theta)
 
 
 @checked

@@ -17,6 +17,7 @@ import functools
 import inspect
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,6 +59,8 @@ def _marked(call: Any) -> Any:
 
 def also(*rules: Callable[..., None]) -> Callable[[Target], Target]:
     """What is `checked_once` must pass these rules too, functions of some of its arguments, by their names."""
+    if not all(map(callable, rules)):
+        raise wrong_kind("rules", "functions", rules)
 
     def mark(target: Target) -> Target:
         target.also = rules  # type: ignore[attr-defined]
@@ -83,6 +86,8 @@ def _is_compiling() -> Callable[[], bool]:
 
 def trusting(target: Target) -> Target:
     """For a step of a loop of our own, whose values were checked before it: what the function calls is not checked."""
+    if not callable(target):
+        raise wrong_kind("target", "a function", target)
 
     @functools.wraps(target)
     def call(*args: Any) -> Any:
@@ -98,7 +103,7 @@ def trusting(target: Target) -> Target:
 
 _CALL = """
 def call({parameters}):
-    if _nested.yes or _is_compiling():
+    if _is_compiling() or _nested.yes:
         return _target({arguments})
     _nested.yes = True
     try:
@@ -216,6 +221,24 @@ class _Rules:
         arrays = any(rule.axes is not None for rule in rules.values())
         self.of_module = arrays and next(iter(kinds)) == "self" and self.function.__name__ not in MAKERS
         self.in_order = [rules.get(parameter.name) for parameter in parameters if parameter.kind in PLACED]
+
+
+# The parts of named tuples --------------------------------------------------------------------------------------------
+
+
+@checked_once
+def require_parts(value: tuple[Any, ...]) -> None:
+    """Raise what making this named tuple would raise: `_replace` and `_make` change its parts and look at nothing."""
+    if not hasattr(value, "_fields"):
+        raise wrong_kind("value", "a named tuple", value)
+    for part, (name, annotation, fits) in zip(value, _parts(type(value)), strict=True):
+        if not fits(part):
+            refuse(name, annotation, part)
+
+
+@functools.cache
+def _parts(kind: Any) -> list[tuple[str, Any, Accepts]]:
+    return [(name, annotation, accepts(annotation)) for name, annotation in typing.get_type_hints(kind).items()]
 
 
 # The axes and the device of arrays -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ lone carriage return.
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -103,7 +104,12 @@ def write_bytes(path: StrPath, data: bytes) -> None:
 @checked
 def write_text(path: StrPath, text: str) -> None:
     """Write a text in UTF-8 as `write_bytes` writes bytes, without changing its line ends."""
-    write_bytes(path, text.encode())
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        rule = "must be what UTF-8 can hold, in which half a surrogate pair is nothing"
+        raise ValueError(f"text {rule}, got {text[error.start]!r} at {error.start}") from None
+    write_bytes(path, data)
 
 
 @checked
@@ -113,12 +119,15 @@ def new_file(path: Path) -> Iterator[Path]:
 
     If the block fails, what it wrote is removed. A link is followed: the file that it names is the one replaced.
     """
+    _check_name(path)
     path = Path(os.path.realpath(path))
-    require(not path.exists() or path.is_file(), "path", "must be a regular file or not exist", str(path))
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    _check_replaceable(path)
+    # Each writer has a name of its own, which is short, since that of the file may be as long as names can be.
+    partial = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}{PARTIAL}")
     try:
         yield partial
         _flush(partial)
+        _check_replaceable(path)  # once more: the block may have taken hours
         if path.exists():
             shutil.copymode(path, partial)
         os.replace(partial, path)
@@ -128,8 +137,18 @@ def new_file(path: Path) -> Iterator[Path]:
     _flush(path.parent)
 
 
+def _check_name(path: StrPath) -> None:
+    require("\0" not in os.fspath(path), "path", "must not hold a null character", os.fspath(path))
+
+
+def _check_replaceable(path: Path) -> None:
+    rule = "must be a regular file or not exist"
+    require(not os.path.lexists(path) or path.is_file(), "path", rule, str(path))
+
+
 @contextmanager
 def _regular(path: StrPath) -> Iterator[BufferedReader]:
+    _check_name(path)
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -178,6 +197,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     If the block fails, what it wrote is removed.
     """
+    _check_name(path)
     require(not os.path.lexists(path), "path", "must not exist yet", str(path))
     partial = path.with_name(path.name + PARTIAL)
     _remove(partial)

@@ -65,7 +65,8 @@ def accepts(annotation: Any) -> Accepts:
     if getattr(annotation, "_is_protocol", False):
         names = _members_of(annotation)
         return lambda value: not inspect.isclass(value) and all(hasattr(value, name) for name in names)
-    return lambda value: isinstance(value, annotation)
+    # What torch.compile(module) gives is no instance of the module's class, but serves as one.
+    return lambda value: isinstance(value, annotation) or isinstance(getattr(value, "_orig_mod", None), annotation)
 
 
 def anything(value: Any) -> bool:

@@ -25,6 +25,7 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     from safetensors.torch import save_file
 
     check_finite(tensors, "tensors")
+    require(not Path(path).is_dir(), "path", "must not be a folder", os.fspath(path))
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:

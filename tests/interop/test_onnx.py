@@ -346,7 +346,7 @@ def test_a_failure_leaves_what_was_there(exported: Export, tmp_path: Path, monke
 def test_bad_models_and_paths(exported: Export, tmp_path: Path) -> None:
     model, path = exported("llama")
     target = tmp_path / "model.onnx"
-    with unchecked(), pytest.raises(TypeError, match=r"model must be a DecoderLM or a Encoder, got .* of type Linear"):
+    with unchecked(), pytest.raises(TypeError, match=r"model must be a DecoderLM or an Encoder, got .* of type Linear"):
         export(nn.Linear(2, 2), target)  # type: ignore[arg-type]
     with unchecked(), pytest.raises(TypeError, match="cache must be True or False, got 1 of type int"):
         export(model, target, cache=1)  # type: ignore[arg-type]

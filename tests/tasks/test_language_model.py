@@ -149,3 +149,14 @@ def test_a_folder_of_theirs_says_where_texts_end(tmp_path: Path) -> None:
     writer = Writer.from_hf(tmp_path / "hf", dtype=torch.bfloat16)
     assert writer.stop_ids == (65,) and writer.model.head.weight.dtype == torch.bfloat16
     assert "A" not in writer("ab", max_new_tokens=10, temperature=5.0)
+
+
+def test_what_is_saved_from_a_compiled_model_can_be_loaded(tmp_path: Path, unchecked_types: None) -> None:
+    model = insisting({70: 1.0})
+    tokenizer = Tokenizer.train(["a"], 264 - 8)
+    wrapped = torch.compile(model, backend="eager")
+    writer = Writer(wrapped, tokenizer)  # type: ignore[arg-type]
+    writer.save(tmp_path / "saved")
+    loaded = Writer.load(tmp_path / "saved")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.model.parameters(), model.parameters(), strict=True))
+    assert writer("a", max_new_tokens=3, temperature=0) == loaded("a", max_new_tokens=3, temperature=0)

@@ -3,14 +3,12 @@
 Everything is text and whole numbers: how words are cut into tokens is the business of the task that reads them.
 """
 
-import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, get_type_hints
+from typing import NamedTuple
 
 from transformer_lib.checks import require
-from transformer_lib.contract import checked
-from transformer_lib.kinds import Accepts, accepts, refuse
+from transformer_lib.contract import checked, require_parts
 
 
 @checked
@@ -94,9 +92,9 @@ def parallel(sources: Sequence[str], targets: Sequence[str]) -> tuple[Pair, ...]
 @checked
 def check_annotated(example: Annotated) -> None:
     """`ValueError` unless entities lie inside the sentence, none overlaps another, and relations join two of them."""
-    check_fields(example)
+    require_parts(example)
     for part in (*example.entities, *example.relations):
-        check_fields(part)
+        require_parts(part)
     words = len(example.words)
     for entity in example.entities:
         inside = 0 <= entity.start < entity.end <= words
@@ -114,27 +112,11 @@ def check_annotated(example: Annotated) -> None:
 @checked
 def check_question(example: Question) -> None:
     """`ValueError` unless every answer is a piece of the passage and stands where it says."""
-    check_fields(example)
+    require_parts(example)
     for answer in example.answers:
-        check_fields(answer)
+        require_parts(answer)
     for answer in example.answers:
         end = answer.start + len(answer.text)
         found = example.context[answer.start : end] if answer.start >= 0 else None
         rule = f"must be the passage's text at its start (question {example.id}, found there: {found!r})"
         require(found == answer.text != "", "answers", rule, answer)
-
-
-@checked
-def check_fields(record: tuple[Any, ...]) -> None:
-    """Raise `TypeError` unless each field of a named tuple is of the kind that its class says.
-
-    Whoever makes one with `_replace` or `_make` goes past the check at its making.
-    """
-    for (name, annotation, fits), value in zip(_fields(type(record)), record, strict=True):
-        if not fits(value):
-            refuse(name, annotation, value)
-
-
-@functools.cache
-def _fields(kind: type) -> tuple[tuple[str, Any, Accepts], ...]:
-    return tuple((name, annotation, accepts(annotation)) for name, annotation in get_type_hints(kind).items())

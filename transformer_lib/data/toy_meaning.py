@@ -6,8 +6,7 @@ Clause(verb="buy", tense="past", agent=Phrase("the", "teacher"), patient=Phrase(
 from typing import NamedTuple
 
 from transformer_lib.checks import require
-from transformer_lib.contract import checked
-from transformer_lib.data.examples import check_fields
+from transformer_lib.contract import checked, require_parts
 from transformer_lib.data.toy_lexicon import VERBS
 
 
@@ -57,7 +56,7 @@ def check_meaning(meaning: Meaning) -> None:
 
 
 def _check_parts(part: Meaning | Phrase) -> None:
-    check_fields(part)
+    require_parts(part)
     if isinstance(part, Clause):
         require(part.verb in VERBS, "verb", f"must be one of {', '.join(VERBS)}", part.verb)
     for inner in part:

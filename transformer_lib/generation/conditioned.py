@@ -54,7 +54,8 @@ class Conditioned:
         source_valid: Bool[Tensor, "batch source"] | None = None,
     ) -> None:
         self.model = model
-        with torch.inference_mode(not model.training):
+        # Not inference mode, whose tensors autograd refuses, should the model be called where gradients are on.
+        with torch.set_grad_enabled(model.training and torch.is_grad_enabled()):
             self.memory = model.encode(source, source_valid)
 
     @property
@@ -71,10 +72,10 @@ class Conditioned:
         self,
         tokens: Int[Tensor, "batch time"],
         *,
-        positions: Tensor | None = None,
-        valid: Tensor | None = None,
+        positions: Int[Tensor, "#batch time"] | None = None,
+        valid: Bool[Tensor, "batch time"] | None = None,
         cache: KVCache | None = None,
-        past: Tensor | None = None,
+        past: Bool[Tensor, "batch time key"] | None = None,
         newest: int | None = None,
     ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each of `tokens`."""

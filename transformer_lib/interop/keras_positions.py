@@ -115,7 +115,8 @@ class Rotary(Part):
             length = ops.cast(ops.maximum(ops.max(positions, axis=1) + 1, trained), kind)
             theta = self.theta * (factor * length / trained - (factor - 1)) ** (width / (width - 2))
             return theta[:, None, None] ** _exponents(width, kind)
-        return rope_frequencies(torch.zeros(1, 1), width, self.theta, self.scaling, getattr(torch, kind)).numpy()
+        anywhere = torch.zeros(1, 1, dtype=torch.int64)
+        return rope_frequencies(anywhere, width, self.theta, self.scaling, getattr(torch, kind)).numpy()
 
 
 @no_type_check

@@ -37,7 +37,7 @@ from transformer_lib.models.encoder import Encoder
 from transformer_lib.nn.attend import attend_explicit
 from transformer_lib.nn.attention import Attention
 from transformer_lib.nn.cache import KVCache
-from transformer_lib.nn.embedding import check_tokens, check_valid
+from transformer_lib.nn.embedding import check_newest, check_tokens, check_valid
 from transformer_lib.nn.relations import place
 
 EXAMPLE = {"batch": 2, "time": 3, "past": 5, "past + time": 8}  # while tracing, where 1 would be taken for a constant
@@ -140,8 +140,7 @@ class OnnxLM:
         """As a `DecoderLM`, but the graph counts the positions itself, and no two texts share a row of the cache."""
         check_tokens(tokens, self.config.vocab_size)
         check_valid(valid, tokens)
-        rule = f"must be at least 1 and at most the number of tokens, {tokens.shape[1]}"
-        require(newest is None or 1 <= newest <= tokens.shape[1], "newest", rule, newest)
+        check_newest(newest, tokens.shape[1])
         for name, tensor in (("tokens", tokens), ("valid", valid)):
             require(tensor is None or tensor.device.type == "cpu", name, "must be on the CPU", tensor)
         cache = self.new_cache(*tokens.shape) if cache is None else cache
@@ -161,9 +160,8 @@ class OnnxLM:
         if type(cache) is not KVCache:  # the others forget or move what the graph is to be given
             raise wrong_kind("cache", "a KVCache", cache)
         cache.check_fits(self.config)
-        keys = cache.layer_keys[0]
-        fits = keys.dtype == torch.float32 and keys.device.type == "cpu"
-        require(fits, "cache", "must be in float32 on the CPU", f"{keys.dtype} on {keys.device}")
+        fits = cache.dtype == torch.float32 and cache.device.type == "cpu"
+        require(fits, "cache", "must be in float32 on the CPU", f"{cache.dtype} on {cache.device}")
         require(cache.batch == batch, "tokens", f"must have the cache's batch of {cache.batch} rows", batch)
 
     def _run(self, tokens: Tensor, cache: KVCache, held: int) -> list[Tensor]:

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import AttentionConfig, require, require_positive
-from transformer_lib.contract import also, checked_once
+from transformer_lib.contract import also, checked_once, require_parts
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.cache import LayerCache
-from transformer_lib.nn.fit import require_fit, require_parts, require_probability, require_same_dtype
+from transformer_lib.nn.fit import require_fit, require_probability, require_same_dtype
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm

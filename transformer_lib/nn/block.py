@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require
-from transformer_lib.contract import also, checked_once
+from transformer_lib.contract import also, checked_once, require_parts
 from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.feedforward import build_feedforward
-from transformer_lib.nn.fit import require_fit, require_parts
+from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import UNRESTRICTED, Relations

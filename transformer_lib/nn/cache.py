@@ -139,7 +139,7 @@ class KVCache:
             require(False, "tokens", f"must have the cache's batch of {self.batch} rows", batch)
         room, new = self.room, positions.shape[1]
         if new > room:  # a number that is written into a text is compiled in: the step would not serve other lengths
-            require(False, "cache", f"has room for {room} more tokens of max_length={self.max_length}", new)
+            require(False, "cache", f"has room for {self.room} more tokens of max_length={self.max_length}", new)
         self._open(positions, valid)
         self.length += new
         self._opened = new

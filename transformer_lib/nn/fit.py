@@ -3,19 +3,16 @@
 These rules go with `@also`: they hold at the door of the library and cost nothing further in.
 """
 
-import functools
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from transformer_lib.config import require, require_numbers
+from transformer_lib import checks
+from transformer_lib.checks import require
 from transformer_lib.contract import checked_once
-from transformer_lib.kinds import Accepts, accepts, annotations_of, refuse
 
-LEAST_EPS = 1e-30  # what is smaller vanishes in float32, and a constant vector would be divided by zero
-MOST_BASE = 1e30  # of positions' wavelengths; what is larger is infinite in float32, or soon will be
+require_eps = checked_once(checks.require_eps)
+require_base = checked_once(checks.require_base)
 
 
 @checked_once
@@ -34,19 +31,6 @@ def require_same_dtype(field: str, x: Tensor, dtype: torch.dtype) -> None:
 
 
 @checked_once
-def require_parts(value: tuple[Any, ...]) -> None:
-    """Raise what making this NamedTuple would raise: `_replace` changes its parts and looks at nothing."""
-    for part, (name, annotation, fits) in zip(value, _parts(type(value)), strict=False):
-        if not fits(part):
-            refuse(name, annotation, part)
-
-
-@functools.cache
-def _parts(kind: type) -> list[tuple[str, Any, Accepts]]:
-    return [(name, annotation, accepts(annotation)) for name, annotation in annotations_of(kind.__new__).items()]
-
-
-@checked_once
 def require_index(field: str, x: Tensor) -> None:
     """Raise `ValueError` unless these numbers can be looked up in a table."""
     require(x.dtype in (torch.int64, torch.int32), field, "must be of the integer type int64 or int32", x.dtype)
@@ -56,20 +40,6 @@ def require_index(field: str, x: Tensor) -> None:
 def require_floating(dtype: torch.dtype) -> None:
     """Raise `ValueError` unless this is the type of real numbers."""
     require(dtype.is_floating_point, "dtype", "must be a floating-point type", dtype)
-
-
-@checked_once
-def require_eps(eps: float) -> None:
-    """Raise `ValueError` unless this keeps a division by zero away, in float32 too."""
-    require_numbers(eps=eps)
-    require(eps >= LEAST_EPS, "eps", f"must be at least {LEAST_EPS}", eps)
-
-
-@checked_once
-def require_base(field: str, base: float) -> None:
-    """Raise `ValueError` unless the wavelengths of positions can grow by powers of this."""
-    require_numbers(**{field: base})
-    require(1 < base <= MOST_BASE, field, f"must be above 1 and at most {MOST_BASE}", base)
 
 
 @checked_once

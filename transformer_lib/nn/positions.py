@@ -25,8 +25,8 @@ from transformer_lib.config import (
     require,
     require_positive,
 )
-from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.fit import require_base, require_floating, require_index, require_parts, require_same_dtype
+from transformer_lib.contract import also, checked_once, require_parts
+from transformer_lib.nn.fit import require_base, require_floating, require_index, require_same_dtype
 from transformer_lib.nn.memory import require_memory
 
 MOST_HEADS = 2**16  # that have slopes of their own; beyond, two neighbours would hardly differ

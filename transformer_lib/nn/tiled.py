@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require, require_positive
-from transformer_lib.contract import also, checked_once
+from transformer_lib.contract import also, checked_once, require_parts
 from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
-from transformer_lib.nn.fit import require_parts, require_same_dtype
+from transformer_lib.nn.fit import require_same_dtype
 from transformer_lib.nn.masks import Mask, check_mask
 
 

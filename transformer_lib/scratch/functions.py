@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from transformer_lib.checks import require_eps
-from transformer_lib.config import MOST_BASE, Activation, require
+from transformer_lib.checks import require, require_base, require_eps
+from transformer_lib.config import Activation
 from transformer_lib.contract import checked_once
 
 Arrays = dict[str, Float[ndarray, "..."]]  # weights, stages and gradients, by name
@@ -163,7 +163,7 @@ def rotate(x: Float[ndarray, "*batch time head_dim"], theta: float, turn: Litera
     """
     time, head_dim = x.shape[-2:]
     require(head_dim % 2 == 0, "x", "must have an even head_dim, its last axis", x.shape)
-    require(1 < theta <= MOST_BASE, "theta", f"must be greater than 1 and at most {MOST_BASE:g}", theta)
+    require_base("theta", theta)
     frequencies = theta ** -(np.arange(0, head_dim, 2) / head_dim)
     angles = turn * np.arange(time)[:, None] * frequencies
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)

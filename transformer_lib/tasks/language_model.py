@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformer_lib.device import check_device
 from transformer_lib.generation.generate import generate, room
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.generation_config import read_generation
-from transformer_lib.interop.huggingface import from_hf, read_tokenizer
+from transformer_lib.interop.huggingface import from_hf, lacking_ids, read_tokenizer
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.memory import memory_of
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text
@@ -163,10 +163,10 @@ class Writer:
     def _stops(self) -> set[int]:
         return {*self.tokenizer.special_tokens.values(), *self.stop_ids}
 
-    @property
+    @cached_property
     def _forbidden(self) -> list[int]:
         """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
-        return [*self.forbidden_ids, *range(self.tokenizer.vocab_size, self.model.config.vocab_size)]
+        return [*self.forbidden_ids, *lacking_ids(self.tokenizer, self.model.config.vocab_size)]
 
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""

@@ -8,7 +8,6 @@ counting), and writing an answer.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,10 @@ from transformer_lib.data.examples import Question
 from transformer_lib.device import check_device
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import SpanHead, SpanScores
-from transformer_lib.tasks.metrics import Language, exact_match, token_f1
+from transformer_lib.tasks.answer_scores import best_threshold as best_threshold
+from transformer_lib.tasks.answer_scores import f1_of
+from transformer_lib.tasks.answer_scores import score_answers as score_answers
+from transformer_lib.tasks.metrics import Language
 from transformer_lib.tasks.readable import fault_of_text
 from transformer_lib.tasks.reading import Example, Layout, ReadingBatch, Window
 from transformer_lib.tasks.retrieval import BM25, ranked
@@ -197,18 +199,17 @@ class QuestionAnswerer:
 
         They are empty, no text, or so long that less than half of the reader's length is left to the passage.
         """
-        passage, longest = self.layout.pieces("any"), self.reader.config.max_length
-        faults = {}
-        for number, question in enumerate(questions):
-            fault = fault_of_text(question, tokens=longest)
-            if fault is None:
-                try:
-                    self.layout.windows(question, passage)
-                except ValueError as error:
-                    fault = str(error).removeprefix("question ")
-            if fault is not None:
-                faults[number] = fault
-        return faults
+        found = ((number, self._fault(question)) for number, question in enumerate(questions))
+        return {number: fault for number, fault in found if fault}
+
+    def _fault(self, question: str) -> str | None:
+        fault = fault_of_text(question, tokens=self.reader.config.max_length)
+        if fault is None:
+            try:
+                self.layout.windows(question, self.layout.pieces("any"))
+            except ValueError as error:
+                fault = str(error).removeprefix("question ")
+        return fault
 
     def answer_all(self, questions: Sequence[Question]) -> list[AnswerFound]:
         """Each question's answer from its own passage, or abstention."""
@@ -223,7 +224,7 @@ class QuestionAnswerer:
         require(len(questions) > 0, "questions", "must not be empty", questions)
         found = self.best([(q.question, q.context) for q in questions])
         gains = [
-            _f1(best.text, q, self.language) - _f1("", q, self.language)
+            f1_of(best.text, q, self.language) - f1_of("", q, self.language)
             for best, q in zip(found, questions, strict=True)
         ]
         return replace(self, threshold=best_threshold([best.score for best in found], gains))
@@ -268,61 +269,3 @@ class QuestionAnswerer:
         if best.text and best.score > self.threshold:  # white space alone is no answer
             return best
         return AnswerFound("", best.score, None, 0, 0)
-
-
-# Scoring --------------------------------------------------------------------------------------------------------------
-
-
-@checked
-def score_answers(
-    predicted: Sequence[str], questions: Sequence[Question], *, language: Language = "en"
-) -> dict[str, Any]:
-    """Exact match and F1 from 0 to 100, as in SQuAD 2.0: over all questions, the answerable, and the unanswerable.
-
-    A group without questions is left out; `answered` is the share of questions with an answer, right or wrong.
-    """
-    require(len(questions) > 0, "questions", "must not be empty", questions)
-    require(len(predicted) == len(questions), "predicted", f"must be {len(questions)} in number", len(predicted))
-    pairs = list(zip(predicted, questions, strict=True))
-    groups = {
-        "all": pairs,
-        "answerable": [(text, q) for text, q in pairs if q.answers],
-        "unanswerable": [(text, q) for text, q in pairs if not q.answers],
-    }
-    result: dict[str, Any] = {"answered": 100 * sum(bool(text) for text in predicted) / len(predicted)}
-    for name, group in groups.items():
-        if group:
-            exact = sum(exact_match(text, _golds(q), language=language) for text, q in group)
-            f1 = sum(_f1(text, q, language) for text, q in group)
-            result[name] = {
-                "questions": len(group),
-                "exact_match": 100 * exact / len(group),
-                "f1": 100 * f1 / len(group),
-            }
-    return result
-
-
-@checked
-def best_threshold(scores: Sequence[float], gains: Sequence[float]) -> float:
-    """The threshold with the highest sum of the gains whose scores are above it; of equally good ones the highest.
-
-    A gain is what answering scores more than abstaining does. The threshold lies midway between two scores, or 1
-    beyond the first or last of them.
-    """
-    require(len(scores) > 0, "scores", "must not be empty", scores)
-    require(len(gains) == len(scores), "gains", f"must be {len(scores)} in number", len(gains))
-    order = sorted(range(len(scores)), key=lambda i: -scores[i])
-    down = [scores[i] for i in order]
-    sums = [0.0, *accumulate(gains[i] for i in order)]
-    between = [down[0] + 1, *((a + b) / 2 for a, b in pairwise(down)), down[-1] - 1]
-    # Between equal scores there is no threshold.
-    places = [n for n in range(len(between)) if n in (0, len(down)) or down[n - 1] > down[n]]
-    return between[max(places, key=lambda n: (sums[n], -n))]
-
-
-def _golds(question: Question) -> list[str]:
-    return [answer.text for answer in question.answers]
-
-
-def _f1(text: str, question: Question, language: Language) -> float:
-    return token_f1(text, _golds(question), language=language)

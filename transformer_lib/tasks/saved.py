@@ -60,7 +60,7 @@ def save_model(
     check_finite(tensors, "model")
     try:
         text = json.dumps(fields, indent=2, allow_nan=False, ensure_ascii=False)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"about must hold JSON values: {error}") from error
     with new_folder(Path(folder)) as new:
         save_tensors(new / MODEL, tensors)

@@ -31,8 +31,8 @@ from transformer_lib.training.optim import adamw, muon
 from transformer_lib.training.parallel import (
     first_says,
     gather,
+    given_loss,
     let_go,
-    loss_of,
     place_of,
     sum_over_ranks,
     unwrapped,
@@ -77,7 +77,7 @@ def train(
     """
     require(folder is not None or not (resume or change), "resume", "needs a folder to go on from", resume)
     state = new_state(model, batches, config)
-    state.settings |= {"loss": describe(loss_of(model, loss_fn))} | dict(about or {})
+    state.settings |= {"loss": describe(given_loss(model, loss_fn))} | dict(about or {})
     rank, ranks = place_of(model)
     with ExitStack() as stack:
         if folder is not None:

@@ -93,7 +93,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @checked
-def loss_of(model: nn.Module, loss_fn: Callable[..., Any]) -> Callable[..., Any]:
+def given_loss(model: nn.Module, loss_fn: Callable[..., Any]) -> Callable[..., Any]:
     """The loss function that was given to `parallelize`, or else `loss_fn` itself."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     return inner.loss_fn if isinstance(inner, WithLoss) else loss_fn

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transformer_lib import config
+from transformer_lib.data.corpora import Document
 from transformer_lib.files import new_folder
+from transformer_lib.tensor_files import save_tensors
 
 SMALL = config.ModelConfig(
     vocab_size=11,
@@ -34,6 +38,12 @@ def _folder() -> Path:
     path = _path("folder")
     with new_folder(path) as folder:
         (folder / "a.txt").write_text("a")
+    return path
+
+
+def _tensors() -> Path:
+    path = _path("x.safetensors")
+    save_tensors(path, {"w": torch.ones(2, 3)})
     return path
 
 
@@ -73,6 +83,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.checks.require_numbers": lambda: {"rate": 0.5},
     "transformer_lib.checks.require_flags": lambda: {"bias": True},
     "transformer_lib.checks.shown": lambda: {"value": [1, 2]},
+    "transformer_lib.contract.require_parts": lambda: {"value": Document("a.txt", "text")},
+    "transformer_lib.contract.trusting": lambda: {"target": _function},
+    "transformer_lib.contract.also": lambda: {"*rules": [_function]},
     "transformer_lib.contract.checked": lambda: {"target": _function},
     "transformer_lib.contract.checked_once": lambda: {"target": _function},
     "transformer_lib.files.read_bytes": lambda: {"path": _path("x", "text"), "most": 100},
@@ -87,6 +100,14 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.files.remove_partials": lambda: {"folder": _folder()},
     "transformer_lib.files.recorded_names": lambda: {"path": _folder()},
     "transformer_lib.files.check_folder": lambda: {"path": _folder(), "names": ("a.txt",)},
+    "transformer_lib.files.sha256_of": lambda: {"path": _path("x", "text")},
+    "transformer_lib.files.sole_writer": lambda: {"folder": _path()},
+    "transformer_lib.identity.digest": lambda: {"value": {"a": [1, 2.5, torch.ones(2)]}},
+    "transformer_lib.identity.describe": lambda: {"function": _function},
+    "transformer_lib.tensor_files.save_tensors": lambda: {"path": _path(), "tensors": {"w": torch.ones(2, 3)}},
+    "transformer_lib.tensor_files.load_tensors": lambda: {"path": _tensors(), "finite": False},
+    "transformer_lib.tensor_files.shapes_of": lambda: {"path": _tensors()},
+    "transformer_lib.tensor_files.check_finite": lambda: {"tensors": {"w": torch.ones(2, 3)}, "source": "x"},
     "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
     "transformer_lib.device.present_devices": dict,
     "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
@@ -98,7 +119,10 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
 
 EXCUSED: dict[str, str] = {
     **dict.fromkeys(
-        [f"transformer_lib.checks.{name}" for name in ("require", "require_kind", "require_between", "wrong_kind")],
+        [
+            f"transformer_lib.checks.{name}"
+            for name in ("require", "require_kind", "require_between", "require_base", "wrong_kind")
+        ],
         "it makes the contract's errors; field, rule and bounds stand in the source beside the call",
     ),
     "transformer_lib.kinds.*": "annotations stand in the source; tests/test_kinds.py reads what is accepted and said",

@@ -92,7 +92,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}download.fetch": _own_folder,
     f"{HERE}examples.parallel": lambda: {"sources": ["a", "b"], "targets": ["c", "d"]},
     f"{HERE}examples.check_annotated": lambda: {"example": SENTENCE},
-    f"{HERE}examples.check_fields": lambda: {"record": SENTENCE},
     f"{HERE}examples.check_question": lambda: {"example": ASKED[0]},
     f"{HERE}ngram.NGram": lambda: {"tokens": STREAM, "order": 2, "vocab_size": 7},
     f"{HERE}ngram.NGram.log_probs": lambda: {"self": _counted(), "tokens": STREAM[:5]},

@@ -97,6 +97,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}generate.new_cache": lambda: {"model": _model(), "batch": 2, "length": 8, "asked": {"max_new_tokens": 5}},
     f"{HERE}generate.check_prompts": lambda: {"prompts": _prompts(), "valid": _valid()},
     f"{HERE}conditioned.Conditioned": lambda: {"model": _pair(), "source": _prompts(), "source_valid": _valid()},
+    f"{HERE}conditioned.Conditioned.__call__": lambda: {
+        **{"self": generation.Conditioned(_pair(), _prompts()), "tokens": _prompts(), "newest": 1}
+    },
     f"{HERE}conditioned.Conditioned.new_cache": lambda: {
         **{"self": generation.Conditioned(_pair(), _prompts()), "batch": 2, "max_length": 8}
     },

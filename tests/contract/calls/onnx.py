@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.contract.calls.base import SMALL
 
 HERE = "transformer_lib.interop."
@@ -40,6 +42,7 @@ ONNX: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}onnx.quantize": lambda: {"path": _exported(), "target": _target()},
     f"{HERE}onnx.OnnxLM": lambda: {"path": str(_exported())},
     f"{HERE}onnx.OnnxLM.new_cache": lambda: {"self": _running(), "batch": 2, "max_length": 5},
+    f"{HERE}onnx.OnnxLM.__call__": lambda: {"self": _running(), "tokens": torch.tensor([[1, 2, 3]])},
     f"{HERE}onnx_file.seal": lambda: {"model": b"a graph"},
     f"{HERE}onnx_file.read_sealed": lambda: {"path": _exported(), "rule": "must be a file"},
     f"{HERE}onnx_file.open_decoder": lambda: {"path": _exported()},

@@ -282,12 +282,13 @@ OF_ANSWERS: dict[str, Callable[[], dict[str, Any]]] = {
         f"{HERE}question_answering.QuestionAnswerer.{name}": lambda: {"self": _answerer(), "questions": [QUESTION]}
         for name in ("answer_all", "evaluate", "with_threshold_from")
     },
-    f"{HERE}question_answering.score_answers": lambda: {
+    f"{HERE}answer_scores.score_answers": lambda: {
         "predicted": ["Anna"],
         "questions": [QUESTION],
         "language": "zh",
     },
-    f"{HERE}question_answering.best_threshold": lambda: {"scores": [0.5, 1.5], "gains": [-1.0, 1.0]},
+    f"{HERE}answer_scores.f1_of": lambda: {"text": "Anna", "question": QUESTION, "language": "en"},
+    f"{HERE}answer_scores.best_threshold": lambda: {"scores": [0.5, 1.5], "gains": [-1.0, 1.0]},
 }
 OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}language_model.Writer": lambda: {
