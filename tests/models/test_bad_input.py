@@ -175,7 +175,7 @@ def test_a_memory_of_another_model() -> None:
         with rejects(*words):
             SEQ2SEQ.decode(TOKENS, other)
     for parts in ({"layers": None}, {"layers": [None, None]}, {"layers": [KeyValues(k, v)._replace(v=None)] * 2}):
-        with pytest.raises(TypeError, match=r"memory.layers must be a list of KeyValues"):
+        with pytest.raises(TypeError, match=r"memory\.layers must be a list of KeyValues"):
             SEQ2SEQ.decode(TOKENS, memory._replace(**parts))
 
 

@@ -151,7 +151,7 @@ HUGE = 2**40
         (lambda: rms_norm(normal(2, 4), normal(4), eps=-1.0), ("eps", "at least 1e-30", "-1.0")),
         (lambda: rms_norm(normal(2, 4), normal(4), eps=math.inf), ("eps", "finite", "inf")),
         (lambda: LayerNorm(HUGE), ("width", "GB of memory", str(HUGE))),
-        (lambda: FeedForward(8, Mlp(d_ff=HUGE)), ("d_model and d_ff", "GB of memory")),
+        (lambda: FeedForward(HUGE, Mlp(d_ff=2**31 - 1)), ("d_model and d_ff", "GB of memory")),
         (lambda: Attention(HUGE, HEADS), ("d_model and config", "GB of memory")),
         (lambda: dropout(normal(2), -1.0), ("p", "at least 0 and below 1", "-1.0")),
         (lambda: dropout(normal(2), 1.0), ("p", "at least 0 and below 1", "1.0")),

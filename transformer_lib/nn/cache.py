@@ -182,6 +182,8 @@ class KVCache:
 
     def _check_rows(self, rows: Tensor) -> None:
         require_index("rows", rows)
+        device = self.device
+        require(rows.device == device, "rows", f"must be on the device of the cache, {device}", str(rows.device))
         require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
         low, high = (int(bound) for bound in rows.aminmax())
         inside = low >= 0 and high < self.batch

@@ -5,10 +5,11 @@ Without it, a number with a few zeros too many would fill the machine for minute
 
 import os
 import sys
+from typing import Any
 
 import torch
 
-from transformer_lib.config import Learned, Mlp, ModelConfig, require
+from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_numbers
 from transformer_lib.contract import checked, checked_once
 
 ADDRESSES = 2**62  # bytes; what is larger cannot even be described, as on the device "meta", which holds no numbers
@@ -37,8 +38,13 @@ def memory_of(device: torch.device | str) -> int:
 
 
 @checked
-def require_memory(size: int | float, device: torch.device | str | None = None, **fields: object) -> None:
-    """Raise `ValueError` unless `device`, by default torch's own, could hold `size` bytes; the fields ask for them."""
+def require_memory(size: Any, device: torch.device | str | None = None, **fields: object) -> None:
+    """Raise `ValueError` unless `device`, by default torch's own, could hold `size` bytes; the fields ask for them.
+
+    The size is a number, of bytes; a whole one may exceed 64 bits, since it is what is to be refused.
+    """
+    if type(size) is not int:
+        require_numbers(size=size)
     device = torch.get_default_device() if device is None else torch.device(device)
     there = memory_of(device)
     if size > there:  # before any message is written
