@@ -401,7 +401,7 @@ def test_bad_calls(exported: Export) -> None:
             model(tokens, newest=newest)
     with rejects("tokens", "must be on the CPU", "meta"):
         model(tokens.to("meta"))
-    with rejects("valid", "must be on the CPU", "meta"):
+    with rejects("valid", "must be on the device of the other tensors", "meta"):
         model(tokens, valid=torch.ones(2, 4, dtype=torch.bool, device="meta"))
     with rejects("positions", "below max_length=24", "24"):
         model(integers(13, 1, 25))
