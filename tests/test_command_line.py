@@ -96,7 +96,7 @@ BEAMS, NEW = (
     "argument --beams: must be a whole number from 1 to 100, got ",
     "argument --max-new-tokens: must be a whole ",
 )
-PENALTY = "argument --length-penalty: must be a number from -10 to 10, got "
+PENALTY = "argument --length-penalty: must be a number from -5 to 5, got "
 TEMPERATURE, SEED = (
     "argument --temperature: must be 0 or a number from ",
     "argument --seed: must be a whole number from 0 ",

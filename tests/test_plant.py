@@ -27,14 +27,20 @@ FAULTS = TOOL.read_faults(ROOT / "tests" / "faults")
 
 def test_every_fault_applies_and_names_tests_that_are_there() -> None:
     functions: dict[str, set[str]] = {}
+    outdated = []
     for fault in FAULTS:
-        fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
+        try:
+            fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
+        except ValueError as error:
+            outdated.append(str(error))
         for test in fault.tests:
             file, _, name = test.partition("::")
             if file not in functions:
                 tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
                 functions[file] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-            assert not name or name in functions[file], test
+            if name and name not in functions[file]:
+                outdated.append(f"{fault.name}: there is no {test}")
+    assert outdated == []
 
 
 def test_there_are_faults_in_every_folder_of_the_library() -> None:

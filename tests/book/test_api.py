@@ -135,8 +135,10 @@ def test_no_rule_is_a_variable_of_the_function(rules: ModuleType) -> None:
         for rule in rules.refusals(obj):
             count += 1
             code = inspect.isfunction(function) and function.__code__
-            own = set(code.co_varnames[code.co_argcount + code.co_kwonlyargcount :]) if code else set()
-            own -= set(code.co_names) if code else set()  # an attribute of the same name may be shown
+            # Its own variables; but an attribute of the same name may be shown.
+            own = (
+                set(code.co_varnames) - set(code.co_names) - set(inspect.signature(function).parameters) if code else ()
+            )
             field, text = re.fullmatch(r"``([^`]+)`` (.*)", rule).groups()
             for name in own:
                 assert not re.fullmatch(rf"must (be|have|equal|be one of|be at most) {name}", text), rule

@@ -203,7 +203,7 @@ def test_bad_sentences_have_a_stated_end(translator: Translator, unchecked_types
     with pytest.raises(ValueError, match="beams must be at most the vocabulary of 310, got 99999999999"):
         translator(["two"], beams=99999999999)
     for penalty in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="length_penalty must be"):
+        with pytest.raises(ValueError, match="length_penalty must"):
             translator([], length_penalty=penalty)
 
 

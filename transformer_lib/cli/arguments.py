@@ -16,7 +16,7 @@ Command = Callable[[argparse.Namespace], int]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MOST_BEAMS = 100
-MOST_PENALTY = 10.0
+MOST_PENALTY = 5.0  # the fifth power of a million tokens still is a number that float32 holds
 COLDEST, HOTTEST = 1e-4, 1e4  # beyond these, logits of float32 divided by the temperature may be infinite or all alike
 MOST_SEED = 2**32 - 1
 

@@ -24,6 +24,7 @@ LINES = 1024  # of a text that are translated or read together, before they are 
 
 
 def train(options: Namespace) -> int:
+    """Run a recipe; rank 0 prints what it measured."""
     from transformer_lib.tasks.recipe import execute
 
     check_device(options.device)
@@ -46,6 +47,7 @@ def train(options: Namespace) -> int:
 
 
 def evaluate(options: Namespace) -> int:
+    """Score a saved model again; 1 if that is not what its record says."""
     from transformer_lib.tasks.evaluation import score_again
 
     result = score_again(options.checkpoint, device=check_device(options.device))
@@ -59,6 +61,7 @@ def evaluate(options: Namespace) -> int:
 
 
 def translate(options: Namespace) -> int:
+    """Translate each line."""
     from transformer_lib.tasks.translation import Translator
 
     device = check_device(options.device)
@@ -75,6 +78,7 @@ def translate(options: Namespace) -> int:
 
 
 def extract(options: Namespace) -> int:
+    """Print what is found in each line."""
     from transformer_lib.tasks.extraction import EntityRelationExtractor
 
     device = check_device(options.device)
@@ -91,6 +95,7 @@ def extract(options: Namespace) -> int:
 
 
 def answer(options: Namespace) -> int:
+    """Answer the question from the passages; 1 if it, or a line of them, could not be read."""
     from transformer_lib.tasks.question_answering import QuestionAnswerer
 
     device = check_device(options.device)
@@ -112,6 +117,7 @@ def answer(options: Namespace) -> int:
 
 
 def generate(options: Namespace) -> int:
+    """Continue each line."""
     from transformer_lib.tasks.language_model import Writer
 
     device = check_device(options.device)

@@ -77,7 +77,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.checks.require_positive": lambda: {"width": 1},
     "transformer_lib.checks.require_sizes": lambda: {"width": 1},
     "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
-    "transformer_lib.checks.require_base": lambda: {"field": "theta", "base": 1e6},
     "transformer_lib.checks.is_whole": lambda: {"value": 1},
     "transformer_lib.checks.is_number": lambda: {"value": 1.5},
     "transformer_lib.checks.require_whole": lambda: {"width": 1},
@@ -120,7 +119,10 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
 
 EXCUSED: dict[str, str] = {
     **dict.fromkeys(
-        [f"transformer_lib.checks.{name}" for name in ("require", "require_kind", "require_between", "wrong_kind")],
+        [
+            f"transformer_lib.checks.{name}"
+            for name in ("require", "require_kind", "require_between", "require_base", "wrong_kind")
+        ],
         "it makes the contract's errors; field, rule and bounds stand in the source beside the call",
     ),
     "transformer_lib.kinds.*": "annotations stand in the source; tests/test_kinds.py reads what is accepted and said",
