@@ -137,7 +137,7 @@ HUGE = 2**40
         (lambda: sinusoidal(PLACES, HUGE), ("d_model", "GB of memory", str(HUGE))),
         (lambda: sinusoidal(PLACES, 0), ("d_model", "at least 1", "0")),
         (lambda: sinusoidal(PLACES, 7), ("d_model", "even", "7")),
-        (lambda: sinusoidal(PLACES, 8, base=0.5), ("base", "above 1", "0.5")),
+        (lambda: sinusoidal(PLACES, 8, base=0.5), ("base", "greater than 1", "0.5")),
         (lambda: sinusoidal(PLACES, 8, base=1e308), ("base", "at most 1e+30", "1e+308")),
         (lambda: rope_rotation(PLACES, 8, theta=math.inf), ("theta", "finite", "inf")),
         (lambda: rope_rotation(PLACES, 8, dtype=torch.int32), ("dtype", "floating-point", "int32")),

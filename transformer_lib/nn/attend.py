@@ -35,7 +35,7 @@ def _check_scale(scale: float | None) -> None:
         require(abs(scale) <= MOST_SCALE, "scale", f"must be at most {MOST_SCALE:.0f} on either side of 0", scale)
 
 
-RULES = (
+_RULES = (
     _check_operands,
     _check_scale,
     lambda v, k: require_same_dtype("v", v, k.dtype),
@@ -70,7 +70,7 @@ def attention_weights(
 
 
 @checked_once
-@also(*RULES)
+@also(*_RULES)
 def attend_explicit(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -88,7 +88,7 @@ def attend_explicit(
 
 
 @checked_once
-@also(*RULES)
+@also(*_RULES)
 def attend(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],

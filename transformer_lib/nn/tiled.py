@@ -44,7 +44,7 @@ def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
 
 
 @checked_once
-def start(queries: Float[Tensor, "*rows query head_dim"], values: Float[Tensor, "*rows key head_dim"]) -> Running:
+def start(queries: Float[Tensor, "*rows query width"], values: Float[Tensor, "*rows key head_dim"]) -> Running:
     """Before the first key: the peak is the lowest finite number, so that no infinities are subtracted."""
     zero = queries.new_zeros(*queries.shape[:-1], 1)
     return Running(zero + torch.finfo(zero.dtype).min, zero, zero.new_zeros(*zero.shape[:-1], values.shape[-1]))
