@@ -7,9 +7,8 @@ import ast
 import inspect
 import math
 import os
-import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +18,8 @@ from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 
 MOST_DIGITS = 17  # which tell every float from every other
+
+CHECKS = ("checked", "checked_once", "also")
 
 
 @checked
@@ -46,11 +47,14 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
     """
     parts, names = [], []
     for thing in objects:
+        known = inspect.isclass(thing) or inspect.isroutine(thing) or inspect.ismodule(thing)
+        if not known:
+            raise wrong_kind("objects", "functions, classes or modules", thing)
         module = inspect.getmodule(thing)
         source = textwrap.dedent(_source(thing)).rstrip()
-        source = re.sub(r"^ *@checked(_once)?\n", "", source, flags=re.MULTILINE)
+        source = _without(source, _checks_of)
         if not docstring:
-            source = _without_docstrings(source)
+            source = _without(source, _docstring_of)
         # Four backticks, because a docstring may hold a fence of three.
         parts.append(f"From `{module.__name__ if module else '?'}`:\n\n````python\n{source}\n````")
         names.append(getattr(thing, "__qualname__", getattr(thing, "__name__", str(thing))))
@@ -106,15 +110,34 @@ def _source(thing: object) -> str:
         raise ValueError(f"objects must have their source in a file, got {shown(thing)}") from None
 
 
-def _without_docstrings(source: str) -> str:
-    lines: list[str | None] = list(source.splitlines())
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) and node.body[1:]:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            blank_after = last < len(lines) and not (lines[last] or "").strip()
-            for i in range(first - 1, last + blank_after):
-                lines[i] = None
-    return "\n".join(line for line in lines if line is not None)
+def _without(source: str, chosen: Callable[[ast.AST, list[str]], list[range]]) -> str:
+    """The source without the lines, counted from 0, that are chosen of each of its parts."""
+    lines = source.splitlines()
+    gone = {i for node in ast.walk(ast.parse(source)) for span in chosen(node, lines) for i in span}
+    return "\n".join(line for i, line in enumerate(lines) if i not in gone)
+
+
+def _docstring_of(node: ast.AST, lines: list[str]) -> list[range]:
+    """The docstring's lines, and an empty one after it; those of a body that has nothing else stay."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not ast.get_docstring(node):
+        return []
+    if not node.body[1:]:
+        return []
+    first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+    blank_after = last < len(lines) and not lines[last].strip()
+    return [range(first - 1, last + blank_after)]
+
+
+def _checks_of(node: ast.AST, lines: list[str]) -> list[range]:
+    """The decorators that have the arguments checked."""
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return []
+    names = [(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list]
+    return [
+        range(one.lineno - 1, one.end_lineno or 0)
+        for one, name in zip(node.decorator_list, names, strict=True)
+        if isinstance(name, ast.Name) and name.id in CHECKS
+    ]
 
 
 def _markdown(cells: list[list[str]], headers: Sequence[str], right: list[bool]) -> str:

@@ -25,7 +25,8 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     from safetensors.torch import save_file
 
     check_finite(tensors, "tensors")
-    require(not Path(path).is_dir(), "path", "must not be a folder", os.fspath(path))
+    possible = "\0" not in os.fspath(path) and not Path(path).is_dir()
+    require(possible, "path", "must be one that a file can have", os.fspath(path))
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:

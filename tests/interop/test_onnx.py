@@ -394,14 +394,14 @@ def test_bad_calls(exported: Export) -> None:
     with rejects("valid", "boolean"):
         model(tokens, valid=tokens)
     for name in ("positions", "past"):
-        with unchecked(), pytest.raises(TypeError, match=f"{name} must be None, got .* of type Tensor"):
+        with unchecked(), pytest.raises(TypeError, match=f"{name} must be None, got tensor"):
             model(tokens, **{name: tokens})
     for newest in (0, -1, 5):
-        with rejects("newest", "at least 1 and at most the number of tokens, 4", str(newest)):
+        with rejects("newest", "at least 1 and at most the 4 positions", str(newest)):
             model(tokens, newest=newest)
     with rejects("tokens", "must be on the CPU", "meta"):
         model(tokens.to("meta"))
-    with rejects("valid", "must be on the CPU", "meta"):
+    with rejects("valid", "must be on the device of the other tensors", "meta"):
         model(tokens, valid=torch.ones(2, 4, dtype=torch.bool, device="meta"))
     with rejects("positions", "below max_length=24", "24"):
         model(integers(13, 1, 25))

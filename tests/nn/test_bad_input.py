@@ -76,6 +76,8 @@ def test_context_rotation_and_cache_of_another_shape() -> None:
     cache = KVCache(CONFIG, 2, 8)
     with rejects("k", "open slots, (2, 2, 0, 4)", "(2, 2, 3, 4)"):
         attention(x, cache=cache.layer(0))
+    with pytest.raises(TypeError, match="cache must be a KVCache, got None"):
+        attention(x, cache=cache.layer(0)._replace(cache=None))
     with rejects("bias", "broadcast", "(2, 4, 3, 3)", "(1, 3, 3, 3)"):
         attention(x, bias=torch.zeros(1, 3, 3, 3))
 

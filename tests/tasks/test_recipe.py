@@ -349,6 +349,13 @@ def test_a_recipe_is_known_by_its_program_options_and_seed(trained: Path) -> Non
         go_on(trained)
 
 
+@pytest.mark.parametrize("name", ["3", "'a-{other}'", "'a-{0}'", "'a-{'", "'{side.x}'"])
+def test_a_name_that_is_none_is_refused(name: str, recipe: Path) -> None:
+    recipe.write_text(RECIPE.replace('"toy-{side}"', name))
+    with pytest.raises(ValueError, match=r"NAME must (be a string|have only the names of OPTIONS, \['side'\])"):
+        execute(recipe)
+
+
 def test_more_steps_are_named_and_the_record_says_so(trained: Path) -> None:
     assert "changes" not in go_on(trained)["results"]
     record = go_on(trained, options={"steps": "6"}, change=["recipe.options.steps"])

@@ -141,8 +141,7 @@ class OnnxLM:
         check_tokens(tokens, self.config.vocab_size)
         check_valid(valid, tokens)
         check_newest(newest, tokens.shape[1])
-        for name, tensor in (("tokens", tokens), ("valid", valid)):
-            require(tensor is None or tensor.device.type == "cpu", name, "must be on the CPU", tensor)
+        require(tokens.device.type == "cpu", "tokens", "must be on the CPU", str(tokens.device))
         cache = self.new_cache(*tokens.shape) if cache is None else cache
         self._check_cache(cache, len(tokens))
         places = place(tokens, valid, cache)

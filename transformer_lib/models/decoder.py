@@ -87,7 +87,7 @@ class DecoderLM(nn.Module):
         return self.final_norm(x)
 
     @also(lambda self, x: require_fit("x", x, self.head.weight))
-    def logits(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time vocab"]:
+    def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016)."""
         return self.head(x)
 

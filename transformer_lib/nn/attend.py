@@ -74,13 +74,13 @@ def attention_weights(
 def attend_explicit(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
-    v: Float[Tensor, "batch kv_heads key head_dim"],
+    v: Float[Tensor, "batch kv_heads key value_dim"],
     *,
     mask: Mask = None,
     bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-) -> Float[Tensor, "batch heads query head_dim"]:
+) -> Float[Tensor, "batch heads query value_dim"]:
     """The explicit path: weights times values. Same arguments and same numbers as `attend`."""
     _check_shapes(q, k, v)
     weights = drop(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
@@ -92,13 +92,13 @@ def attend_explicit(
 def attend(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
-    v: Float[Tensor, "batch kv_heads key head_dim"],
+    v: Float[Tensor, "batch kv_heads key value_dim"],
     *,
     mask: Mask = None,
     bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-) -> Float[Tensor, "batch heads query head_dim"]:
+) -> Float[Tensor, "batch heads query value_dim"]:
     """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022)."""
     _check_shapes(q, k, v, bias)
     if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu":
@@ -123,7 +123,7 @@ def _allowed(mask: Mask, q: Tensor, k: Tensor) -> Bool[Tensor, "..."] | None:
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)
         return torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None, None]
-    check_mask(mask, (q.shape[0], q.shape[1], q.shape[2], k.shape[2]))
+    check_mask(mask, (q.shape[0], q.shape[1], q.shape[2], k.shape[2]), q.device)
     return mask
 
 

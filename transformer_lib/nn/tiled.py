@@ -30,7 +30,7 @@ class Running(NamedTuple):
 
     peak: Float[Tensor, "*rows query 1"]  # the largest score
     total: Float[Tensor, "*rows query 1"]  # sum of exp(score - peak)
-    out: Float[Tensor, "*rows query head_dim"]  # sum of exp(score - peak) * value
+    out: Float[Tensor, "*rows query value_dim"]  # sum of exp(score - peak) * value
 
 
 def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
@@ -44,7 +44,7 @@ def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
 
 
 @checked_once
-def start(queries: Float[Tensor, "*rows query width"], values: Float[Tensor, "*rows key head_dim"]) -> Running:
+def start(queries: Float[Tensor, "*rows query head_dim"], values: Float[Tensor, "*rows key value_dim"]) -> Running:
     """Before the first key: the peak is the lowest finite number, so that no infinities are subtracted."""
     zero = queries.new_zeros(*queries.shape[:-1], 1)
     return Running(zero + torch.finfo(zero.dtype).min, zero, zero.new_zeros(*zero.shape[:-1], values.shape[-1]))
@@ -53,7 +53,7 @@ def start(queries: Float[Tensor, "*rows query width"], values: Float[Tensor, "*r
 @checked_once
 @also(_check_block)
 def absorb(
-    seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key head_dim"]
+    seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key value_dim"]
 ) -> Running:
     """One more block of keys: what was summed under the old peak is scaled down to the new one; a score may be -inf."""
     peak = torch.maximum(seen.peak, scores.amax(dim=-1, keepdim=True))
@@ -64,7 +64,7 @@ def absorb(
 
 @checked_once
 @also(lambda seen: require_parts(seen))
-def finish(seen: Running) -> tuple[Float[Tensor, "*rows query head_dim"], Float[Tensor, "*rows query 1"]]:
+def finish(seen: Running) -> tuple[Float[Tensor, "*rows query value_dim"], Float[Tensor, "*rows query 1"]]:
     """The output, and the logarithm of the normaliser; zeros for a query that was allowed no key."""
     total = seen.total.masked_fill(seen.total == 0, 1.0)
     return seen.out / total, seen.peak + total.log()
@@ -95,7 +95,7 @@ def tiled_attention(
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)
     elif mask is not None:
-        check_mask(mask, (*q.shape[:3], k.shape[2]))
+        check_mask(mask, (*q.shape[:3], k.shape[2]), q.device)
     wide = torch.promote_types(q.dtype, torch.float32)
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1).to(wide) for x in (k, v))
     tiled = cast("Callable[..., Tensor]", _Tiled.apply)  # torch leaves apply without a type

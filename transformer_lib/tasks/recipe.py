@@ -158,7 +158,7 @@ def execute(
     for key in options or {}:
         require(key in known, "options", f"must be among {sorted(known)} for {recipe.NAME}", key)
     chosen = known | dict(options or {})
-    name = f"{recipe.NAME.format(**chosen)}-seed{seed}"
+    name = f"{_name(recipe, chosen, path)}-seed{seed}"
     known_by = {"program": _program_of(path), "options": chosen, "seed": seed}
     commit = commit_of(Path(path).parent)
     with _processes(check_device(device)) as place, ExitStack() as stack:
@@ -202,6 +202,16 @@ def load_recipe(path: str | Path) -> ModuleType:
     missing = [name for name in ("NAME", "run") if not hasattr(module, name)]
     require(not missing, str(path), "must define NAME and run(run); missing are", missing)
     return module
+
+
+def _name(recipe: ModuleType, options: Mapping[str, str], path: str | Path) -> str:
+    """The recipe's name with its options filled in."""
+    require(isinstance(recipe.NAME, str), f"{path}: NAME", "must be a string", recipe.NAME)
+    try:
+        return str(recipe.NAME.format(**options))
+    except (LookupError, ValueError, AttributeError) as error:
+        rule = f"must have only the names of OPTIONS, {sorted(options)}, in its braces"
+        raise ValueError(f"{path}: NAME {rule}, got {recipe.NAME!r}") from error
 
 
 def _program_of(path: str | Path) -> str:

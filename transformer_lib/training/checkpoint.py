@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.files import (
     check_folder,
@@ -34,6 +34,7 @@ from transformer_lib.tensor_files import Named, check_finite, load_tensors, save
 from transformer_lib.training.parallel import first_says, is_shared, place_of
 from transformer_lib.training.sharded import is_sharded, read_shards, stored_like, write_shards
 from transformer_lib.training.state import (
+    Batches,
     TrainState,
     check_generators,
     check_model_tensors,
@@ -64,10 +65,11 @@ def save_state(path: str | Path, state: TrainState) -> None:
     """
     model, shared = state.model, is_shared(state.model)
     training = training_tensors(state)
+    batches = _batches_of(state)
     about = {
         "format": SHARDED if shared else FORMAT,
         "step": state.step,
-        "batches": state.batches.state_dict(),
+        "batches": batches.state_dict(),
         "settings": state.settings,
         "changes": state.changes,
         "slots": slots_of(training),
@@ -93,7 +95,7 @@ def load_state(path: str | Path, state: TrainState, *, change: Collection[str] =
     `ValueError`, and changes nothing, if the checkpoint is damaged or is that of another run: other settings, data,
     names, shapes or types.
     """
-    folder = Path(path)
+    folder, batches = Path(path), _batches_of(state)
     _check_change(change)
     about = first_says(state.model, lambda: read_about(folder))
     own = json.loads(json.dumps(state.settings))
@@ -102,7 +104,7 @@ def load_state(path: str | Path, state: TrainState, *, change: Collection[str] =
     slots = about.get("slots", slots_of(training))
     rule = f"must hold the optimiser's {len(slots)} tensors that {ABOUT} lists"
     require(slots_of(training) == slots, str(folder), rule, sorted(set(slots) ^ set(slots_of(training)))[:3])
-    state.batches.load_state_dict(about["batches"])
+    batches.load_state_dict(about["batches"])
     set_model_tensors(weights, state.model)
     set_training_tensors(training, state)
     unsaid = {name: value for name, value in about["settings"].items() if name not in own}
@@ -187,6 +189,12 @@ def _read_training(folder: Path, state: TrainState) -> Named:
     check_finite(training, str(folder))
     check_generators(own | training, state, str(folder))
     return own | training
+
+
+def _batches_of(state: TrainState) -> Batches:
+    if state.batches is None:
+        raise wrong_kind("batches", "those of the run, to save or to take up their position", None)
+    return state.batches
 
 
 # Settings -------------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def evaluate(
 
 
 @checked
-def new_state(model: nn.Module, batches: Batches, config: TrainConfig) -> TrainState:
+def new_state(model: nn.Module, batches: Batches | None, config: TrainConfig) -> TrainState:
     """The state before the first step, with the random generators seeded: dropout must differ from rank to rank.
 
     Raises `ValueError` for Muon on a sharded model (`parallel.py` says why).

@@ -42,12 +42,13 @@ class Batches(Protocol):
 class TrainState:
     """Everything that decides how a run goes on. `settings` are JSON values that must agree to resume it.
 
-    `changes` are those that were changed on purpose, each with the step, its name, what it was and what it became.
+    `batches` may be None where the steps are taken by hand; such a state can be neither saved nor taken up. `changes`
+    are those that were changed on purpose, each with the step, its name, what it was and what it became.
     """
 
     model: nn.Module
     optimizer: Optimizer
-    batches: Batches
+    batches: Batches | None
     settings: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     changes: list[dict[str, Any]] = field(default_factory=list)

@@ -42,6 +42,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}tokenizer.Tokenizer.encode": lambda: {"self": FAST, "text": "abc"},
     f"{HERE}tokenizer.Tokenizer.encode_batch": lambda: {"self": FAST, "texts": ["abc", "d"]},
     f"{HERE}tokenizer.Tokenizer.decode": lambda: {"self": FAST, "ids": [257, 0xE4], "whole_characters": True},
+    f"{HERE}tokenizer.Tokenizer.has": lambda: {"self": FAST, "token": 257},
     f"{HERE}tokenizer.Tokenizer.save": lambda: {"self": FAST, "path": Path(tempfile.mkdtemp(dir=".")) / "t.json"},
     f"{HERE}tokenizer.Tokenizer.load": lambda: {"path": _file("tokenizer.json"), "any_rules": True},
     f"{HERE}words.split_words": lambda: {"text": "Ada's book"},
