@@ -180,9 +180,9 @@ def test_a_memory_of_another_model() -> None:
 
 
 def test_what_a_beam_continues_must_be_said_of_every_slot() -> None:
-    cache = DECODER.new_cache(2, 6)
-    DECODER(TOKENS[:, :2], cache=cache)
     for keys in (2, 4):
+        cache = DECODER.new_cache(2, 6)
+        DECODER(TOKENS[:, :2], cache=cache)
         with rejects("past", "3 slots", str(keys)):
             DECODER(TOKENS[:, :1], cache=cache, past=torch.ones(2, 1, keys, dtype=torch.bool))
 
@@ -199,13 +199,11 @@ def test_a_model_that_no_memory_could_hold(change: dict[str, Any]) -> None:
 
 
 def test_vectors_that_do_not_fit_a_head() -> None:
+    small = dataclasses.replace(CONFIG, d_model=4, attention=AttentionConfig(num_heads=2))
     heads: list[tuple[str, Any]] = [
         *(("x", head(4, 3)) for head in (TokenHead, SequenceHead)),
-        *(
-            ("x", head)
-            for head in (SpanHead(4), MaskedLMHead(dataclasses.replace(CONFIG, d_model=4), nn.Embedding(13, 4)))
-        ),
-        ("x", DecoderLM(dataclasses.replace(CONFIG, d_model=4, attention=AttentionConfig(num_heads=1))).logits),
+        *(("x", head) for head in (SpanHead(4), MaskedLMHead(small, nn.Embedding(13, 4)))),
+        ("x", DecoderLM(small).logits),
     ]
     for field, head in heads:
         head(torch.zeros(2, 3, 4))

@@ -226,6 +226,8 @@ def test_operands_of_another_kind_type_or_device_are_refused(path: Callable[...,
         path(q, k, v.half())
     with rejects("v", "device", "cpu", "meta"):
         path(q, k, v.to("meta"))
+    with rejects("mask", "device", "cpu", "meta"):
+        path(q, k, v, mask=torch.ones(2, 1, 5, 7, dtype=torch.bool, device="meta"))
     with rejects("q", "empty", "(2, 4, 0, 8)"):
         path(q[:, :, :0], k, v)
 

@@ -76,6 +76,8 @@ def test_context_rotation_and_cache_of_another_shape() -> None:
     cache = KVCache(CONFIG, 2, 8)
     with rejects("k", "open slots, (2, 2, 0, 4)", "(2, 2, 3, 4)"):
         attention(x, cache=cache.layer(0))
+    with pytest.raises(TypeError, match="cache must be a KVCache, got None"):
+        attention(x, cache=cache.layer(0)._replace(cache=None))
     with rejects("bias", "broadcast", "(2, 4, 3, 3)", "(1, 3, 3, 3)"):
         attention(x, bias=torch.zeros(1, 3, 3, 3))
 
@@ -137,7 +139,7 @@ HUGE = 2**40
         (lambda: sinusoidal(PLACES, HUGE), ("d_model", "GB of memory", str(HUGE))),
         (lambda: sinusoidal(PLACES, 0), ("d_model", "at least 1", "0")),
         (lambda: sinusoidal(PLACES, 7), ("d_model", "even", "7")),
-        (lambda: sinusoidal(PLACES, 8, base=0.5), ("base", "above 1", "0.5")),
+        (lambda: sinusoidal(PLACES, 8, base=0.5), ("base", "greater than 1", "0.5")),
         (lambda: sinusoidal(PLACES, 8, base=1e308), ("base", "at most 1e+30", "1e+308")),
         (lambda: rope_rotation(PLACES, 8, theta=math.inf), ("theta", "finite", "inf")),
         (lambda: rope_rotation(PLACES, 8, dtype=torch.int32), ("dtype", "floating-point", "int32")),

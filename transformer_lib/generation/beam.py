@@ -121,7 +121,8 @@ def _search(
         positions = (ends + length - 1).expand(-1, beams)
         logits = _next(model, texts[:, :, length - 1], positions, cache, past)
     closed.add(texts, scores, length)
-    return Beams(closed.texts[:, :, :length], closed.lengths, closed.log_probs, closed.scores)
+    lengths = closed.lengths.masked_fill(closed.log_probs == -torch.inf, 0)
+    return Beams(closed.texts[:, :, :length], lengths, closed.log_probs, closed.scores)
 
 
 @trusting

@@ -220,7 +220,7 @@ def _next(model: LanguageModel, last: Tensor, cache: KVCache) -> Tensor:
     return model(last[:, None], cache=cache)[:, -1]
 
 
-def _checked_ids(picked: Tensor, rows: int) -> Tensor:
+def _checked_ids(picked: object, rows: int) -> Tensor:
     """What the picker gave, if that is an id for each row."""
     if not isinstance(picked, Tensor):
         raise wrong_kind("what pick gives", "a Tensor", picked)

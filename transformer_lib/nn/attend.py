@@ -35,7 +35,7 @@ def _check_scale(scale: float | None) -> None:
         require(abs(scale) <= MOST_SCALE, "scale", f"must be at most {MOST_SCALE:.0f} on either side of 0", scale)
 
 
-RULES = (
+_RULES = (
     _check_operands,
     _check_scale,
     lambda v, k: require_same_dtype("v", v, k.dtype),
@@ -70,7 +70,7 @@ def attention_weights(
 
 
 @checked_once
-@also(*RULES)
+@also(*_RULES)
 def attend_explicit(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -88,7 +88,7 @@ def attend_explicit(
 
 
 @checked_once
-@also(*RULES)
+@also(*_RULES)
 def attend(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -123,7 +123,7 @@ def _allowed(mask: Mask, q: Tensor, k: Tensor) -> Bool[Tensor, "..."] | None:
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)
         return torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None, None]
-    check_mask(mask, (q.shape[0], q.shape[1], q.shape[2], k.shape[2]))
+    check_mask(mask, (q.shape[0], q.shape[1], q.shape[2], k.shape[2]), q.device)
     return mask
 
 

@@ -73,6 +73,7 @@ class Attention(nn.Module):
         if rotation is not None:
             check_rotation(rotation, shape, x.dtype)
         if cache is not None:
+            require_parts(cache)
             cache.cache.check_new(cache.layer, shape, x.dtype)
 
     @also(_check_place, _check_context)

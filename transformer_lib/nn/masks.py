@@ -37,8 +37,10 @@ def padding_mask(valid: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 ke
 
 
 @checked_once
-def check_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> None:
-    """`ValueError` unless the mask is boolean and broadcasts to (batch, heads, query, key)."""
+def check_mask(mask: Tensor, shape: tuple[int, int, int, int], device: torch.device) -> None:
+    """`ValueError` unless the mask is boolean, on this device, and broadcasts to (batch, heads, query, key)."""
+    if mask.device != device:
+        require(False, "mask", f"must be on the device of what it masks, {device}", str(mask.device))
     require(mask.dtype == torch.bool, "mask", "must be boolean, True = may look", mask.dtype)
     fits = mask.ndim == 4 and all(have in (1, want) for have, want in zip(mask.shape, shape, strict=True))
     require(fits, "mask", f"must broadcast to (batch, heads, query, key) = {shape}", tuple(mask.shape))

@@ -95,7 +95,7 @@ def tiled_attention(
     if isinstance(mask, str):
         _allowed_is_square(mask, q, k)
     elif mask is not None:
-        check_mask(mask, (*q.shape[:3], k.shape[2]))
+        check_mask(mask, (*q.shape[:3], k.shape[2]), q.device)
     wide = torch.promote_types(q.dtype, torch.float32)
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1).to(wide) for x in (k, v))
     tiled = cast("Callable[..., Tensor]", _Tiled.apply)  # torch leaves apply without a type

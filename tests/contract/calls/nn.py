@@ -168,7 +168,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}positions.attention_factor": lambda: {"scaling": _scaled()},
     f"{HERE}masks.causal_mask": lambda: {"query_positions": _places(), "key_positions": _places(), "window": 2},
     f"{HERE}masks.padding_mask": lambda: {"valid": _valid()},
-    f"{HERE}masks.check_mask": lambda: {"mask": torch.ones(2, 1, 3, 3, dtype=torch.bool), "shape": (2, 2, 3, 3)},
+    f"{HERE}masks.check_mask": lambda: {
+        **{"mask": torch.ones(2, 1, 3, 3, dtype=torch.bool), "shape": (2, 2, 3, 3), "device": torch.device("cpu")}
+    },
     f"{HERE}cache.KVCache": lambda: {
         **{"config": SMALL, "batch": 2, "max_length": 8, "dtype": torch.float64, "device": "cpu"}
     },
