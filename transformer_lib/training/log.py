@@ -66,7 +66,8 @@ def _end_of_step(path: Path, step: int) -> int:
     """The length in bytes of the lines for steps 1 to `step`, which must all be there."""
     lines = path.read_bytes().splitlines(keepends=True)[:step] if path.exists() else []
     steps = [_parse(line, f"{path}: line {number}").step for number, line in enumerate(lines, start=1)]
-    require(steps == list(range(1, step + 1)), str(path), f"must hold the steps 1 to {step} in order", steps[-3:])
+    whole = len(steps) == step and steps == list(range(1, len(steps) + 1))
+    require(whole, str(path), f"must hold the steps 1 to {step} in order", steps[-3:])
     return sum(map(len, lines))
 
 

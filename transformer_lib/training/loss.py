@@ -29,7 +29,8 @@ class LossSum:
 
     def __post_init__(self) -> None:
         for name in ("total", "count"):  # by hand, because torch.compile does not see through a decorator here
-            require_kind(getattr(self, name), Tensor, name, "a Tensor")
+            require_kind(value := getattr(self, name), Tensor, name, "a Tensor")
+            require(value.dim() == 0, name, "must be a single number", tuple(value.shape))
 
     def __add__(self, other: "LossSum") -> "LossSum":
         return LossSum(self.total + other.total, self.count + other.count)
