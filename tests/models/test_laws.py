@@ -222,3 +222,16 @@ def test_positions_go_on_from_the_last_one_given() -> None:
     whole = model(tokens, positions=torch.arange(7, 12)[None])
     close(torch.cat(parts, dim=1), whole)
     assert cache.positions.tolist() == [[7, 8, 9, 10, 11]]
+
+
+@EVERY_POSITIONS
+def test_a_row_of_padding_only_is_finite_and_leaves_the_others_alone(positions: Positions) -> None:
+    tokens, valid = integers(13, 3, 5), torch.tensor([[True] * 5, [False] * 5, [False, False, True, True, True]])
+    both = seq2seq(positions)
+    for mine, alone in (
+        (encoder(positions)(tokens, valid=valid), encoder(positions)(tokens[:1])),
+        (decoder(positions)(tokens, valid=valid), decoder(positions)(tokens[:1])),
+        (both(tokens, tokens, source_valid=valid, target_valid=valid), both(tokens[:1], tokens[:1])),
+    ):
+        assert mine.isfinite().all()
+        close(mine[:1], alone)

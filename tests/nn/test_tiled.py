@@ -155,6 +155,16 @@ def test_wrong_options_are_refused(options: dict[str, Any], words: tuple[str, ..
         tiled_attention(*example(keys=7), **options)
 
 
+def test_what_was_seen_is_of_one_shape() -> None:
+    seen = start(normal(3, 1), normal(12, 5))
+    with rejects("peak", "(3, 1)", "(2, 1)"):
+        finish(seen._replace(peak=seen.peak[:2]))
+    with rejects("scores", "(3, 12)", "(2, 12)"):
+        absorb(seen, normal(2, 12), normal(12, 5))
+    with pytest.raises(TypeError, match="total must be a Tensor, got None"):
+        finish(seen._replace(total=None))
+
+
 def test_wrong_shapes_are_refused() -> None:
     q, k, v = example(keys=7, kv_heads=2)
     with rejects("k", "divides q's 4", "3"):

@@ -58,7 +58,8 @@ class DecoderLM(nn.Module):
         a cache, as in beam search, `past` says which of its slots, the new ones included, each token continues.
         `newest` asks for the logits of that many last positions only; reading a prompt needs but one.
         """
-        check_newest(newest, tokens.shape[1])
+        if newest is not None:
+            check_newest(newest, tokens.shape[1])
         x = self.hidden(tokens, positions=positions, valid=valid, cache=cache, past=past)
         return self.logits(x if newest is None else x[:, -newest:])
 

@@ -134,7 +134,8 @@ class Seq2Seq(nn.Module):
         """The decoder's residual stream after the final norm: what the head reads."""
         config = self.config.decoder
         check_tokens(target, config.vocab_size, "target")
-        check_newest(newest, target.shape[1])
+        if newest is not None:
+            check_newest(newest, target.shape[1])
         plain = positions is None and valid is None and past is None
         if positions is None:
             positions = place(target, valid, cache)

@@ -71,7 +71,7 @@ class Attention(nn.Module):
         require_fit("x", x, self.to_qkv.weight)
         shape = (len(x), self.heads[1], x.shape[1], self.head_dim)
         if rotation is not None:
-            check_rotation(rotation, shape, x.dtype)
+            check_rotation(rotation, shape, x)
         if cache is not None:
             require_parts(cache)
             cache.cache.check_new(cache.layer, shape, x.dtype)

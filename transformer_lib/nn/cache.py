@@ -221,7 +221,7 @@ class KVCache:
     @also(_check_layer)
     def layer(self, index: int) -> "LayerCache":
         """The view that one layer's attention writes and reads."""
-        return LayerCache(self, index)
+        return LayerCache._make((self, index))  # checked already
 
 
 @checked_once

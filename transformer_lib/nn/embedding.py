@@ -65,7 +65,8 @@ def check_tokens(tokens: Int[Tensor, "batch time"], vocab_size: int, name: str =
         require(False, name, "must hold at least one token per row", tuple(tokens.shape))
     # Reading the values would break a compiled graph and stall a GPU, where an index out of range fails anyway.
     if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = (int(bound) for bound in tokens.aminmax())
+        # A step of decoding has one token, whose bounds are itself.
+        low, high = map(int, tokens.aminmax()) if tokens.numel() > 1 else (tokens.item(),) * 2
         require(low >= 0, name, "must not be negative", low)
         if high >= vocab_size:
             require(False, name, f"must be below vocab_size={vocab_size}", high)

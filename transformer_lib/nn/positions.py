@@ -115,8 +115,8 @@ def rope_rotation(
 
 
 @checked_once
-def check_rotation(rotation: Rotation, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
-    """`ValueError` unless it can turn something of this shape, (batch, heads, time, head_dim), and this type."""
+def check_rotation(rotation: Rotation, shape: tuple[int, int, int, int], like: Tensor) -> None:
+    """`ValueError` unless it can turn what has this shape, (batch, heads, time, head_dim), and is otherwise `like`."""
     require_parts(rotation)
     batch, _, time, head_dim = shape
     require(head_dim % 2 == 0, "head_dim", "must be even to be turned", head_dim)
@@ -124,11 +124,12 @@ def check_rotation(rotation: Rotation, shape: tuple[int, int, int, int], dtype: 
     for name, part in rotation._asdict().items():
         fits = part.shape[1:] == wanted[1:] and part.shape[0] in (1, batch)
         require(fits, name, f"must have the axes batch, 1, time, half {wanted}", tuple(part.shape))
-        require_same_dtype(name, part, dtype)
+        require_same_dtype(name, part, like.dtype)
+        require(part.device == like.device, name, f"must be on the device {like.device}", str(part.device))
 
 
 @checked_once
-@also(lambda x, rotation: check_rotation(rotation, tuple(x.shape), x.dtype))
+@also(lambda x, rotation: check_rotation(rotation, tuple(x.shape), x))
 def apply_rope(
     x: Float[Tensor, "batch heads time head_dim"], rotation: Rotation
 ) -> Float[Tensor, "batch heads time head_dim"]:

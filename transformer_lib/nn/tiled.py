@@ -33,8 +33,14 @@ class Running(NamedTuple):
     out: Float[Tensor, "*rows query value_dim"]  # sum of exp(score - peak) * value
 
 
-def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
+def _check_seen(seen: Running) -> None:
     require_parts(seen)
+    wanted = (*seen.out.shape[:-1], 1)
+    for name, part in (("peak", seen.peak), ("total", seen.total)):
+        require(part.shape == wanted, name, f"must have the shape {wanted}, as out says", tuple(part.shape))
+
+
+def _check_block(seen: Running, scores: Tensor, values: Tensor) -> None:
     for name, part, wanted in (
         ("scores", scores, (*seen.peak.shape[:-1], values.shape[-2])),
         ("values", values, (*seen.out.shape[:-2], values.shape[-2], seen.out.shape[-1])),
@@ -51,7 +57,7 @@ def start(queries: Float[Tensor, "*rows query head_dim"], values: Float[Tensor, 
 
 
 @checked_once
-@also(_check_block)
+@also(_check_seen, _check_block)
 def absorb(
     seen: Running, scores: Float[Tensor, "*rows query key"], values: Float[Tensor, "*rows key value_dim"]
 ) -> Running:
@@ -63,7 +69,7 @@ def absorb(
 
 
 @checked_once
-@also(lambda seen: require_parts(seen))
+@also(_check_seen)
 def finish(seen: Running) -> tuple[Float[Tensor, "*rows query value_dim"], Float[Tensor, "*rows query 1"]]:
     """The output, and the logarithm of the normaliser; zeros for a query that was allowed no key."""
     total = seen.total.masked_fill(seen.total == 0, 1.0)

@@ -155,7 +155,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}positions.apply_rope": lambda: {"x": _x(*SHAPE), "rotation": nn.rope_rotation(_places(), 4)},
     f"{HERE}positions.check_rotation": lambda: {
-        **{"rotation": nn.rope_rotation(_places(), 4), "shape": SHAPE, "dtype": torch.float32}
+        **{"rotation": nn.rope_rotation(_places(), 4), "shape": SHAPE, "like": _x(*SHAPE)}
     },
     f"{HERE}positions.alibi_slopes": lambda: {"heads": 6},
     f"{HERE}positions.alibi_bias": lambda: {
