@@ -191,7 +191,7 @@ def test_a_signature_shows_shapes_and_defaults(html: Path) -> None:
     signature = entries(html)["transformer_lib.nn.attend.attend"]
     assert "q: Float[Tensor, 'batch heads query head_dim']" in signature
     assert "scale: float | None = None" in signature
-    assert "→ Float[Tensor, 'batch heads query head_dim']" in signature
+    assert "→ Float[Tensor, 'batch heads query value_dim']" in signature
 
 
 def test_a_name_without_entry_is_found(tmp_path: Path) -> None:

@@ -340,7 +340,7 @@ def test_a_recipe_is_known_by_its_program_options_and_seed(trained: Path) -> Non
         go_on(trained, options={"steps": "6"})
     with pytest.raises(ValueError, match=r"settings.loss.smoothing must equal this run's 0.3"):
         go_on(trained, options={"smoothing": "0.3"})
-    with pytest.raises(ValueError, match=r"settings.training.seed must equal this run's 4 .* got 3"):
+    with pytest.raises(ValueError, match=r"settings.recipe.seed must equal this run's 4 .* got 3"):
         execute(trained, seed=SEED + 1, folder=trained.parent / "p", resume=True)
     trained.write_text(TRAINED.replace("token_budget=40, seed=run", "token_budget=39 + 1, seed=run"))
     go_on(trained)  # the compiler adds the two

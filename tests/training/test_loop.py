@@ -251,7 +251,7 @@ def test_finite_passes_follow_one_another_and_empty_ones_are_an_error():
         ({"learning_rate": functools.partial(warmup_cosine, 3)}, "learning_rate must be .* keywords only"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
         ({"betas": (0.9,)}, r"betas must have 2 parts, got \(0.9,\)"),
-        ({"weight_decay": float("nan")}, "weight_decay must be a number, got nan"),
+        ({"weight_decay": float("nan")}, "weight_decay must not be NaN, got nan"),
         ({"weight_decay": float("inf")}, "weight_decay must be a finite number, got inf"),
         ({"learning_rate": functools.partial(warmup_cosine, peak=float("nan"))}, "learning_rate must have only finite"),
         ({"learning_rate": functools.partial(warmup_cosine, peak="1")}, "learning_rate must have only finite numbers"),
