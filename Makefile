@@ -79,7 +79,7 @@ $(LIGHT):
 oldest: setup  ## make .venv-oldest: the oldest transformers that pyproject.toml allows, for one test
 	$(PY) tools/oldest_transformers.py
 
-faults: setup  ## plant every fault of tests/faults and see a test notice it; two hours; ARGS="--only nn*"
+faults: setup  ## plant every fault of tests/faults and see a test notice it; half an hour; ARGS="--only nn*"
 	$(PY) tools/plant.py $(ARGS)
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
