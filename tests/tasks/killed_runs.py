@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol
 
 from tests.training.small_run import PRELOAD
 
 STEPS = 60
+CRASHED = 70
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # Interrupted before the program begins, an interpreter ends by the signal, and a forked process with 1.
 ENDS = {signal.SIGKILL: (-9,), signal.SIGTERM: (-15,), signal.SIGINT: (130, -2, 1)}
@@ -112,8 +113,7 @@ class Interpreter:
 
 def command_line(arguments: list[str]) -> None:
     """What `python -m transformer_lib` does, silently."""
-    code = 130  # of an interpreter that is interrupted before the program begins
-    with suppress(KeyboardInterrupt):
+    try:
         import torch
 
         from transformer_lib.__main__ import main
@@ -121,6 +121,10 @@ def command_line(arguments: list[str]) -> None:
         torch.set_num_threads(1)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             code = main(arguments)
+    except KeyboardInterrupt:  # before the program began
+        code = 130
+    except BaseException:
+        code = CRASHED  # which no signal explains; 1 stays for what happens before this function
     os._exit(code)
 
 
