@@ -217,6 +217,7 @@ def test_tensors_that_no_run_had_are_refused_and_change_nothing(
         ("changes", {}, ["changes must be a JSON list", "{}"]),
         ("slots", "x", ["slots must be a JSON list", "'x'"]),
         ("slots", [], ["optimiser's 0 tensors"]),
+        ("slots", [{}], ["slots must be strings", "[{}]"]),
         ("step", 1e3, ["step must be a whole number", "1000.0"]),
         ("settings", 3, ["settings must equal this run's", "3"]),
         ("settings", {"model": math.nan}, ["must be JSON: NaN is no JSON"]),

@@ -136,6 +136,8 @@ def read_about(path: str | Path) -> dict[str, Any]:
     for name, kind, what in (("batches", dict, "object"), ("changes", list, "list"), ("slots", list, "list")):
         value = about.get(name, kind())
         require(isinstance(value, kind), f"{file}: {name}", f"must be a JSON {what}", value)
+    slots = about.get("slots", [])
+    require(all(isinstance(slot, str) for slot in slots), f"{file}: slots", "must be strings", slots)
     return about
 
 
