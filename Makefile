@@ -22,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 WORKERS ?= auto
 
 # A GPU rounds differently: every cell must still run and hold its asserts, but its output is not compared.
-TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120
+TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book epub pdf test light oldest faults notebooks launch bench check lock serve clean

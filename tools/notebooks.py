@@ -59,6 +59,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
     client = NotebookClient(
         notebook,
         timeout=timeout,
+        startup_timeout=timeout,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,

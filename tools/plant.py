@@ -48,6 +48,7 @@ CAUGHT, SURVIVED, RED, OUTDATED, BROKEN = "caught", "SURVIVED", "red before", "d
 # Without plug-ins, which take longer than most of these tests, and so without the check of every shape at run time:
 # what notices a fault is to be a test.
 PLAIN = ("-o", "addopts=--import-mode=importlib")
+MEMORY = 12 * 2**20  # KiB of addresses for each process: a fault may ask for tensors without end
 PASSED, FAILED = 0, 1  # pytest's exit status; all others say that tests could not be run
 
 
@@ -135,7 +136,8 @@ def copy_of(root: Path) -> Iterator[Path]:
 
 def run_tests(folder: Path, tests: Sequence[str], limit: float, *options: str) -> tuple[int, str]:
     """Pytest's exit status (that of a killed process if it took longer than the limit), and what it said."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *PLAIN, *options, *tests]
+    command = ["sh", "-c", f'ulimit -v {MEMORY} && exec "$@"', "sh"]
+    command += [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *PLAIN, *options, *tests]
     environment = os.environ | {
         "PYTHONPATH": str(folder),
         "OMP_NUM_THREADS": "1",

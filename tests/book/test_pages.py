@@ -95,6 +95,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=FLAGS, color_scheme="light"
         )
+        context.set_default_timeout(300_000)  # milliseconds: the machine may be busy, and a wait costs nothing
         yield context
         context.close()
 
