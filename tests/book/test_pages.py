@@ -4,38 +4,16 @@ Needs Chromium (Debian: apt-get install chromium); without it only the build its
 """
 
 import ast
-import functools
 import html as entities
-import http.server
 import re
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext
 
-ROOT = Path(__file__).parents[2]
-LIBRARY = ROOT / "transformer_lib"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+from tests.book.pages import LIBRARY, OPEN, needs_chromium, served, toc_pages
 
-# What is folded is opened first, so that solutions count too.
-OPEN = """() => {
-    document.querySelectorAll("details").forEach(e => e.open = true);
-    document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
-    return window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => null) : null;
-}"""
 LOOK = """() => {
     const article = document.querySelector(".bd-article") || document.body;
     const all = selector => [...article.querySelectorAll(selector)];
@@ -46,64 +24,6 @@ LOOK = """() => {
         silent: all("img").filter(e => !(e.getAttribute("alt") || "").trim()).map(e => e.getAttribute("src")),
     };
 }"""
-
-
-def toc_pages() -> list[str]:
-    """The pages of the book, as paths without suffix, in reading order."""
-
-    def files(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            yield from (node[key] for key in ("root", "file") if key in node)
-        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            yield from files(child)
-
-    return list(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
-
-
-@pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh build, with the options of `make book`."""
-    out = tmp_path_factory.mktemp("book")
-    build = str(Path(sys.executable).parent / "jupyter-book")
-    options = ["-W", "-n", "--keep-going", "--all", "--path-output", str(out)]
-    run = subprocess.run([sys.executable, build, "build", str(ROOT), *options], capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return out / "_build" / "html"
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The folder over http on this machine, while the block runs."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        profile = tmp_path_factory.mktemp("profile")
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=FLAGS, color_scheme="light"
-        )
-        context.set_default_timeout(300_000)  # milliseconds: the machine may be busy, and a wait costs nothing
-        yield context
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def site(html: Path) -> Iterator[str]:
-    with served(html) as address:
-        yield address
 
 
 def faults(browser: BrowserContext, address: str, path: str, width: int) -> list[str]:
