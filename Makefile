@@ -7,7 +7,8 @@ PORT ?= 8000
 ARGS ?=
 PY := .venv/bin/python
 # What pip reads: the pins, and pyproject.toml down to the settings of the other tools.
-PINS := $(shell { pwd; cat requirements.txt constraints.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
+PINS := $(shell { pwd; cat requirements-book.txt requirements.txt constraints.txt; sed '/^\[tool.pytest/,$$d' pyproject.toml; } | cksum | cut -d " " -f 1)
+BOOK := .venv/book-$(PINS)
 STAMP := .venv/installed-$(PINS)
 PEERS := .venv/peers-$(shell cksum < bench/requirements.txt | cut -d " " -f 1)
 # The lock holds for what pip fetches to build a package too, by the variable that this version of pip has for it.
@@ -25,34 +26,40 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf test light oldest faults notebooks launch bench check lock serve clean
+.PHONY: help setup book epub pdf lab test light oldest faults notebooks launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-# The stamp names what was installed and where, so a changed pin and a moved folder are seen, and it is written
-# last, so an interrupted installation is too. While it stands, nothing is looked up on the network. seqeval comes as
-# source alone, which pip before 25.3 can build in this way only.
-setup: $(STAMP)  ## make .venv and install the pinned requirements, if that is not done yet
+# Reading the book takes a part of what running it does, so there are two stamps. A stamp names what was installed and
+# where, so a changed pin and a moved folder are seen, and it is written last, so an interrupted installation is too.
+# While it stands, nothing is looked up on the network. seqeval comes as source alone, which pip before 25.3 can build
+# in this way only.
+setup: $(STAMP)  ## make .venv and install all the pinned requirements, if that is not done yet
 
-$(STAMP):
+$(BOOK):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found; take 3.11 or newer: make PYTHON=python3.12"; exit 1; }
-	ls .venv/installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	rm -f .venv/installed-*
-	$(PIP) --use-pep517 -r requirements.txt
+	ls .venv/book-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	rm -f .venv/book-* .venv/installed-*
+	$(PIP) -r requirements-book.txt
 	touch $@
 
-book: setup  ## build the HTML, warnings are errors
+$(STAMP): | $(BOOK)
+	rm -f .venv/book-* .venv/installed-*
+	$(PIP) --use-pep517 -r requirements.txt
+	touch $(BOOK) $@
+
+book: $(BOOK)  ## build the HTML, warnings are errors
 	$(PY) .venv/bin/jupyter-book build . -W -n --keep-going --all
 	@echo "The book: file://$(CURDIR)/_build/html/index.html   (or: make serve)"
 
-epub: setup  ## build the EPUB and check its inside
+epub: $(BOOK)  ## build the EPUB and check its inside
 	$(PY) .venv/bin/jupyter-book build . -W -n --keep-going --all --path-output _build/epub --builder custom --custom-builder epub
 	cp _build/epub/_build/epub/book.epub _build/book.epub
 	$(PY) tools/check_epub.py _build/book.epub
 
 # The class of Jupyter Book is made for xelatex; latexmk calls it until all references stand. A sign that no font has fails.
-pdf: setup  ## build the PDF; needs xelatex, see CONTRIBUTING.md
+pdf: $(BOOK)  ## build the PDF; needs xelatex, see CONTRIBUTING.md
 	@command -v xelatex latexmk xindy >/dev/null || { echo "xelatex, latexmk and xindy are needed: see CONTRIBUTING.md"; exit 1; }
 	LATEXMKOPTS="-interaction=nonstopmode -halt-on-error" \
 	$(PY) .venv/bin/jupyter-book build . --keep-going --all --path-output _build/pdf --builder pdflatex
@@ -81,6 +88,9 @@ oldest: setup  ## make .venv-oldest: the oldest transformers that pyproject.toml
 
 faults: setup  ## plant every fault of tests/faults and see a test notice it; half an hour; ARGS="--only nn*"
 	$(PY) tools/plant.py $(ARGS)
+
+lab: setup  ## open the chapters in Jupyter, to run and change them
+	$(PY) -m jupyterlab chapters
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)

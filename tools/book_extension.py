@@ -12,7 +12,7 @@ import re
 import sys
 from functools import cache, cached_property
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from argument_rules import escaped, kinds_wanted, refusals, words_allowed
@@ -26,11 +26,31 @@ CODE = re.compile(r"`([^`]+)`")
 
 def setup(app: Sphinx) -> dict[str, bool]:
     sys.path.insert(0, str(ROOT))  # the library of this tree, whichever is installed
+    app.connect("builder-inited", stand_in_for_keras)
     app.connect("builder-inited", hide_launch_buttons)
     app.connect("doctree-resolved", fit_tables)
     app.connect("autodoc-process-docstring", write_docstring)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class StandIn(ModuleType):
+    """A module of which only names are wanted: classes to derive from, and functions that give decorators."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {}) if name[0].isupper() else StandIn(name)
+
+    def __call__(self, *given: Any) -> Any:
+        return lambda decorated: decorated
+
+
+def stand_in_for_keras(app: Sphinx) -> None:
+    """The pages need the docstrings of the library alone, so building them takes no Keras, nor loads it where it is."""
+    keras = StandIn("keras")
+    keras.config = SimpleNamespace(backend=lambda: "tensorflow")
+    sys.modules["keras"] = keras
 
 
 def hide_launch_buttons(app: Sphinx) -> None:

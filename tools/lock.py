@@ -27,10 +27,11 @@ HEADER = """\
 """
 
 
-def wanted(requirements: str) -> str:
-    """The packages that a requirements file names, without its options, its comments and the lock itself."""
-    lines = [line.strip() for line in requirements.splitlines()]
-    return "\n".join([*(line for line in lines if line and not line.startswith(("#", "-"))), *BUILD]) + "\n"
+def asked(file: Path) -> list[str]:
+    """The packages that a requirements file names, and those of the files it reads by `-r`; no options or comments."""
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    read = [name for line in lines if line.startswith("-r ") for name in asked(file.parent / line.removeprefix("-r "))]
+    return [*read, *(line for line in lines if line and not line.startswith(("#", "-")))]
 
 
 def resolve(requirements: str, locked: str, options: list[str], folder: Path) -> str:
@@ -50,7 +51,7 @@ def resolve(requirements: str, locked: str, options: list[str], folder: Path) ->
 def main(options: list[str]) -> int:
     target, partial = ROOT / "constraints.txt", ROOT / "constraints.txt.partial"
     locked = target.read_text(encoding="utf-8") if target.is_file() else ""
-    requirements = wanted((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    requirements = "\n".join([*asked(ROOT / "requirements.txt"), *BUILD, ""])
     with tempfile.TemporaryDirectory() as folder:
         try:
             lines = resolve(requirements, locked, options, Path(folder))

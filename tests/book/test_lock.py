@@ -20,9 +20,8 @@ CUDA = re.compile(r"(cuda|nvidia)-.+|triton")  # of the build of torch for a GPU
 
 
 def requirements(name: str) -> list[Requirement]:
-    """What a file of requirements or constraints names."""
-    lines = (line.strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
-    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+    """What a file of requirements or constraints names, with what it reads."""
+    return [Requirement(line) for line in tool().asked(ROOT / name)]
 
 
 def locked(*, everywhere: bool = False) -> dict[str, set[str]]:
@@ -88,7 +87,8 @@ def test_a_pin_is_that_of_the_lock(name: str) -> None:
 
 
 def test_what_names_no_version_takes_that_of_the_lock() -> None:
-    for name, lock in {"requirements.txt": "constraints.txt", "tests/light.txt": "../constraints.txt"}.items():
+    locks = {"requirements.txt": "constraints.txt", "requirements-book.txt": "constraints.txt"}
+    for name, lock in (locks | {"tests/light.txt": "../constraints.txt"}).items():
         assert f"\n-c {lock}\n" in (ROOT / name).read_text(encoding="utf-8")
     pins = locked(everywhere=True)
     assert {canonicalize_name(pin.name) for pin in requirements("tests/light.txt")} <= set(pins)
@@ -97,7 +97,8 @@ def test_what_names_no_version_takes_that_of_the_lock() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_installs_again_when_the_lock_changes_and_builds_with_it(tmp_path: Path) -> None:
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", "bench/requirements.txt"):
+    pins = ("requirements-book.txt", "requirements.txt", "bench/requirements.txt")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", *pins):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
 
@@ -105,12 +106,34 @@ def test_make_installs_again_when_the_lock_changes_and_builds_with_it(tmp_path: 
         run = subprocess.run(["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True)
         return run.stdout.splitlines()
 
-    *_, install, stamp = commands()
-    assert {"PIP_CONSTRAINT=constraints.txt", "PIP_BUILD_CONSTRAINT=constraints.txt"} < set(install.split())
-    assert install.endswith("-r requirements.txt")
+    installs, stamp = [line for line in commands() if " -r " in line], commands()[-1]
+    assert [line.partition(" -r ")[2] for line in installs] == ["requirements-book.txt", "requirements.txt"]
+    for install in installs:
+        assert {"PIP_CONSTRAINT=constraints.txt", "PIP_BUILD_CONSTRAINT=constraints.txt"} < set(install.split())
     with (tmp_path / "constraints.txt").open("a") as file:
         file.write("another==1\n")
     assert stamp.startswith("touch ") and commands()[-1] != stamp
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("target", "read"), [("book", True), ("epub", True), ("test", False), ("lab", False), ("notebooks", False)]
+)
+def test_reading_the_book_takes_a_part_of_what_running_it_does(tmp_path: Path, target: str, read: bool) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements-book.txt", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "requirements.txt").touch()
+    run = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "-r requirements-book.txt" in run.stdout
+    assert ("-r requirements.txt" in run.stdout) != read
+
+
+def test_what_reading_takes_is_light() -> None:
+    names = {canonicalize_name(each) for each in required(requirements("requirements-book.txt"))}
+    heavy = {"keras", "onnx", "onnxruntime", "playwright", "tensorflow", "tensorflow-cpu", "transformers", "jupyterlab"}
+    assert {"jupyter-book", "torch"} < names and names.isdisjoint(heavy)
+    assert names < set(required(requirements("requirements.txt")))
 
 
 # The tool that writes it.
@@ -124,9 +147,10 @@ def tool() -> ModuleType:
     return module
 
 
-def test_what_is_resolved_is_what_is_asked() -> None:
-    asked = tool().wanted("# a comment\n-c constraints.txt\n\ntorch==2.0  \n-e .\n")
-    assert asked.splitlines() == ["torch==2.0", *tool().BUILD]
+def test_what_is_resolved_is_what_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("# a comment\n-c constraints.txt\n-r part.txt\n\ntorch==2.0  \n-e .\n")
+    (tmp_path / "part.txt").write_text("-c constraints.txt\nnumpy==2.0\n")
+    assert tool().asked(tmp_path / "all.txt") == ["numpy==2.0", "torch==2.0"]
 
 
 @pytest.fixture

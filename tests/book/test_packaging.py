@@ -114,7 +114,8 @@ def test_every_pin_is_in_the_metadata_and_keeps_to_it() -> None:
     """Else the weekly run against the newest releases would leave out what the tests need."""
     lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     bounds = {canonicalize_name(bound.name): bound for lines in lists for bound in map(Requirement, lines)}
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    files = [ROOT / name for name in ("requirements-book.txt", "requirements.txt")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
     assert len(pins) > 20
     faults = []
