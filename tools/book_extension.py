@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Set
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -75,14 +76,22 @@ def fit_tables(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 def write_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     module = name if what == "module" else getattr(obj, "__module__", None) or PACKAGE
-    lines[:] = [*marked("\n".join(lines), module).split("\n"), ""]
+    lines[:] = [*marked("\n".join(lines), module, own_names(obj)).split("\n"), ""]
     if what == "module" and hasattr(obj, "__path__"):
         links = ", ".join(link(exported, path) for exported, path in sorted(exports(obj).items()))
         lines += [f"``from {name} import ...`` gives {links}.", ""] if links else []
     if what in ("class", "function", "method"):
         rules, kinds = list(dict.fromkeys([*words_allowed(obj), *refusals(obj)])), kinds_wanted(obj)
-        lines += ["``ValueError`` unless", "", *(f"- {rule}" for rule in rules), ""] if rules else []
+        lines += ["``ValueError`` where a rule is broken:", "", *(f"- {rule}" for rule in rules), ""] if rules else []
         lines += [f"``TypeError`` unless {', '.join(kinds)}.", ""] if kinds else []
+
+
+def own_names(obj: Any) -> Set[str]:
+    """The arguments of a function or a class: in its docstring they mean these, whatever else has the name."""
+    try:
+        return inspect.signature(obj).parameters.keys()
+    except (TypeError, ValueError):  # a module, or a class without a signature
+        return frozenset()
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
@@ -94,31 +103,30 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
 # From backticks to reStructuredText ---------------------------------------------------------------------------------
 
 
-def marked(text: str, module: str) -> str:
+def marked(text: str, module: str, plain: Set[str] = frozenset()) -> str:
     """Paragraphs: an indented one is code, one that begins with a bar is a table, the others are prose."""
 
     def written(paragraph: str) -> str:
         if paragraph.startswith("    "):
             return f".. code-block:: text\n\n{paragraph}"
         if not paragraph.startswith("|"):
-            return _prose(paragraph, module)
+            return _prose(paragraph, module, plain)
         rows = [line.strip("| ").split("|") for line in paragraph.splitlines() if not re.fullmatch(r"[|: -]+", line)]
-        cells = [
-            f"   {'-' if i else '* -'} {_prose(cell.strip(), module)}" for row in rows for i, cell in enumerate(row)
-        ]
+        marks = ((("-" if i else "* -"), cell.strip()) for row in rows for i, cell in enumerate(row))
+        cells = [f"   {mark} {_prose(cell, module, plain)}" for mark, cell in marks]
         return "\n".join([".. list-table::", "   :header-rows: 1", "", *cells]).replace("\n   - ", "\n     - ")
 
     return "\n\n".join(map(written, re.split(r"\n{2,}", text)))
 
 
-def _prose(text: str, module: str) -> str:
-    """Code in backticks becomes a link or a literal; the rest is escaped, so that it stays plain text."""
+def _prose(text: str, module: str, plain: Set[str]) -> str:
+    """Code in backticks becomes a link or, like the names in `plain`, a literal; the rest is escaped and stays text."""
     parts = CODE.split(text)
     parts[::2] = map(escaped, parts[::2])
     parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # an "s" after the closing backtick
     for i, part in enumerate(parts[1::2]):
         code = " ".join(part.split())
-        path = target(code, module)
+        path = None if code in plain else target(code, module)
         parts[2 * i + 1] = link(code, path) if path else f"``{code}``"
     return "".join(parts)
 

@@ -157,7 +157,7 @@ def test_what_is_checked_is_said_below_a_signature(extension: ModuleType) -> Non
     extension.write_docstring(None, "class", "transformer_lib.config.Mlp", Mlp, None, lines)
     assert lines == [
         *("Text.", ""),
-        *("``ValueError`` unless", ""),
+        *("``ValueError`` where a rule is broken:", ""),
         "- ``activation`` must be one of 'relu', 'gelu', 'gelu_tanh', 'silu'",
         "- ``d_ff`` must be a whole number of at least 1 and below 2\\*\\*31",
         "",
@@ -170,6 +170,17 @@ def test_what_is_checked_is_said_below_a_signature(extension: ModuleType) -> Non
         "``TypeError`` unless ``curves`` is a dict, ``baselines`` a dict or None, ``x_label`` a string, "
         "``y_label`` a string, ``x_scale`` a string."
     ) in lines
+
+
+def test_an_argument_is_no_link_to_what_has_its_name(extension: ModuleType) -> None:
+    """`device` of `require_memory` once led to `book.device`."""
+
+    def takes(attend: int) -> None: ...
+
+    takes.__module__ = "transformer_lib.nn.attention"
+    lines = ["Neither `attend`, but `causal_mask`."]
+    extension.write_docstring(None, "function", "takes", takes, None, lines)
+    assert "Neither ``attend``, but :py:obj:`causal_mask <" in lines[0]
 
 
 def test_what_nothing_checks_says_nothing(rules: ModuleType) -> None:
