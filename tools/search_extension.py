@@ -1,0 +1,93 @@
+"""A search of the book's own, which needs neither a server nor another machine.
+
+Sphinx's search knows whole pages, forgets where on a page the words stand, and fetches each hit for an excerpt, which a
+browser refuses to pages opened from a disk. Here the text of all places is written into one script beside the pages;
+search.html reads it, finds, and quotes (`tools/search/`). On the page of a hit `_static/search_hit.js` marks the words.
+"""
+
+import base64
+import json
+import re
+import shutil
+import tomllib
+import zlib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from search_formulas import plain
+from search_sections import Place, places
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+SCRIPTS = ("words.js", "engine.js", "page.js")
+HAN = "\u4e00-\u9fff"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", replace_search)
+    app.connect("doctree-resolved", name_symbols)
+    app.connect("build-finished", write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def replace_search(app: Sphinx) -> None:
+    """Sphinx makes no index and no page for it; search.html comes from our template, at the same address."""
+    if app.builder.name == "html":
+        app.builder.search = False  # type: ignore[attr-defined]
+        app.builder.templates.loaders[0].searchpath.insert(0, str(HERE / "search"))
+        app.config.html_additional_pages["search"] = "search_page.html"
+
+
+def name_symbols(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Each row of the notation gets an anchor, so that a search for a symbol leads to it."""
+    if docname.endswith("notation") and app.builder.format == "html":
+        taken: dict[str, int] = {}
+        for body in doctree.findall(nodes.tbody):
+            for row in body.findall(nodes.row):
+                formulas = [plain(formula.astext()) for formula in row[0].findall(nodes.math)]
+                name = "symbol-" + re.sub(r"\W+", "-", "-".join(formulas)).strip("-")
+                taken[name] = taken.get(name, 0) + 1
+                row["ids"].append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+
+
+def write(app: Sphinx, error: Exception | None) -> None:
+    if app.builder.name != "html" or error:
+        return
+    pages = {}
+    for name in sorted(app.env.found_docs):
+        file = app.builder.get_target_uri(name)
+        pages[file] = places((Path(app.outdir) / file).read_text(encoding="utf-8"))
+    words = tomllib.loads((HERE / "search_words.toml").read_text(encoding="utf-8"))
+    folder = Path(app.outdir) / "_static" / "search"
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in SCRIPTS:
+        shutil.copy(HERE / "search" / script, folder)
+    (folder / "data.js").write_text(packed(table(pages, words)), encoding="ascii")
+
+
+def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any]:
+    """What the scripts read: places as lists, the one around a place by its number, and words that mean the same."""
+    rows: list[list[Any]] = []
+    numbers: dict[int, int] = {}
+    for file, found in pages.items():
+        for place in found:
+            numbers[id(place)] = len(rows)
+            above = -1 if place.above is None else numbers[id(place.above)]
+            also = words["also"].get(f"{file}#{place.anchor}", [])
+            rows.append([file, place.anchor, place.kind, place.title, above, place.text, also])
+    terms = [place for found in pages.values() for place in found if place.kind == "term"]
+    chinese = [[place.title, *names] for place in terms if (names := chinese_names(place.text))]
+    return {"places": rows, "same": words["same"] + chinese, "stop": words["stop"]}
+
+
+def chinese_names(text: str) -> list[str]:
+    """The Chinese of a term, with which its entry begins: 激活检查点（重计算）. gives both names."""
+    head = text.split(". ")[0]
+    return re.findall(rf"[{HAN}A-Za-z\d-]*[{HAN}]+[{HAN}A-Za-z\d-]*", head) if re.match(rf"\S*[{HAN}]", head) else []
+
+
+def packed(data: dict[str, Any]) -> str:
+    """A script, since a page opened from a disk may load nothing else; deflated to a third of the size."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f'bookSearch.data = "{base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")}";\n'
