@@ -25,7 +25,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf test light oldest faults notebooks launch bench check lock serve clean
+.PHONY: help setup book epub pdf test light oldest faults notebooks times launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -84,6 +84,9 @@ faults: setup  ## plant every fault of tests/faults and see a test notice it; ha
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
+
+times: setup  ## measure what all chapters, or NB=chapters/attention.ipynb, cost to run; the pages say it
+	$(PY) tools/times.py $(NB)
 
 launch: setup  ## write the repository of _config.yml into the first cell of every chapter, for Colab; runs no cell
 	$(PY) tools/notebooks.py --first-cell $(NB)
