@@ -19,7 +19,7 @@ import copy_facts
 import downloads
 import previews
 import source_pages
-from book_extension import home, resolved
+from book_extension import PACKAGE, home, resolved
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -107,11 +107,12 @@ def write_page(app: Sphinx, page: str, template: str, context: dict[str, Any], d
     context["body"] = body
 
 
+@functools.cache
 def meant(path: str) -> str | None:
     """The entry that an import of the name gives; a package may have a function and a file of one name."""
     parent, _, name = path.rpartition(".")
     obj = inspect.getattr_static(resolved(parent), name, None) if parent else None
-    if inspect.isclass(obj) or inspect.isroutine(obj):
+    if (getattr(obj, "__module__", None) or "").startswith(PACKAGE) and hasattr(obj, "__qualname__"):
         return home(f"{obj.__module__}.{obj.__qualname__}")
     return home(path)
 

@@ -7,6 +7,7 @@ weight. They lie in the book, not in a repository, so they show the version that
 import ast
 import html
 import re
+from functools import cache
 from pathlib import Path
 
 from pygments import highlight
@@ -43,6 +44,7 @@ ENTRY = re.compile(
 )
 
 
+@cache
 def places(root: Path) -> dict[str, tuple[str, int]]:
     """Where each function, class and method stands: its module and the line that begins it."""
     found = {}
