@@ -81,7 +81,7 @@ def icons(static: Path, sheets: list[Path]) -> None:
 
 
 def unused_files(static: Path) -> None:
-    """What no page asks for: the fonts of all icons, maps of minified files, and parts of MathJax that are not loaded."""
+    """What no page asks for: fonts of all icons, maps of minified files, parts of MathJax that are not loaded."""
     loaded = {static / "mathjax" / f"{file}.js" for file in ["startup", *FILES]}
     parts = {file for file in (static / "mathjax").rglob("*") if file.is_file() and file.suffix != ".woff"}
     rest = [

@@ -21,7 +21,8 @@ ONCE = """() => {
     for (const code of document.querySelectorAll("pre, code, dt.sig")) {
         let ground = "";
         for (let e = code; e; e = e.parentElement) ground += getComputedStyle(e).backgroundColor;
-        const words = [...code.querySelectorAll("span")].map(e => [e, ground + e.className + getComputedStyle(e).color]);
+        const colour = word => ground + word.className + getComputedStyle(word).color;
+        const words = [...code.querySelectorAll("span")].map(word => [word, colour(word)]);
         words.forEach(([word, kind]) => seen.has(kind) ? word.replaceWith(...word.childNodes) : seen.add(kind));
         code.normalize();
     }
