@@ -7,13 +7,15 @@ from tests.book.pages import OPEN, needs_chromium, toc_pages
 
 WIDTH = 717  # A4 is 794 pixels wide, and the margins take 0.4 inches on each side
 
+# What is wider than its box, or than the paper. A formula holds a hidden copy for screen readers, so in a line only
+# its place counts.
 CUT = """() => [...document.querySelectorAll(
     ".bd-article :is(pre, table, mjx-container, .output, .pst-scrollable-table-container, figure, p, dt)")].filter(e =>
-        getComputedStyle(e).display !== "inline" && e.getClientRects().length && e.clientWidth
-        && (e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth)
+        e.getBoundingClientRect().right > innerWidth + 1
+        || e.clientWidth && e.scrollWidth > e.clientWidth + 1 && !e.matches("mjx-container:not([display])")
     ).map(e => `${e.tagName} ${e.scrollWidth} > ${e.clientWidth}: ${e.textContent.trim().slice(0, 60)}`)"""
 
-# The darkness of each colour of text, from 0 (black) to 1 (white), and whether a bar stands over nothing.
+# The lightest text and the ground, from 0 (black) to 1 (white), and whether a bar stands over nothing.
 LOOK = """() => {
     const kinds = "p, li, h2, figcaption, .caption-text, pre, pre span";
     const texts = [...document.querySelectorAll(`.bd-article :is(${kinds})`)];
@@ -56,12 +58,11 @@ def test_paper_is_white_when_the_screen_is_dark(browser: BrowserContext, site: s
     printed(page)
     paper = page.evaluate(LOOK)
     page.emulate_media(media="screen", color_scheme="dark")
-    after = page.evaluate("document.documentElement.dataset.theme")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     page.close()
     assert before["ground"] < 0.2 and before["lightest"] > 0.7
     assert paper["ground"] > 0.9 and paper["lightest"] < 0.6
     assert paper["bars"] == 0 and set(paper["filters"]) <= {"none"}
-    assert after == "dark"
 
 
 @needs_chromium
