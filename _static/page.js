@@ -20,7 +20,7 @@
   const BOXES = "pre, .pst-scrollable-table-container, .cell_output .output, mjx-container";
   const look = (box) => {
     const hidden = box.scrollWidth - box.clientWidth;
-    const scrolls = box.clientWidth > 0 && hidden > 1 && getComputedStyle(box).overflowX !== "visible";
+    const scrolls = box.clientWidth > 0 && hidden > 0 && getComputedStyle(box).overflowX !== "visible";
     box.classList.toggle("more-left", scrolls && box.scrollLeft > 1);
     box.classList.toggle("more-right", scrolls && box.scrollLeft < hidden - 1);
     if (scrolls) box.tabIndex = 0;

@@ -27,7 +27,7 @@ TEXT = [  # in every page, of the site and of the EPUB: (what it is, what it bec
 ]
 SITE = [
     # The icons come as a font, and nothing here is searched while the reader types.
-    (r'\s*<script\b[^>]*/fontawesome\.js[^>]*></script>', ""),
+    (r"\s*<script\b[^>]*/fontawesome\.js[^>]*></script>", ""),
     (r'\s*<meta name="docsearch:[^>]*>', ""),
     (r'(?<=initial-scale=1.0" />)<meta name="viewport"[^>]*>|\s*<meta name="viewport"[^>]*initial-scale=1"/>', ""),
     # The skip link leads to the text, behind the buttons above it.
@@ -44,8 +44,8 @@ SITE = [
 SITE += [  # what follows a formula immediately stays in its line
     (r'(<span class="math [^>]*>[^<]*</span>)([.,;:!?)\]]+|-\w+)', r'<span class="unbroken">\1\2</span>'),
 ]
-SEARCH = r'\s*<script\b[^>]*/(?:searchtools|language_data|searchindex)\.js[^>]*></script>'
-TABS = r'\s*<(?:script|link)\b[^>]*/(?:design-tabs\.js|sphinx-design\.min\.css)[^>]*>(?:</script>)?'
+SEARCH = r"\s*<script\b[^>]*\b(?:searchtools|language_data|searchindex)\.js[^>]*></script>"
+TABS = r"\s*<(?:script|link)\b[^>]*/(?:design-tabs\.js|sphinx-design\.min\.css)[^>]*>(?:</script>)?"
 FORMULAS = r"\s*<script>window\.MathJax = .*?</script>|\s*<script\b[^>]*/mathjax/[^>]*></script>"
 # One script says where the page is, and scripts inside the page ask it at once; the others wait for the text.
 LATER = r'<script src="(?![^"]*documentation_options)'

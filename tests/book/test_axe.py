@@ -18,10 +18,11 @@ CLOSED = ["attention", "applications/extraction", "api/nn", "glossary", "referen
 # Thousands of words of code have a dozen colours between them: each colour is judged once on each ground.
 ONCE = """() => {
     const seen = new Set();
-    for (const code of document.querySelectorAll("pre")) {
+    for (const code of document.querySelectorAll("pre, code, dt.sig")) {
         let ground = "";
         for (let e = code; e; e = e.parentElement) ground += getComputedStyle(e).backgroundColor;
-        const words = [...code.querySelectorAll("span")].map(e => [e, ground + e.className + getComputedStyle(e).color]);
+        const colour = word => ground + word.className + getComputedStyle(word).color;
+        const words = [...code.querySelectorAll("span")].map(word => [word, colour(word)]);
         words.forEach(([word, kind]) => seen.has(kind) ? word.replaceWith(...word.childNodes) : seen.add(kind));
         code.normalize();
     }

@@ -1,0 +1,268 @@
+"""The pages as a reader uses them: by keyboard, on a phone, on a slow line, and with Chinese read aloud as Chinese."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.book.pages import OPEN, ROOT, needs_chromium, served
+
+CHAPTERS = ["attention", "architecture", "math", "backward", "applications/extraction", "frontier/generation"]
+SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def visit(browser: BrowserContext, address: str, width: int = 1280, *, opened: bool = False) -> Page:
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address, wait_until="networkidle")
+    if opened:
+        page.evaluate(OPEN)
+    page.evaluate(SETTLED)
+    return page
+
+
+def settled(page: Page, script: str) -> object:
+    """What the script says in the end: the page may still be at work, for half a minute at most on a busy machine."""
+    for _ in range(60):
+        if not (said := page.evaluate(script)):
+            break
+        page.wait_for_timeout(500)
+    return said
+
+
+# Keyboard -----------------------------------------------------------------------------------------------------------
+
+FOCUS = """() => {
+    const e = document.activeElement, rings = [];
+    for (const shown of [e, ...e.querySelectorAll(":scope > *")]) {
+        const style = getComputedStyle(shown);
+        rings.push(style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2);
+        if (shown === e && style.opacity < 1) return e.outerHTML.slice(0, 120);
+    }
+    return e === document.body || rings.some(Boolean) ? null : e.outerHTML.slice(0, 120);
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize(("path", "width"), [("attention", 1280), ("attention", 390), ("intro", 1280)])
+def test_focus_is_always_seen(browser: BrowserContext, site: str, path: str, width: int) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", width)
+    page.add_style_tag(content="* { transition: none !important }")
+    unseen = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        unseen.append(page.evaluate(FOCUS))
+    page.close()
+    assert [element for element in unseen if element] == []
+
+
+@needs_chromium
+def test_the_skip_link_leads_to_the_text(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/attention.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('article') !== null")
+    page.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", CHAPTERS)
+def test_what_scrolls_is_a_tab_stop_and_no_other_formula_is(browser: BrowserContext, site: str, path: str) -> None:
+    for width in (1280, 390):
+        page = visit(browser, f"{site}/chapters/{path}.html", width, opened=True)
+        wrong = settled(
+            page,
+            """() => [...document.querySelectorAll(
+            "pre, mjx-container, .cell_output .output, .pst-scrollable-table-container")].filter(box => {
+                const scrolls = getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth;
+                return scrolls && box.clientWidth ? box.tabIndex !== 0 : box.matches("mjx-container[tabindex]");
+            }).map(box => box.textContent.slice(0, 60))""",
+        )
+        page.close()
+        assert wrong == [], width
+
+
+@needs_chromium
+def test_the_theme_switch_tells_its_state(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/intro.html")
+    told = []
+    for _ in range(3):
+        told.append(page.locator(".theme-switch-button").first.get_attribute("aria-label"))
+        page.locator(".theme-switch-button").first.click()
+        page.evaluate(SETTLED)
+    page.close()
+    assert told == ["Colours: as the system", "Colours: dark", "Colours: light"]
+
+
+# What can be seen ---------------------------------------------------------------------------------------------------
+
+CUT = """() => {
+    const box = e => e.getBoundingClientRect(), article = box(document.querySelector(".bd-article"));
+    const found = [];
+    for (const e of document.querySelectorAll(".bd-article :is(pre, .output, .pst-scrollable-table-container)"))
+        if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).maskImage === "none") found.push(e.textContent);
+    for (const e of document.querySelectorAll(".bd-article span.math > mjx-container")) {
+        const line = e.closest("p, li, dd, figcaption");
+        const scrolled = e.closest(".output, .pst-scrollable-table-container");
+        if (line && !scrolled && box(e).right > Math.min(article.right, box(line).right) + 1) found.push(e.textContent);
+    }
+    return found.map(text => text.slice(0, 60));
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", CHAPTERS)
+def test_nothing_is_cut_without_a_sign(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    assert settled(page, CUT) == []
+    page.close()
+
+
+@needs_chromium
+def test_a_line_of_83_signs_fits_beside_the_side_bars(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/attention.html")
+    room = page.evaluate("""() => {
+        const code = document.querySelector(".bd-article > section > section > .cell pre");
+        code.textContent = "x".repeat(83);
+        return code.clientWidth - code.scrollWidth;
+    }""")
+    page.close()
+    assert room == 0
+
+
+@needs_chromium
+def test_captions_are_as_legible_as_text(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/attention.html")
+    style = "e => { const s = getComputedStyle(e); return [s.color, s.fontWeight]; }"
+    caption = page.locator("figcaption .caption-text").first.evaluate(style)
+    assert caption == page.locator(".bd-article p").first.evaluate(style)
+    page.close()
+
+
+@needs_chromium
+def test_a_finger_sees_the_copy_buttons_and_no_button_lies_on_the_text(browser: BrowserContext, site: str) -> None:
+    page = browser.new_page()
+    phone = browser.new_cdp_session(page)
+    phone.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    screen = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    phone.send("Emulation.setDeviceMetricsOverride", screen)
+    page.goto(f"{site}/chapters/attention.html", wait_until="networkidle")
+    page.evaluate("scrollTo(0, 3000)")
+    page.evaluate(SETTLED)
+    page.evaluate("scrollTo(0, 2500)")
+    top = page.locator("#pst-back-to-top")
+    top.wait_for(state="visible")
+    bar = page.locator(".bd-header-article").bounding_box()
+    place = top.bounding_box()
+    assert bar and place and place["y"] >= bar["y"] and place["y"] + place["height"] <= bar["y"] + bar["height"]
+    assert page.evaluate("getComputedStyle(document.querySelector('button.copybtn')).opacity") == "1"
+    page.close()
+
+
+@needs_chromium
+def test_a_reader_without_a_server_has_the_same_page(browser: BrowserContext, html: Path) -> None:
+    page, failed = browser.new_page(), []
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto((html / "chapters" / "attention.html").as_uri(), wait_until="networkidle")
+    page.evaluate(OPEN)
+    assert page.locator("mjx-container").count() > 100
+    page.close()
+    assert failed == []
+
+
+# Language -----------------------------------------------------------------------------------------------------------
+
+HAN = "[\u3400-\u4dbf\u4e00-\u9fff]"
+UNMARKED = f"""() => {{
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+    for (let text; text = walker.nextNode();)
+        if (/{HAN}/.test(text.data) && !text.parentElement.closest("[lang^=zh], script, mjx-container"))
+            found.push(text.data.trim());
+    return found;
+}}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["notation", "glossary", "applications/translation", "api/data", "errata"])
+def test_chinese_carries_its_language(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html")
+    assert page.evaluate(UNMARKED) == []
+    assert page.locator("[lang=zh-Hans]").count() > 5
+    page.close()
+
+
+MARKED = {
+    "<p>Attention, 注意力。</p>": "<p>Attention, <span L>注意力。</span></p>",
+    '<img alt="注意"><i title="a > 意">x</i>': '<img alt="注意"><i title="a > 意">x</i>',
+    "<title>注意</title><script>注意</script>": "<title>注意</title><script>注意</script>",
+    r'<span class="math x">\(\text{注}\)</span>意': r'<span class="math x">\(\text{注}\)</span><span L>意</span>',
+    "<pre><span>'我 爱', 你</span></pre>": "<pre><span>'<span L>我 爱</span>', <span L>你</span></span></pre>",
+}
+
+
+@pytest.mark.parametrize("text", MARKED)
+def test_only_text_is_marked(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tool("page_extension", monkeypatch).in_chinese(text, "L") == MARKED[text]
+
+
+# Weight -------------------------------------------------------------------------------------------------------------
+
+
+def cold(browser: BrowserContext, html: Path, path: str) -> dict[str, int]:
+    """The bytes of every file that a first visit asks for, without the figures."""
+    asked: set[str] = set()
+    page = browser.new_page()
+    with served(html) as address:  # an address of its own, of which the browser keeps nothing
+        page.on("request", lambda request: asked.add(re.split("[?#]", request.url.removeprefix(f"{address}/"))[0]))
+        page.goto(f"{address}/{path}", wait_until="networkidle")
+        page.evaluate(OPEN)
+        page.close()
+    return {name: (html / name).stat().st_size for name in asked if not name.startswith(("_images/", "data:"))}
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", CHAPTERS)
+def test_a_chapter_weighs_less_than_two_megabytes(browser: BrowserContext, html: Path, path: str) -> None:
+    weights = cold(browser, html, f"chapters/{path}.html")
+    assert "_static/mathjax/startup.js" in weights
+    assert sum(weights.values()) < 2_000_000, sorted(weights.items(), key=lambda item: -item[1])
+
+
+@needs_chromium
+def test_the_first_page_asks_for_nothing_that_it_does_not_use(browser: BrowserContext, html: Path) -> None:
+    weights = cold(browser, html, "chapters/intro.html")
+    unused = re.compile("mathjax|fontawesome.js|searchtools|searchindex|language_data|design")
+    assert [name for name in weights if unused.search(name)] == []
+    assert sum(weights.values()) < 950_000, sorted(weights.items(), key=lambda item: -item[1])
+
+
+def test_a_style_sheet_keeps_what_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    purged = tool("page_weight", monkeypatch).purged
+    sheet = (
+        "/*! Whose it is */ /* gone */ .a,.b:hover,p{x:1} .b .c{x:2} @media print{.b{x:3}.a{x:4}} "
+        "@media screen{.b{x:5}}@font-face{src:url(a.woff)} .a:not(.b){x:6} #a>:is(.b,.a){x:7} @keyframes k{from{x:8}}"
+    )
+    kept = "/*! Whose it is */ .a,p{x:1} @media print{.a{x:4}} @font-face{src:url(a.woff)} .a:not(.b){x:6}"
+    kept += "#a>:is(.b,.a){x:7} @keyframes k{from{x:8}}"
+    assert "".join(purged(sheet, {"a"}).split()) == "".join(kept.split())
+
+
+def test_names_are_those_of_pages_and_all_words_of_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tool("page_weight", monkeypatch).names
+    page = '<p class="one two-three" id="four">five</p>'
+    assert names([page], ['e.className = "six-seven"']) == {"one", "two-three", "four", "e", "className", "six-seven"}
