@@ -104,7 +104,7 @@
 
   function offerToClear() {
     const button = document.createElement("button");
-    button.className = "search-clear btn btn-sm";
+    button.className = "search-button search-clear btn btn-sm";
     button.textContent = "Remove marks (Esc)";
     button.addEventListener("click", clear);
     (document.querySelector("main") || document.body).append(button);
@@ -138,5 +138,6 @@
     }));
   }
 
-  if (needs.length) document.addEventListener("readystatechange", show, { once: true });
+  if (needs.length && document.readyState === "loading") document.addEventListener("readystatechange", show, { once: true });
+  else if (needs.length) show();
 }

@@ -46,4 +46,4 @@ def _product(match: re.Match[str]) -> str:
 def _whole(part: str) -> str:
     """What stands under a root, over a bar or below the line: in brackets, unless it is one symbol."""
     part = part.strip()
-    return part if re.fullmatch(r"\\?\w+|\(\w*\)|.?", part) else f"({part})"
+    return part if re.fullmatch(r"[\\√]?\w+(\^\\top)?|\(\w*\)|.?", part) else f"({part})"

@@ -64,7 +64,7 @@ const bookSearch = {};
       } else {
         const words = parts.flatMap(camel);
         atoms.push(...words.map(word => stem(fold(word))));
-        if (words.length > 1) extras.push(whole);
+        if (words.length > 1) extras.push(stem(whole));
       }
     }
     if (pieces.length > 1) extras.push(stem(fold(pieces.join(""))));
