@@ -1,6 +1,6 @@
 "use strict";
-/* On the page of a search hit, page.html?mark=word|words&mark=other#anchor: marks the words in the place that was found,
-   opens what hides them, and brings the best of them to the middle of the screen. Esc takes the marks off. */
+/* On the page of a search hit, page.html?mark=word|words&mark=other#anchor: marks the words in the place that was
+   found, opens what hides them, and brings the best of them to the middle of the screen. Esc takes the marks off. */
 {
   const needs = new URLSearchParams(location.search).getAll("mark").map(forms => forms.split("|"));
   const words = new RegExp(needs.flat().sort((a, b) => b.length - a.length).map(pattern).join("|") || "$^", "gu");
@@ -138,6 +138,8 @@
     }));
   }
 
-  if (needs.length && document.readyState === "loading") document.addEventListener("readystatechange", show, { once: true });
-  else if (needs.length) show();
+  if (needs.length) {
+    if (document.readyState === "loading") document.addEventListener("readystatechange", show, { once: true });
+    else show();
+  }
 }

@@ -75,7 +75,7 @@ def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any
         for place in found:
             numbers[id(place)] = len(rows)
             above = -1 if place.above is None else numbers[id(place.above)]
-            also = words["also"].get(f"{file}#{place.anchor}", [])
+            also = place.names + words["also"].get(f"{file}#{place.anchor}", [])
             rows.append([file, place.anchor, place.kind, place.title, above, place.text, also])
     terms = [place for found in pages.values() for place in found if place.kind == "term"]
     chinese = [[place.title, *names] for place in terms if (names := chinese_names(place.text))]
@@ -83,7 +83,7 @@ def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any
 
 
 def chinese_names(text: str) -> list[str]:
-    """The Chinese of a term, with which its entry begins: 激活检查点（重计算）. gives both names."""
+    """The Chinese of a term, with which its entry begins; a second name stands in brackets."""
     head = text.split(". ")[0]
     return re.findall(rf"[{HAN}A-Za-z\d-]*[{HAN}]+[{HAN}A-Za-z\d-]*", head) if re.match(rf"\S*[{HAN}]", head) else []
 

@@ -26,6 +26,8 @@ QUERIES = {
     "√d_k": ["attention#why-the-scores-are-scaled", "faq#why-divide-scores-by-sqrt-d-k"],
     "d_k": ["notation#symbol-d_k-d_v", "attention#why-the-scores-are-scaled"],
     "W_Q": ["notation#symbol-W_Q-W_K-W_V"],
+    "d_model": ["notation#symbol-d"],
+    "optimizer": ["training#the-loop"],
     "causal_mask": ["api/nn#transformer_lib.nn.masks.causal_mask", "attention#masks-who-may-look-at-whom"],
     "causal mask": ["glossary#term-causal-mask", "attention#masks-who-may-look-at-whom"],
     "scaled_dot_product_attention": ["api/nn#transformer_lib.nn.attend.attend", "attention#query-key-and-value"],
@@ -68,6 +70,10 @@ QUERIES = {
     "梯度": ["backward#the-backward-pass-derived-and-checked"],
     "掩码": ["glossary#term-mask"],
 }
+
+
+# The number of the hit that has the focus, or -1.
+FOCUSED = "() => [...document.querySelectorAll('#search-hits a')].indexOf(document.activeElement)"
 
 
 def address(hit: str) -> str:
@@ -125,7 +131,7 @@ def test_more_hits_come_when_asked(search: Page) -> None:
     before = len(hits(search, "attention"))
     search.click("#search-more")
     assert search.locator("#search-hits a").count() > before
-    assert search.evaluate("() => [...document.querySelectorAll('#search-hits a')].indexOf(document.activeElement)") == before
+    assert search.evaluate(FOCUSED) == before
 
 
 # What it reads ------------------------------------------------------------------------------------------------------
@@ -172,12 +178,12 @@ def test_an_excerpt_is_from_the_text_of_the_place(search: Page, read: dict[str, 
     for query in ("temperature", "learning rate", "jensen"):
         links = hits(search, query)
         quotes = search.eval_on_selector_all(
-            "#search-hits li", "all => all.map(li => li.querySelector('.search-excerpt')?.textContent || '')"
+            "#search-hits li", "all => all.map(li => li.querySelector('p')?.textContent || '')"
         )
         for link, quote in zip(links, quotes, strict=True):
             assert " ".join(quote.strip("… ").split()) in text[re.sub(r"\?[^#]*", "", link)]
     assert len(quotes) == 1 and "The mean of a convex function is at least the function at the mean" in quotes[0]
-    assert search.inner_text("#search-hits mark") == "Jensen’s"
+    assert search.inner_text("#search-hits mark").startswith("Jensen")
 
 
 # Where a hit leads --------------------------------------------------------------------------------------------------
@@ -234,9 +240,12 @@ def test_a_closed_solution_is_opened(page: Page, site: str, read: dict[str, Any]
     word = only(read, html, r'<div class="solution dropdown.*?<p>(.*?)</p>\s*(?:</section>|<div)')
     place = follow(page, site, word, width)
     assert place["text"].lower() == word and place["seen"] and not place["hidden"], place
-    assert page.locator(".solution", has=page.locator(".search-here")).locator(".toggle-button").first.get_attribute(
-        "aria-expanded"
-    ) == "true"
+    assert (
+        page.locator(".solution", has=page.locator(".search-here"))
+        .locator(".toggle-button")
+        .first.get_attribute("aria-expanded")
+        == "true"
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -287,8 +296,7 @@ def test_arrow_keys_walk_through_the_hits(search: Page) -> None:
     hits(search, "attention")
     for key, number in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0), ("ArrowUp", -1)):
         search.keyboard.press(key)
-        at = "() => [...document.querySelectorAll('#search-hits a')].indexOf(document.activeElement)"
-        assert search.evaluate(at) == number
+        assert search.evaluate(FOCUSED) == number
     assert search.evaluate("() => document.activeElement.name") == "q"
 
 
@@ -300,6 +308,14 @@ def test_it_works_from_a_disk_and_asks_no_other_machine(page: Page, html: Path) 
     place = follow(page, html.as_uri(), "jensen", 1280)
     assert place["marks"] == 1 and place["seen"]
     assert wrong == []
+
+
+AXE = """async () => {
+    const options = {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
+        rules: {"label-content-name-mismatch": {enabled: true}}};
+    const {violations} = await axe.run(".book-search, article, .search-clear", options);
+    return violations.flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.html.slice(0, 100)}`));
+}"""
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -317,10 +333,5 @@ def test_nobody_is_kept_out(page: Page, site: str, theme: str, width: int, hit: 
         page.evaluate(PLACE)
     assert page.evaluate("() => document.documentElement.dataset.theme") == theme
     page.evaluate(AXE_SCRIPT)
-    found = page.evaluate(
-        """() => axe.run(".book-search, article, .search-clear", {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa",
-            "wcag21a", "wcag21aa", "wcag22aa"], rules: {"label-content-name-mismatch": {enabled: true}}}).then(results =>
-            results.violations.flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.html.slice(0, 100)}`)))"""
-    )
-    assert found == []
+    assert page.evaluate(AXE) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width

@@ -45,7 +45,7 @@ b = 2</pre></details>
 <table><thead><tr><th><p>n</p></th></tr></thead><tbody><tr><td><p>3</p></td><td><p>4</p></td></tr></tbody></table>
 <div class="exercise admonition" id="ex"><p class="admonition-title">Exercise 2.1 </p>
 <section id="exercise-content"><p>Do it.</p></section></div>
-<div class="solution dropdown admonition" id="sol"><p class="admonition-title">Solution to<a href="#ex"> Exercise 2.1</a></p>
+<div class="solution dropdown" id="sol"><p class="admonition-title">Solution to<a href="#ex"> Exercise 2.1</a></p>
 <section id="solution-content"><p>Done.</p></section></div>
 <p>After.</p></section></section></article><p>footer</p></main>"""
 
@@ -71,21 +71,24 @@ def page(body: str) -> str:
 
 def test_terms_symbols_and_references_are_places(extension: ModuleType) -> None:
     term = '<dl class="glossary"><dt id="term-a">a</dt><dd><p>甲. One.</p></dd><dt id="term-b">b</dt><dd>Two.</dd></dl>'
-    row = '<table><tr id="symbol-d"><td><p><span class="math">\\(d\\)</span></p></td><td><p>width</p></td></tr></table>'
+    row = (
+        '<table><tr id="symbol-d"><td><span class="math">\\(d\\)</span></td><td><code>d_model</code></td></tr></table>'
+    )
     work = '<div class="citation" id="id1"><span class="label">[1]</span><p>A. B. Cee. The Title. 2017.</p></div>'
-    found = [(place.kind, place.anchor, place.title, place.text) for place in extension.places(page(term + row + work))[1:]]
-    assert found == [
+    found = extension.places(page(term + row + work))[1:]
+    assert [(place.kind, place.anchor, place.title, place.text) for place in found] == [
         ("term", "term-a", "a", "甲. One."),
         ("term", "term-b", "b", "Two."),
-        ("symbol", "symbol-d", "d", "width"),
+        ("symbol", "symbol-d", "d", "d_model"),
         ("reference", "id1", "The Title", "A. B. Cee. The Title. 2017."),
     ]
+    assert [place.names for place in found] == [[], [], ["d_model"], []]
 
 
 def test_an_object_of_the_library_is_a_place_with_its_methods(extension: ModuleType) -> None:
     method = '<dl class="py method"><dt class="sig" id="lib.m.A.run">run()</dt><dd><p>Runs.</p></dd></dl>'
-    body = f'<dl class="py class"><dt class="sig" id="lib.m.A">class A(<span>x</span>)</dt><dd><p>An A.</p>{method}</dd></dl>'
-    top, cls, run = extension.places(page(body))
+    signature = '<dt class="sig" id="lib.m.A">class A(<span>x</span>)</dt>'
+    top, cls, run = extension.places(page(f'<dl class="py class">{signature}<dd><p>An A.</p>{method}</dd></dl>'))
     assert (cls.kind, cls.title, cls.text) == ("object", "A", "class A(x)\nAn A.")
     assert (run.title, run.text, run.above) == ("A.run", "run()\nRuns.", cls)
     assert top.text == ""
@@ -111,7 +114,10 @@ def test_the_chinese_of_a_term_is_another_name_of_it(extension: ModuleType) -> N
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("激活检查点（重计算）. Keeping some.", ["激活检查点", "重计算"]),
+        (
+            "激活检查点\uff08重计算\uff09. Keeping some.",  # in the brackets of Chinese
+            ["激活检查点", "重计算"],
+        ),
         ("BIO标注. One tag.", ["BIO标注"]),
         ("Two words, 两个. No.", []),
         ("Nothing Chinese.", []),
