@@ -1,6 +1,6 @@
 "use strict";
-/* On the page of a search hit, page.html?mark=word|words&mark=other#anchor: marks the words in the place that was found,
-   opens what hides them, and brings the best of them to the middle of the screen. Esc takes the marks off. */
+/* On the page of a search hit, page.html?mark=word|words&mark=other#anchor: marks the words in the place that was
+   found, opens what hides them, and brings the best of them to the middle of the screen. Esc takes the marks off. */
 {
   const needs = new URLSearchParams(location.search).getAll("mark").map(forms => forms.split("|"));
   const words = new RegExp(needs.flat().sort((a, b) => b.length - a.length).map(pattern).join("|") || "$^", "gu");
@@ -104,7 +104,7 @@
 
   function offerToClear() {
     const button = document.createElement("button");
-    button.className = "search-clear btn btn-sm";
+    button.className = "search-button search-clear btn btn-sm";
     button.textContent = "Remove marks (Esc)";
     button.addEventListener("click", clear);
     (document.querySelector("main") || document.body).append(button);
@@ -138,5 +138,8 @@
     }));
   }
 
-  if (needs.length) document.addEventListener("readystatechange", show, { once: true });
+  if (needs.length) {
+    if (document.readyState === "loading") document.addEventListener("readystatechange", show, { once: true });
+    else show();
+  }
 }

@@ -19,12 +19,14 @@ from search_formulas import plain
 from search_sections import Place, places
 from sphinx.application import Sphinx
 
-HERE = Path(__file__).parent
-SCRIPTS = ("words.js", "engine.js", "page.js")
+SCRIPTS = Path(__file__).parent / "search"
+WORDS = Path(__file__).parent / "search_words.toml"
+UNUSED = ("searchtools.js", "language_data.js")  # of Sphinx's own search
 HAN = "\u4e00-\u9fff"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", lambda app, config: config.templates_path.append(str(SCRIPTS)))
     app.connect("builder-inited", replace_search)
     app.connect("doctree-resolved", name_symbols)
     app.connect("build-finished", write)
@@ -35,7 +37,6 @@ def replace_search(app: Sphinx) -> None:
     """Sphinx makes no index and no page for it; search.html comes from our template, at the same address."""
     if app.builder.name == "html":
         app.builder.search = False  # type: ignore[attr-defined]
-        app.builder.templates.loaders[0].searchpath.insert(0, str(HERE / "search"))
         app.config.html_additional_pages["search"] = "search_page.html"
 
 
@@ -58,12 +59,12 @@ def write(app: Sphinx, error: Exception | None) -> None:
     for name in sorted(app.env.found_docs):
         file = app.builder.get_target_uri(name)
         pages[file] = places((Path(app.outdir) / file).read_text(encoding="utf-8"))
-    words = tomllib.loads((HERE / "search_words.toml").read_text(encoding="utf-8"))
-    folder = Path(app.outdir) / "_static" / "search"
-    folder.mkdir(parents=True, exist_ok=True)
-    for script in SCRIPTS:
-        shutil.copy(HERE / "search" / script, folder)
-    (folder / "data.js").write_text(packed(table(pages, words)), encoding="ascii")
+    static = Path(app.outdir) / "_static"
+    shutil.copytree(SCRIPTS, static / "search", ignore=shutil.ignore_patterns("*.html"), dirs_exist_ok=True)
+    data = table(pages, tomllib.loads(WORDS.read_text(encoding="utf-8")))
+    (static / "search" / "data.js").write_text(packed(data), encoding="ascii")
+    for name in UNUSED:
+        (static / name).unlink(missing_ok=True)
 
 
 def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any
         for place in found:
             numbers[id(place)] = len(rows)
             above = -1 if place.above is None else numbers[id(place.above)]
-            also = words["also"].get(f"{file}#{place.anchor}", [])
+            also = place.names + words["also"].get(f"{file}#{place.anchor}", [])
             rows.append([file, place.anchor, place.kind, place.title, above, place.text, also])
     terms = [place for found in pages.values() for place in found if place.kind == "term"]
     chinese = [[place.title, *names] for place in terms if (names := chinese_names(place.text))]
@@ -82,7 +83,7 @@ def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any
 
 
 def chinese_names(text: str) -> list[str]:
-    """The Chinese of a term, with which its entry begins: 激活检查点（重计算）. gives both names."""
+    """The Chinese of a term, with which its entry begins; a second name stands in brackets."""
     head = text.split(". ")[0]
     return re.findall(rf"[{HAN}A-Za-z\d-]*[{HAN}]+[{HAN}A-Za-z\d-]*", head) if re.match(rf"\S*[{HAN}]", head) else []
 

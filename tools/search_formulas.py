@@ -10,7 +10,9 @@ from docutils.utils.math import tex2unichar
 
 TABLES = ("mathalpha", "mathbin", "mathclose", "mathop", "mathopen", "mathord", "mathrel")
 SIGNS = {name: sign for table in TABLES for name, sign in getattr(tex2unichar, table).items()}
-SIGNS |= {"epsilon": "ε", "cdot": "·", "mid": "|", "lVert": "‖", "rVert": "‖", "dots": "…", "iff": "⇔", "prod": "∏", "sum": "∑"}
+SIGNS |= {"cdot": "·", "dots": "…", "epsilon": "ε", "iff": "⇔", "lVert": "‖", "mid": "|", "prod": "∏", "rVert": "‖"}
+SIGNS |= {"sum": "∑"}
+OPEN, CLOSE = "\ue000", "\ue001"  # braces that are to be seen, while the others are read
 WORD = r"(?![a-zA-Z])"  # the end of a command
 GROUP = r"\s*\{([^{}]*)\}"  # a group with no group inside
 LAYOUT = rf"\\(?:begin|end){GROUP}|\\(?:left|right|[bB]igg?[lr]?|textstyle){WORD}|\\\\|\\q?quad{WORD}|\\[,;:!> ]|[&~]"
@@ -19,7 +21,7 @@ DRESS = rf"\\(?:[a-z]*bar|hat|tilde|(?:over|under)[a-z]+|text[a-z]*|math[a-z]+|o
 
 def plain(tex: str) -> str:
     """The formula as somebody would type it."""
-    text = re.sub(LAYOUT, " ", tex).replace(r"\{", "❴").replace(r"\}", "❵")
+    text = re.sub(LAYOUT, " ", tex).replace(r"\{", OPEN).replace(r"\}", CLOSE)
     text = re.sub(r"(\\(?:[dt]?frac|sqrt|hat|bar|tilde))\s*(\w)", r"\1{\2}", text)
     text = re.sub(r"(\\[dt]?frac\{[^{}]*\})\s*(\w)", r"\1{\2}", text)
     text = re.sub(r"\\[a-zA-Z]+|[a-zA-Z](?=[a-zA-Z]_)", _product, text)
@@ -33,7 +35,7 @@ def plain(tex: str) -> str:
         text = re.sub(rf"(?<![a-zA-Z_^}}]){GROUP}", r"\1", text)
     text = re.sub(rf"\^\s*\\top{WORD}", "ᵀ", text)
     text = re.sub(r"\\([a-zA-Z]+)(?=(\\|[a-zA-Z])?)", lambda m: SIGNS.get(m[1], m[1] + " " * bool(m[2])), text)
-    text = text.replace("❴", "{").replace("❵", "}")
+    text = text.replace(OPEN, "{").replace(CLOSE, "}")
     text = re.sub(r"[ \n]+", " ", text)
     return re.sub(r" ([,.;:)])|([(^_√]) ", r"\1\2", text).strip()
 
@@ -46,4 +48,4 @@ def _product(match: re.Match[str]) -> str:
 def _whole(part: str) -> str:
     """What stands under a root, over a bar or below the line: in brackets, unless it is one symbol."""
     part = part.strip()
-    return part if re.fullmatch(r"\\?\w+|\(\w*\)|.?", part) else f"({part})"
+    return part if re.fullmatch(r"[\\√]?\w+(\^\\top)?|\(\w*\)|.?", part) else f"({part})"

@@ -30,6 +30,7 @@ class Place:
     title: str
     above: "Place | None" = None
     text: str = ""
+    names: list[str] = field(default_factory=list)  # what else it is called: a symbol has names in the code
 
 
 @dataclass
@@ -124,7 +125,9 @@ def _opened(element: Element, above: Place | None) -> Iterator[tuple[Place, list
         head = next(part for part in parts if "admonition-title" in part.classes)
         yield Place(element.anchor, box, _title(head), above), [part for part in parts if part is not head]
     elif element.tag == "tr" and element.anchor:
-        yield Place(element.anchor, "symbol", _title(parts[0]).strip(" ·"), above), [Element("tr", {}, parts[1:])]
+        names = [_title(part) for part in element.walk() if part.tag == "code"]
+        row = Place(element.anchor, "symbol", _title(parts[0]).strip(" ·"), above, names=names)
+        yield row, [Element("tr", {}, parts[1:])]
     elif element.tag == "dl":
         terms = [i for i, part in enumerate(parts) if part.tag == "dt" and part.anchor]
         for i, end in pairwise([*terms, len(parts)]):

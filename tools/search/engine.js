@@ -8,7 +8,7 @@
 {
   const { fold, stem, distance, keys, surfaces, isChinese } = bookSearch;
   const SATURATION = 1.2, LENGTH = 0.3;  // k1 and b of BM25
-  const TITLE = 5, ABOVE = 1.5, AUTHOR = 3;  // how many times a word counts in a title, a title above, a reference
+  const TITLE = 5, ABOVE = 1.5, ROW = 3;  // how often a word counts in a title, a title above, a row of facts
   const KIND = { section: 1, term: 1, symbol: 1, object: 0.6, exercise: 0.6, solution: 0.5, reference: 0.8 };
   const PAGE = 1.4;  // a whole page on what was searched
   const EXACT = 2.2, INSIDE = 1.25, CODE = 1.6;  // a title is what was searched; contains it; is it, and in code
@@ -44,14 +44,14 @@
       const count = (text, weight) => {
         for (const surface of surfaces(text)) written.set(surface, (written.get(surface) || 0) + weight);
       };
-      count(place.text, place.kind === "reference" ? AUTHOR : 1);
+      count(place.text, ["reference", "symbol"].includes(place.kind) ? ROW : 1);
       [place.title, ...place.also].forEach(title => count(title, TITLE));
       this.around(place).forEach(above => count(above.title, ABOVE));
       if (isCode(place)) count(path(place), 1);
       for (const [surface, weight] of written) {
-        const { atoms, extras } = keys(surface);
+        const { atoms, extras, inside } = keys(surface);
         place.length += weight * atoms.length;
-        for (const key of [...atoms, ...extras]) {
+        for (const key of [...atoms, ...extras, ...inside]) {
           if (!this.postings.has(key)) this.postings.set(key, new Map());
           const found = this.postings.get(key);
           found.set(place.number, (found.get(place.number) || 0) + weight);
@@ -81,7 +81,7 @@
       return this.postings.get(key)?.size || 0;
     }
 
-    // What is wanted ---------------------------------------------------------------------------------------------------
+    // What is wanted -------------------------------------------------------------------------------------------------
 
     /* The needs of a query, and the words that were taken for others. */
     understand(query) {
@@ -104,11 +104,13 @@
       return { needs, corrected };
     }
 
-    /* The word itself, if the book has it or a beginning of it; else the two it joins, or the likeliest that is meant. */
+    /* The word itself, if the book has it or goes on from it; else the two that it joins, or the likeliest meant. */
     spell(word, last) {
       const { atoms, extras } = keys(word), plain = fold(word);
       const often = Math.max(this.rarest(atoms), ...extras.map(key => this.frequency(key)));
-      if (often > RARE || atoms.every(key => this.sure.has(key)) || !/^[a-z]{4,}$/.test(plain) || (last && this.beginning(plain).length)) return [word];
+      const right = often > RARE || atoms.every(key => this.sure.has(key));
+      const unfinished = last && !often && this.beginning(plain).length;
+      if (right || unfinished || !/^[a-z]{4,}$/.test(plain)) return [word];
       for (let cut = 3; !often && cut <= plain.length - 3; cut++) {
         const parts = [plain.slice(0, cut), plain.slice(cut)];
         if (parts.every(part => this.spelled.has(part) && this.frequency(stem(part)) > RARE)) return parts;
@@ -138,16 +140,17 @@
         if (!same.length) continue;
         const others = same.flatMap(name => name.list).map(name => ({ keys: this.atoms(name), weight: SYNONYM }));
         const whole = end - at === 1 ? this.written(words[at]) : [{ keys: atoms, weight: 1 }];
-        return [end, unique([...whole, ...others], atoms.length)];
+        return [end, oneNeed([...whole, ...others], atoms.length)];
       }
       return [at + 1, null];
     }
 
+    /* A word as it is; if the book lacks it, what goes on from it or is a part of it. */
     need(word, last) {
-      const ways = this.written(word);
-      const missing = last && !ways.some(way => this.rarest(way.keys));
-      const longer = missing ? this.beginning(fold(word)) : [];
-      return unique([...ways, ...longer.map(({ key }) => ({ keys: [key], weight: BEGINNING }))], keys(word).atoms.length);
+      const ways = this.written(word), missing = !ways.some(way => this.rarest(way.keys));
+      const longer = missing && last ? this.beginning(fold(word)).map(({ key }) => key) : [];
+      const other = missing ? [...longer, ...keys(word).inside] : [];
+      return oneNeed([...ways, ...other.map(key => ({ keys: [key], weight: BEGINNING }))], keys(word).atoms.length);
     }
 
     /* A word as a whole, and by its parts. */
@@ -156,7 +159,7 @@
       return [{ keys: atoms, weight: extras.length ? PARTS : 1 }, ...extras.map(key => ({ keys: [key], weight: 1 }))];
     }
 
-    /* A run of Chinese is cut at the longest known terms. If it has none, it may itself be a part of some. */
+    /* A run of Chinese is cut at the longest known terms. If it has none, it may be a part of some. */
     chineseNeeds(run) {
       const needs = [];
       for (let at = 0; at < run.length; at++) {
@@ -165,16 +168,16 @@
         if (end === at) continue;
         const names = this.chinese.get(run.slice(at, end)).flat();
         const ways = names.map(name => ({ keys: this.atoms(name), weight: SYNONYM }));
-        needs.push(unique([{ keys: keys(run.slice(at, end)).atoms, weight: 1 }, ...ways], 1));
+        needs.push(oneNeed([{ keys: keys(run.slice(at, end)).atoms, weight: 1 }, ...ways], 1));
         at = end - 1;
       }
       if (needs.length) return needs;
       const around = [...this.chinese].filter(([name]) => name.includes(run)).flatMap(([, lists]) => lists.flat());
-      const ways = [...new Set(around)].map(name => ({ keys: this.atoms(name), weight: SYNONYM / 2 }));
-      return [unique([{ keys: keys(run).atoms, weight: 1 }, ...ways], 1)];
+      const whole = keys(run).atoms, lists = [...around.map(name => this.atoms(name)), ...whole.map(key => [key])];
+      return [oneNeed([{ keys: whole, weight: 1 }, ...lists.map(keys => ({ keys, weight: SYNONYM / 2 }))], 1)];
     }
 
-    // What is found ----------------------------------------------------------------------------------------------------
+    // What is found --------------------------------------------------------------------------------------------------
 
     /* The places that meet a need: how strongly, by the best of its ways, and by which keys. A need counts like one
        word, however many ways and keys it has, so a rare name of a common thing does not outweigh the others. */
@@ -226,6 +229,7 @@
       const named = new Set(ways.flat().flatMap(way => way.keys));
       const whole = surfaces(title).filter(surface => !this.stop.has(surface.toLowerCase())).every(surface =>
         keys(surface).atoms.every(key => named.has(key)) || keys(surface).extras.some(key => named.has(key)));
+      if (!whole && kind === "reference") return 1;
       if (!whole && kind !== "symbol") return 1 + (INSIDE - 1) * weight;
       const asCode = kind === "object" && /[_.]|\p{Ll}\p{Lu}/u.test(query);
       return 1 + (EXACT * (asCode ? CODE : 1) - 1) * weight;
@@ -233,7 +237,7 @@
   }
 
   /* A need of so many words; of equal ways the one with more weight stays. */
-  function unique(ways, size) {
+  function oneNeed(ways, size) {
     const kept = new Map();
     for (const way of ways) {
       const name = String([...way.keys].sort());

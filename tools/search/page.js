@@ -19,8 +19,8 @@
         found.push(...chineseMatches(surface, needs).map(([from, to, need]) => [at + from, at + to, need]));
         continue;
       }
-      const { atoms, extras } = keys(surface);
-      const need = needs.findIndex(set => [...atoms, ...extras].some(key => set.has(key)));
+      const { atoms, extras, inside } = keys(surface);
+      const need = needs.findIndex(set => [...atoms, ...extras, ...inside].some(key => set.has(key)));
       if (need >= 0) found.push([at, at + surface.length, need]);
     }
     return found;
@@ -43,7 +43,8 @@
   /* The sentence, or line of code, that meets most needs; of equal ones the first. */
   function excerpt({ place, marks }) {
     let best = { text: place.text.split("\n", 1)[0], found: [], many: -1 };
-    for (const text of place.text.split("\n").flatMap(line => line.split(/(?<=[.?!:;])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
+    const sentences = place.text.split("\n").flatMap(line => line.split(/(?<=[.?!:;])\s+(?=\p{Lu}|\p{Script=Han})/u));
+    for (const text of sentences) {
       const found = matches(text, marks), many = new Set(found.map(([, , need]) => need)).size;
       if (many > best.many) best = { text, found, many };
     }
@@ -93,10 +94,11 @@
     const { place, marks } = hit, around = index.around(place).map(above => above.title);
     const query = forms(hit).map(form => `mark=${encodeURIComponent(form)}`).join("&");
     const href = `${place.file}${query && "?"}${query}#${place.anchor}`;
-    const quote = excerpt(hit), where = [KINDS[place.kind], ...around].filter((part, i, all) => part && part !== all[i - 1]);
+    const where = [KINDS[place.kind], ...around].filter((part, i, all) => part && part !== all[i - 1]);
+    const quote = excerpt(hit);
     const item = element("li", {}, element("a", { href }, ...marked(place.title, matches(place.title, marks))));
-    if (where.length) item.append(element("p", { className: "search-where" }, where.join(" › ")));
-    if (quote.text) item.append(element("p", { className: "search-excerpt" }, ...marked(quote.text, quote.found)));
+    if (where.length) item.append(element("small", {}, where.join(" › ")));
+    if (quote.text) item.append(element("p", {}, ...marked(quote.text, quote.found)));
     return item;
   }
 
@@ -117,8 +119,8 @@
   }
 
   async function start() {
-    const field = document.querySelector(".book-search input[name=q]"), status = document.getElementById("search-status");
-    const list = document.getElementById("search-hits"), more = document.getElementById("search-more");
+    const field = document.querySelector(".book-search input[name=q]");
+    const [status, list, more] = ["status", "hits", "more"].map(name => document.getElementById(`search-${name}`));
     const index = new bookSearch.Index(await read());
     let result = { hits: [] };
 

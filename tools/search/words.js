@@ -2,8 +2,9 @@
 /* From text to the keys by which words are found: small letters, American spelling, no endings.
 
    A surface is a word as it stands in the text. Its atoms are the parts a reader may search one by one, in order:
-   `scaled_dot_product_attention` has four, `d_k` is one. Its extras are the other ways to write the whole. A run of
-   Chinese has no spaces, so its atoms are all pairs of neighbouring characters. */
+   `scaled_dot_product_attention` has four, `d_model` is one. Its extras are other ways to write the whole; inside are
+   words by which it is found, but which are not it, such as "model". A run of Chinese has no spaces, so its atoms are
+   all pairs of neighbouring characters. */
 const bookSearch = {};
 
 {
@@ -45,30 +46,30 @@ const bookSearch = {};
   /* MultiHeadAttention is three words; LoRA, RoPE and GPT2 are one. */
   function camel(word) {
     const parts = word.match(/\p{Lu}+(?!\p{Ll})|\p{Lu}?\p{Ll}+|[\p{N}]+|[^\p{Lu}\p{Ll}\p{N}]+/gu) || [word];
-    return parts.length > 1 && parts.some(part => part.length > 3) && parts.every(part => part.length > 1) ? parts : [word];
+    return parts.some(part => part.length > 3) && parts.every(part => part.length > 1) ? parts : [word];
   }
 
   function analyse(surface) {
-    if (surface === "√") return { atoms: ["sqrt"], extras: [] };
+    if (surface === "√") return { atoms: ["sqrt"], extras: [], inside: [] };
     if (han.test(surface)) {
       const pairs = [...surface].map((sign, i, all) => sign + (all[i + 1] || "")).slice(0, -1);
-      return { atoms: pairs.length ? pairs : [surface], extras: [] };
+      return { atoms: pairs.length ? pairs : [surface], extras: [], inside: [] };
     }
-    const atoms = [], extras = [];
+    const atoms = [], extras = [], inside = [];
     const pieces = surface.split(/[-‐–'’]/).filter((piece, i) => i === 0 || piece !== "s");
     for (const piece of pieces) {
       const parts = piece.split("_").filter(Boolean), whole = fold(piece);
       if (parts.length > 1 && parts.some(part => part.length === 1)) {
         atoms.push(whole);  // a symbol with an index
-        extras.push(...parts.filter(part => part.length > 2).map(part => stem(fold(part))));
+        inside.push(...parts.filter(part => part.length > 2).map(part => stem(fold(part))));
       } else {
         const words = parts.flatMap(camel);
         atoms.push(...words.map(word => stem(fold(word))));
-        if (words.length > 1) extras.push(whole);
+        if (words.length > 1) extras.push(stem(whole));
       }
     }
     if (pieces.length > 1) extras.push(stem(fold(pieces.join(""))));
-    return { atoms, extras };
+    return { atoms, extras, inside };
   }
 
   /* How many letters differ, are missing, too many, or stand in the place of their neighbour; `most` + 1 if more. */
@@ -78,8 +79,9 @@ const bookSearch = {};
     for (let i = 1; i <= a.length; i++) {
       const row = [i];
       for (let j = 1; j <= b.length; j++) {
+        const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
         row[j] = Math.min(old[j] + 1, row[j - 1] + 1, old[j - 1] + (a[i - 1] !== b[j - 1]));
-        if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) row[j] = Math.min(row[j], older[j - 2] + 1);
+        if (swapped) row[j] = Math.min(row[j], older[j - 2] + 1);
       }
       if (Math.min(...row) > most) return most + 1;
       [older, old] = [old, row];
