@@ -71,7 +71,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "recipe",
         "translation_run",
     ),
-    "viz": ("record", "plot"),
+    "viz": ("style", "record", "plot"),
     "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

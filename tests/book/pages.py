@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
 
@@ -39,6 +40,12 @@ def toc_pages() -> list[str]:
             yield from files(child)
 
     return list(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+
+
+def names_of_figures(chapter: Path) -> set[str]:
+    """The labels of the figures of a chapter, plots and drawings."""
+    settings = [cell.metadata.get("mystnb", {}) for cell in nbformat.read(chapter, as_version=4).cells]
+    return {setting["figure"]["name"] for setting in settings if "figure" in setting}
 
 
 @contextmanager

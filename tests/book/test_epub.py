@@ -1,6 +1,7 @@
 """The EPUB of a small book: formulas are MathML, nothing in it leads nowhere, and the check sees what is wrong."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.book.pages import names_of_figures
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,9 +48,20 @@ def test_nothing_is_wrong_with_it(epub: Path) -> None:
 def test_it_holds_formulas_figures_and_no_hidden_cell(epub: Path) -> None:
     with zipfile.ZipFile(epub) as book:
         page = book.read("chapters/code.xhtml").decode()
-        assert any(name.endswith(".png") for name in book.namelist())
+        assert any(name.endswith(".svg") for name in book.namelist())
     assert page.count("<math ") > 20
     assert "this fetches it with the book" not in page
+
+
+def test_every_figure_is_in_it(epub: Path) -> None:
+    with zipfile.ZipFile(epub) as book:
+        page, files = book.read("chapters/code.xhtml").decode(), book.namelist()
+    found = dict(re.findall(r'<figure [^>]*id="(fig-[^"]+)">\s*(<[^>]*>)', page))
+    assert set(found) == names_of_figures(ROOT / "chapters" / "code.ipynb") and len(found) > 5
+    for image in found.values():
+        source = re.search(r'src="\.\./([^"]+\.svg)"', image)
+        assert source and source[1] in files, image
+        assert 'width="' in image and 'height="' in image and "loading" not in image
 
 
 SPOILED = {

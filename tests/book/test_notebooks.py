@@ -88,9 +88,9 @@ def _about_images(cell: NotebookNode) -> Iterator[str]:
     if len(images) > 1:
         yield "more than one image, they would share one alt text"
     for mime, data in images:
-        if mime != "image/png":
-            yield f"{mime} output, store PNG"
-        if len(data) * 3 // 4 > MOST_IMAGE_BYTES:
+        if mime != "image/svg+xml":
+            yield f"{mime} output, store SVG: use_style() of transformer_lib.viz"
+        if len(data.encode()) > MOST_IMAGE_BYTES:
             yield f"image of more than {MOST_IMAGE_BYTES // 1000} kB"
 
 
@@ -163,9 +163,7 @@ def test_a_chapter_begins_with_the_cell_that_fetches_the_library(path: Path, too
 
 # The checker itself: a good notebook has no problem, and each way to spoil it is found.
 
-PNG = new_output(
-    "display_data", data={"image/png": "iVBORw0KGgo=\n", "text/plain": "<Figure size 500x300 with 1 Axes>"}
-)
+SVG = new_output("display_data", data={"image/svg+xml": "<svg/>\n", "text/plain": "<Figure size 460x300 with 1 Axes>"})
 ALT = {"mystnb": {"image": {"alt": "a line that rises"}}}
 
 
@@ -174,7 +172,7 @@ def good_notebook() -> NotebookNode:
         cells=[
             new_markdown_cell("# Title"),
             new_code_cell("print(1)", execution_count=1, outputs=[new_output("stream", text="1\n")]),
-            new_code_cell("plot()", execution_count=2, outputs=[PNG], metadata=ALT),
+            new_code_cell("plot()", execution_count=2, outputs=[SVG], metadata=ALT),
             new_code_cell("show(f)", execution_count=3, outputs=[_markdown("````python\nx = -inf  # cuda\n````")]),
         ]
     )
@@ -213,9 +211,9 @@ SPOILED: dict[str, tuple[int, Callable[[NotebookNode], object], str]] = {
     "numbers ignored": (1, _becomes("print(1)", "nbval-ignore-output"), "nothing compares"),
     "numbers ignored by comment": (1, _becomes("# NBVAL_IGNORE_OUTPUT\nprint(1)"), "nothing compares"),
     "no alt text": (2, lambda cell: cell.update(metadata=NotebookNode()), "without alt text"),
-    "two images": (2, lambda cell: cell.update(outputs=[PNG, PNG]), "more than one image"),
-    "a large image": (2, lambda cell: cell.outputs[0].data.update({"image/png": "A" * 300_000}), "of more than 200 kB"),
-    "another format": (2, lambda cell: cell.outputs[0].data.update({"image/svg+xml": "<svg/>"}), "store PNG"),
+    "two images": (2, lambda cell: cell.update(outputs=[SVG, SVG]), "more than one image"),
+    "a large image": (2, lambda cell: cell.outputs[0].data.update({"image/svg+xml": "A" * 200_001}), "of more than"),
+    "another format": (2, lambda cell: cell.outputs[0].data.update({"image/png": "iVBORw0KGgo="}), "store SVG"),
     "a long cell": (1, _becomes("x = 1\n" * 26), "longer than 25 lines"),
     "a copy": (1, _becomes("class Attention:\n    pass"), "redefines Attention"),
     "an unproven copy": (1, _becomes("class Attention:\n    pass", "derivation"), "not proven"),

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from tests.oracles import unchecked
 from transformer_lib.viz import plot_attention, plot_curves, plot_mask
+from transformer_lib.viz.style import WIDTH
 
 matplotlib.use("Agg")
 TOKENS = ["def", " f", "(", "$x$", ")", ":\n"]
@@ -125,8 +126,8 @@ def test_figures_do_not_depend_on_the_readers_settings(weights: torch.Tensor) ->
         dark = draw()
     for one, other in zip(plain, dark, strict=True):
         assert to_hex(one.get_facecolor()) == "#ffffff"
-        assert one.get_size_inches()[0] <= 6.4
-        assert one.dpi == 110
+        assert one.get_size_inches()[0] == WIDTH
+        assert one.dpi == 100
         assert np.array_equal(pixels(one), pixels(other))
 
 

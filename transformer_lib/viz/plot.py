@@ -1,8 +1,8 @@
 """Figures that read the same everywhere: in print, on a phone, in a dark theme, and without colour vision.
 
-Each function returns a Matplotlib `Figure` on a white ground, whatever the reader's own settings, and narrow enough
-that its letters stay legible when a phone shrinks it. Colours: Okabe and Ito (2008) for lines; for weights a scale
-whose lightness alone carries the value. Matplotlib is imported by the first figure, not by this module.
+Each function returns a Matplotlib `Figure` on a white ground and in the look of `style`, whatever the reader's own
+settings. For weights the lightness alone carries the value. Matplotlib is imported by the first figure, not by this
+module.
 Left out: interaction, animation, and fonts for scripts that Matplotlib's own font lacks (Chinese, for one).
 """
 
@@ -16,17 +16,16 @@ from torch import Tensor
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.viz.style import GREY, LINES, STYLE, WIDTH
 
 if TYPE_CHECKING:
     import matplotlib.axes
+    import matplotlib.colors
     import matplotlib.figure
 
 Number = int | float
 
-STYLE = {"figure.dpi": 110, "font.size": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titlesize": 10}
-WIDTH = 5.2  # inches
-LABEL_HEIGHT = 0.15  # inches that a tick label needs
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LABEL_HEIGHT = 0.17  # inches that a tick label needs
 DASHES = ("--", ":", "-.")
 
 
@@ -61,7 +60,7 @@ def plot_attention(
     with _panels([(queries, keys)] * len(heads), columns=2, spare=1.2) as (figure, panels):
         for panel, title, matrix in zip(panels, titles, shown, strict=True):
             blank = matrix.masked_fill(matrix == 0, math.nan).numpy()
-            image = panel.imshow(blank, cmap="magma_r", vmin=0, vmax=top or 1)
+            image = panel.imshow(blank, cmap=_from_a_tint("Blues"), vmin=0, vmax=top or 1)
             panel.set_title(title)
             _label(panel, query_labels, key_labels)
         figure.colorbar(image, ax=panels, location="bottom", label="attention weight", aspect=40)
@@ -70,7 +69,7 @@ def plot_attention(
 
 @checked
 def plot_mask(*masks: Bool[Tensor, "_query _key"], titles: Sequence[str] = ()) -> "matplotlib.figure.Figure":
-    """Masks side by side, numbered by position: a filled square where the query (row) may look at the key (column)."""
+    """Masks, three in a row, by position: a filled square where the query (row) may look at the key (column)."""
     require(len(masks) > 0, "masks", "must not be empty", masks)
     require(len(titles) in (0, len(masks)), "titles", f"must be {len(masks)} in number, or none", len(titles))
     for index, mask in enumerate(masks):
@@ -106,15 +105,13 @@ def plot_curves(
     with _figure(3.4) as figure:
         axes = figure.subplots()
         for (name, (x, y)), colour in zip(curves.items(), LINES, strict=False):
-            axes.plot(x, y, color=colour, label=name, linewidth=1.8, marker="o" if len(x) == 1 else None)
+            axes.plot(x, y, color=colour, label=name, marker="o" if len(x) == 1 else None)
         for (name, value), dashes in zip(baselines.items(), DASHES, strict=False):
-            axes.axhline(value, color="#555555", linestyle=dashes, label=name)
+            axes.axhline(value, color=GREY, linestyle=dashes, label=name)
         axes.set_xscale(x_scale)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.grid(color="#dddddd", linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -129,7 +126,7 @@ def _figure(height: float) -> Iterator["matplotlib.figure.Figure"]:
     import matplotlib.pyplot as plt  # also tells a notebook how to show what a cell returns
 
     with plt.style.context(["default", STYLE]):
-        figure = plt.figure(figsize=(WIDTH, height), layout="constrained")
+        figure = plt.figure(figsize=(WIDTH, height))
         plt.close(figure)  # a notebook shows figures left open, and the result of a cell: that would be twice
         yield figure
 
@@ -144,6 +141,14 @@ def _panels(
     tallest = max(height / width for height, width in shapes)
     with _figure(spare + rows * (0.5 + tallest * 0.75 * WIDTH / columns)) as figure:
         yield figure, [figure.add_subplot(rows, columns, i + 1) for i in range(len(shapes))]
+
+
+def _from_a_tint(name: str) -> "matplotlib.colors.Colormap":
+    """A scale without its palest tenth, so that the smallest value can be told from a blank."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([matplotlib.colormaps[name](0.1 + 0.9 * i / 255) for i in range(256)])
 
 
 def _label(panel: "matplotlib.axes.Axes", query_labels: Sequence[str], key_labels: Sequence[str]) -> None:

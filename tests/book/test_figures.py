@@ -1,0 +1,174 @@
+"""Every figure is an SVG that a phone can show: narrow, legible, light, in the colours of the book."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tests.book.pages import ROOT, names_of_figures
+from transformer_lib.viz.style import GREY, LINES, WIDTH
+
+CHAPTERS = sorted(file for file in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
+PHONE = 342  # CSS pixels that a screen of 390 leaves for a figure
+LEAST_LETTERS = 10  # CSS pixels
+COLOURS = {colour.lower() for colour in (*LINES, GREY, "#ffffff")}
+GROUP = "{http://www.w3.org/2000/svg}g"
+
+
+def figures(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """The outputs of Matplotlib, each with the name of its cell."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("data", {}).get("text/plain", "").startswith("<Figure size"):
+                yield cell.id, output
+
+
+def faults(output: NotebookNode) -> list[str]:
+    """What is wrong with a stored figure, one line each."""
+    mimes = {mime for mime in output.data if mime.startswith("image/")}
+    if mimes != {"image/svg+xml"}:
+        return [f"is stored as {', '.join(sorted(mimes))}"]
+    text = output.data["image/svg+xml"]
+    found = []
+    svg = ElementTree.fromstring(text)
+    width = float(svg.get("width", "").removesuffix("pt")) / 72
+    if width > WIDTH + 1e-6:
+        found.append(f"is {width:.2f} inches wide")
+    shrink = min(1, PHONE / (width * 96))
+    for label, points in letters(svg):
+        pixels = points * 96 / 72 * shrink
+        if pixels < LEAST_LETTERS:
+            found.append(f"{label!r} is {pixels:.1f} pixels high on a phone")
+    found += [f"has a line in {colour}" for colour in sorted(line_colours(svg) - COLOURS)]
+    if svg.find(".//{*}text") is not None:
+        found.append("has letters that are no outlines")
+    if "<dc:date>" in text:
+        found.append("holds the date on which it was made")
+    return found
+
+
+def letters(svg: ElementTree.Element) -> Iterator[tuple[str, float]]:
+    """Each text of a figure with its size in points; Matplotlib scales outlines of 100 points."""
+    for group in svg.iter(GROUP):
+        if not group.get("id", "").startswith("text_"):
+            continue
+        for part in group.iter(GROUP):
+            if scale := re.search(r"scale\(([\d.]+)", part.get("transform", "")):
+                yield group.get("id", ""), 100 * float(scale[1])
+
+
+def line_colours(svg: ElementTree.Element) -> set[str]:
+    """The colours of what `plot` drew, ticks and frames left out, since those are black."""
+    lines = [group for group in svg.iter(GROUP) if group.get("id", "").startswith("line2d_")]
+    styles = [part.get("style", "") for group in lines for part in group.iter()]
+    return {colour.lower() for style in styles for colour in re.findall(r"(?<![-\w])stroke: (#\w{6})", style)}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_has_no_faulty_figure(path: Path) -> None:
+    stored = figures(nbformat.read(path, as_version=4))
+    assert [f"{name} {fault}" for name, output in stored for fault in faults(output)] == []
+
+
+# The checker itself: a good figure has no fault, and each way to spoil it is found.
+
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="331.2pt" height="216pt">
+<g id="line2d_1"><path style="fill: none; stroke: #0072b2; stroke-width: 1.8"/></g>
+<g id="text_1"><g transform="translate(40 196) scale(0.1 -0.1)"/></g></svg>"""
+SPOILED = {
+    "wide": ('width="331.2pt"', 'width="360pt"', "is 5.00 inches wide"),
+    "a small label": ("scale(0.1 -0.1)", "scale(0.08 -0.08)", "'text_1' is 8.3 pixels high"),
+    "another colour": ("#0072b2", "#ff7f0e", "has a line in #ff7f0e"),
+    "a font": ("</svg>", "<text>x</text></svg>", "no outlines"),
+    "a date": ("</svg>", '<x xmlns:dc="d"><dc:date>now</dc:date></x></svg>', "the date"),
+}
+
+
+def stored(**data: str) -> NotebookNode:
+    mimes = {"svg": "image/svg+xml", "png": "image/png", "text": "text/plain"}
+    return new_output("display_data", data={mimes[name]: value for name, value in data.items()})
+
+
+def test_a_good_figure_has_no_fault() -> None:
+    assert faults(stored(svg=SVG)) == []
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_figure_is_found(name: str) -> None:
+    old, new, complaint = SPOILED[name]
+    assert old in SVG
+    found = faults(stored(svg=SVG.replace(old, new)))
+    assert any(complaint in fault for fault in found), found
+
+
+def test_a_figure_of_pixels_is_found() -> None:
+    assert faults(stored(png="iVBORw0KGgo=")) == ["is stored as image/png"]
+    assert faults(stored(png="iVBORw0KGgo=", svg=SVG)) == ["is stored as image/png, image/svg+xml"]
+
+
+# nbval lets another drawing pass, and no other text.
+
+DRAWS = f'''class Figure:
+    def _repr_svg_(self): return """{SVG}"""
+    def __repr__(self): return "<Figure size 460x300 with 1 Axes>"
+Figure()'''
+
+
+@pytest.mark.parametrize(
+    ("svg", "text", "outcome"),
+    [
+        (SVG.replace("40 196", "40 196.0000001"), "<Figure size 460x300 with 1 Axes>", "1 passed"),
+        (SVG, "<Figure size 460x300 with 2 Axes>", "1 failed"),
+    ],
+)
+def test_nbval_compares_the_text_of_a_figure_alone(tmp_path: Path, svg: str, text: str, outcome: str) -> None:
+    output = new_output("execute_result", data={"image/svg+xml": svg, "text/plain": text}, execution_count=1)
+    cell = new_code_cell(DRAWS, execution_count=1, outputs=[output])
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "draws.ipynb")
+    shutil.copy(ROOT / "chapters" / "conftest.py", tmp_path)
+    options = ["-o", "addopts=", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", f"--rootdir={tmp_path}", *options, "draws.ipynb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTEST_ADDOPTS": ""},
+    )
+    assert outcome in run.stdout, run.stdout + run.stderr
+
+
+# On paper every figure is there.
+
+
+def test_the_pages_for_latex_hold_every_figure(tmp_path: Path) -> None:
+    pytest.importorskip("cairosvg", reason="no library cairo on this machine", exc_type=OSError)
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/code}]\n"
+    )
+    (tmp_path / "chapters").mkdir()
+    for name in ("code.ipynb", "references.md", "references.bib"):
+        shutil.copy(ROOT / "chapters" / name, tmp_path / "chapters" / name)
+    for name in ("_static", "_latex", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    tool = str(Path(sys.executable).parent / "jupyter-book")
+    run = subprocess.run(
+        [sys.executable, tool, "build", str(tmp_path), "--builder", "latex"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    book = tmp_path / "_build" / "latex"
+    blocks = re.findall(r"\\begin{figure}.*?\\end{figure}", (book / "book.tex").read_text(), re.DOTALL)
+    found = {label[1]: block for block in blocks if (label := re.search(r":(fig-[\w-]+)}}", block))}
+    assert set(found) == names_of_figures(ROOT / "chapters" / "code.ipynb") and len(found) > 5
+    for block in found.values():
+        name = re.search(r"includegraphics(?:\[[^\]]*\])?\{\{([\w-]+)\}\.pdf\}", block)
+        assert name and (book / f"{name[1]}.pdf").read_bytes().startswith(b"%PDF"), block

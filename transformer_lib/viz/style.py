@@ -1,0 +1,72 @@
+"""One look for every figure of the book: width, letters, colours, and drawn as vectors.
+
+A chapter calls `use_style()` once; from there on `panels(height)` gives the axes to draw on, and nothing else about the
+look stands in a notebook. Colours: Okabe and Ito (2008), which readers without full colour vision can tell apart.
+Matplotlib is imported by the first call, not by this module. Left out: other looks.
+"""
+
+import sys
+from typing import Any
+
+from transformer_lib.config import require
+from transformer_lib.contract import checked
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#767676"
+LINES = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
+
+# A phone of 390 CSS pixels leaves 342 for a figure, so it shrinks this width by 342 / (96 * 4.6) and letters of 10
+# points, 13.3 pixels, to 10.3: small, but legible. That is why nothing is wider and no letter smaller.
+WIDTH = 4.6  # inches
+LETTERS = 10  # points
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (WIDTH, 3.0),
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.06,
+    **dict.fromkeys(["font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize"], LETTERS),
+    **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.title_fontsize", "figure.titlesize"], LETTERS),
+    "figure.labelsize": LETTERS,
+    "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib, so every machine draws the same letters
+    "axes.prop_cycle": f"cycler(color={list(LINES)})",
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+    "grid.color": GREY,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "image.cmap": "Blues",
+    # Letters as outlines: an <img> may not use the fonts of its page, so with text in the file every reader would see
+    # another font, wider than what was laid out. It costs 13 kB a figure; nobody could search an <img> either way.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "The Executable Transformer",  # the same names of clips and markers in every run
+}
+# Neither cropped, so that all figures shrink alike, nor dated, so that a second run writes the same. The resolution is
+# that of the pictures inside: heat maps and dense meshes stay pixels.
+SAVED: dict[str, Any] = {"bbox_inches": None, "dpi": 200, "metadata": {"Date": None, "Creator": None}}
+
+
+def use_style() -> None:
+    """Draw all figures that follow in the look of the book; a notebook shows them as SVG."""
+    import matplotlib.pyplot as plt
+
+    plt.style.use(["default", STYLE])
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and "matplotlib_inline" in plt.get_backend():
+        from matplotlib_inline.config import InlineBackend
+
+        inline = InlineBackend.instance(parent=shell)
+        inline.print_figure_kwargs = SAVED
+        inline.figure_formats = {"svg"}
+
+
+@checked
+def panels(height: int | float = 3.0, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+    """The axes of a new figure of the book's width, `height` inches high; an array of axes if there are several.
+
+    `options` go to `matplotlib.pyplot.subplots`: `sharex=True`, for example.
+    """
+    import matplotlib.pyplot as plt
+
+    require(height > 0, "height", "must be above 0", height)
+    _, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+    return axes
