@@ -67,13 +67,14 @@ def test_an_arrow_ends_at_its_last_point() -> None:
 
 
 def test_bars_stand_on_a_line_and_hang_below_it() -> None:
-    up, down = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [2, -1])), "rect")
+    ground, up, down = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [2, -1])), "rect")
+    assert ground.get("height") == "40"
     assert (up.get("y"), up.get("height")) == ("0", "20")
     assert (down.get("y"), down.get("height")) == ("20", "10")
 
 
 def test_bars_that_are_never_negative_use_the_whole_height() -> None:
-    (bar,) = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [0.5], most=1)), "rect")
+    _, bar = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [0.5], most=1)), "rect")
     assert (bar.get("y"), bar.get("height")) == ("20", "20")
 
 

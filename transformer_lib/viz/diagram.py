@@ -22,7 +22,7 @@ HEAD, HALF_HEAD = 7, 3.2  # length of an arrow's head, and half its width
 BLUE, RED, GREEN, PINK, ORANGE, SKY, _ = LINES
 NONE, GREY = "none", "currentColor"
 CLEAR = {GREY: 0.1, NONE: 1.0}  # how much of a colour an area has, where it is not what follows
-TINT, FULL = 0.3, 0.8
+GROUND, TINT, FULL = 0.06, 0.3, 0.8  # behind bars; of a shape; of a bar or a filled cell
 Point = tuple[int | float, int | float]
 Number = int | float
 
@@ -187,6 +187,7 @@ class Sheet:
         middle = box.y + box.height / (2 if signed else 1)
         unit = box.height / (2 if signed else 1) / (most or 1)
         step = box.width / len(values)
+        self.area(box, amount=GROUND)
         for i, value in enumerate(values):
             top = middle - max(value, 0) * unit
             self.area(Box(box.x + (i + 0.12) * step, top, 0.76 * step, abs(value) * unit), colour=colour, amount=FULL)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from torch import nn
 
+from transformer_lib.checks import require
 from transformer_lib.config import Alibi, Learned, ModelConfig, NoPositions, Positions, Rope, Sinusoidal
-from transformer_lib.contract import checked
+from transformer_lib.contract import checked, require_parts
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.norm import LayerNorm, RMSNorm
-from transformer_lib.viz.diagram import BLUE, GREEN, ORANGE, PINK, Box, Number, Point, Sheet
+from transformer_lib.viz.diagram import BLUE, GREEN, GREY, ORANGE, PINK, Box, Number, Point, Sheet
 
 ATTENTION, FEEDFORWARD, NORM, TABLE = BLUE, ORANGE, GREEN, PINK  # the colours that the book gives to parts
 STREAM = 2.2  # the thickness of the residual stream
@@ -67,6 +68,35 @@ def part_beside(
         sheet.arrow(top, box.bottom, weight=STREAM)
         top = box.top
     return Beside(part, top)
+
+
+@checked
+def module_above(
+    sheet: Sheet,
+    at: Point,
+    label: str,
+    *,
+    colour: str = GREY,
+    width: Number = 112,
+    gap: Number = 24,
+    weight: Number = 1.2,
+) -> Point:
+    """A module that an arrow enters from this point below; gives back where its result leaves, in the middle above."""
+    x, y = at
+    box = sheet.module(Box.around(x, y - gap - 14, width, 28), label, colour=colour)
+    sheet.arrow(at, box.bottom, weight=weight)
+    return box.top
+
+
+@checked
+def draw_words(sheet: Sheet, box: Box, words: Sequence[str]) -> Box:
+    """Tokens in a row of cells of equal width, each with its word."""
+    require_parts(box)
+    require(len(words) > 0, "words", "must not be empty", words)
+    sheet.grid(box, [[0.2] * len(words)], colour=GREY)
+    for i, word in enumerate(words):
+        sheet.text((box.x + (i + 0.5) * box.width / len(words), box.centre[1]), word)
+    return box
 
 
 @checked
