@@ -41,7 +41,7 @@ def masks(n: int) -> dict[str, Tensor]:
 
 DRAWINGS = {
     "fig-draw-lookup": Case(
-        draw_lookup, lookup, lambda n: {1: ["1.00", "0.401", "(0.401, 2.19)"], 2: ["2.00", "0.446", "(0.891, 3.76)"]}[n]
+        draw_lookup, lookup, lambda n: {1: ["1.00", "0.401", "(0.401, 2.19)"], 2: ["2.00", "0.446", "(0.892, 3.76)"]}[n]
     ),
     "fig-draw-products": Case(
         draw_products, matrices, lambda n: [str(32 * n), str(8 * n), f"softmax of scores / √{8 * n} in each row"]
@@ -59,9 +59,9 @@ DRAWINGS = {
                 "grouped-query": AttentionConfig(num_heads=4 * n, num_kv_heads=2),
                 "multi-query": AttentionConfig(num_heads=4 * n, num_kv_heads=1),
             },
-            "d_model": 64 * n * n,
+            "d_model": 32 * n * (n + 1),
         },
-        lambda n: [f"{128 * n * n} numbers", f"{64 * n} numbers", f"{32 * n} numbers"],
+        lambda n: [f"{heads * 16 * (n + 1)} numbers" for heads in (4 * n, 2, 1)],
     ),
     "fig-draw-masks": Case(
         draw_masks, lambda n: {"masks": masks(n)}, lambda n: {1: ["6 of 9 pairs"], 2: ["21 of 36 pairs"]}[n]

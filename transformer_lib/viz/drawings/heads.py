@@ -10,7 +10,7 @@ import torch
 from transformer_lib.config import AttentionConfig, require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.nn.attention import Attention
-from transformer_lib.viz.diagram import BLUE, GREEN, GREY, NONE, ORANGE, PINK, SKY, TINT, Box, Drawing, Sheet
+from transformer_lib.viz.diagram import BLUE, GREEN, GREY, NONE, ORANGE, PINK, SKY, TINT, Box, Drawing, Number, Sheet
 from transformer_lib.viz.parts import shape_text
 
 HUES = (BLUE, ORANGE, GREEN, PINK, SKY)
@@ -61,7 +61,7 @@ def draw_heads(module: Attention, time: int) -> Drawing:
     return sheet.drawing("heads", title="Splitting into heads, and merging", alt=alt)
 
 
-def _bands(sheet: Sheet, y: float, count: int) -> Box:
+def _bands(sheet: Sheet, y: Number, count: int) -> Box:
     """A matrix whose columns belong to heads, each band in its colour."""
     box = Box.around(MIDDLE, y, BAND * count, TALL)
     for i in range(count):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transformer_lib.contract import checked
 from transformer_lib.nn.attend import attention_weights
+from transformer_lib.nn.fit import require_same_dtype
 from transformer_lib.viz.diagram import BLUE, GREEN, GREY, NONE, ORANGE, PINK, RED, WIDTH, Box, Drawing, Number, Sheet
 from transformer_lib.viz.parts import shape_text
 
@@ -45,6 +46,8 @@ def draw_products(
     w_v: Float[Tensor, "d_model value"],
 ) -> Drawing:
     """Self-attention as three products of rectangles, with the shapes and the weights that these matrices give."""
+    for name, tensor in (("w_q", w_q), ("w_k", w_k), ("w_v", w_v)):
+        require_same_dtype(name, tensor, x.dtype)
     q, k, v = x @ w_q, x @ w_k, x @ w_v
     weights = attention_weights(q[None, None], k[None, None])[0, 0]
     output = weights @ v
@@ -78,7 +81,7 @@ def draw_products(
     return sheet.drawing("products", title="Attention as products of matrices", alt=alt)
 
 
-def _unit(lines: list[_Line]) -> tuple[float, int]:
+def _unit(lines: list[_Line]) -> tuple[Number, int]:
     """How long the longest side may be, beyond the least, for the widest line to fit; and its size."""
     shapes = [[matrix.values.shape for matrix in line.matrices] for line in lines]
     longest = max(size for line in shapes for shape in line for size in shape)
@@ -87,7 +90,7 @@ def _unit(lines: list[_Line]) -> tuple[float, int]:
     return min(MOST, room / widest), longest
 
 
-def _draw_line(sheet: Sheet, y: Number, line: _Line, unit: float, longest: int) -> float:
+def _draw_line(sheet: Sheet, y: Number, line: _Line, unit: Number, longest: int) -> float:
     """One product, with its name above; gives back how high it is."""
 
     def side(size: int) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.models.decoder import DecoderLM
-from transformer_lib.viz.diagram import BLUE, GREY, ORANGE, Box, Drawing, Sheet
+from transformer_lib.viz.diagram import BLUE, GREY, ORANGE, Box, Drawing, Number, Sheet
 from transformer_lib.viz.outputs import record_outputs
 from transformer_lib.viz.parts import STREAM
 
@@ -45,7 +45,7 @@ def draw_stream(model: DecoderLM, tokens: Int[Tensor, "1 time"], word: str) -> D
     sheet = Sheet()
     shown = min(width, MOST_CHANNELS)
 
-    def bars(x: float, y: float, vector: Tensor, colour: str) -> Box:
+    def bars(x: Number, y: Number, vector: Tensor, colour: str) -> Box:
         box = Box.around(x, y, 136 if x == STATE else 118, HEIGHT)
         return sheet.bars(box, vector[:shown].tolist(), colour=colour, most=most)
 
