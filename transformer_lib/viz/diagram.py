@@ -188,9 +188,14 @@ class Sheet:
         unit = box.height / (2 if signed else 1) / (most or 1)
         step = box.width / len(values)
         self.area(box, amount=GROUND)
+        shape = ""
         for i, value in enumerate(values):
-            top = middle - max(value, 0) * unit
-            self.area(Box(box.x + (i + 0.12) * step, top, 0.76 * step, abs(value) * unit), colour=colour, amount=FULL)
+            left, right = box.x + (i + 0.12) * step, box.x + (i + 0.88) * step
+            shape += _path(
+                [(left, middle), (left, middle - value * unit), (right, middle - value * unit), (right, middle)]
+            )
+        style = f'fill="{colour}" fill-opacity="{FULL}" stroke="none"'
+        self._add(f'<path d="{shape}" {style}/>', box.y, box.y + box.height)
         self.line((box.x, middle), (box.x + box.width, middle))
         return box
 
@@ -227,12 +232,13 @@ class Sheet:
         top = min(self._top) - MARGIN
         height = max(self._bottom) + MARGIN - top
         size = f'width="{WIDTH}" height="{_number(height)}" viewBox="0 {_number(top)} {WIDTH} {_number(height)}"'
-        spoken = f'role="img" aria-labelledby="{name}-title {name}-desc" data-drawing="{name}"'
+        mark = f"drawing-{name}"
+        spoken = f'role="img" aria-labelledby="{mark}-title {mark}-desc" data-drawing="{name}"'
         style = f'font-family="sans-serif" font-size="{TEXT}" fill="none" stroke="currentColor" stroke-width="1.2"'
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} {spoken} {style} stroke-linejoin="round">',
-            f'<title id="{name}-title">{escape(title)}</title>',
-            f'<desc id="{name}-desc">{escape(alt)}</desc>',
+            f'<title id="{mark}-title">{escape(title)}</title>',
+            f'<desc id="{mark}-desc">{escape(alt)}</desc>',
             *self._parts,
             "</svg>",
         ]
