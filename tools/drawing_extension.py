@@ -38,6 +38,9 @@ def with_own_ids(svg: str, number: int) -> str:
     """The drawing with ids that no other has, if it stands on the page for the second time or a later one."""
     if number == 1:
         return svg
-    for name in re.findall(r' id="([\w-]+)"', svg):
-        svg = re.sub(rf"(?<=[\"# ]){name}(?=[\" )])", f"{name}-{number}", svg)
-    return svg
+    own = {name: f"{name}-{number}" for name in re.findall(r' id="([\w-]+)"', svg)}
+    return re.sub(
+        r'\b(id|aria-labelledby)="([^"]+)"',
+        lambda found: f'{found[1]}="{" ".join(own[name] for name in found[2].split())}"',
+        svg,
+    )
