@@ -19,7 +19,7 @@ def draw_block(config: ModelConfig) -> Drawing:
     """The block that the config describes, in its own order."""
     sheet = Sheet()
     order = config.norm_order
-    x, y = _block(sheet, (150, 0), config, order)
+    x, y = _block(sheet, (166, 0), config, order)
     sheet.arrow((x, y), (x, y - 22), weight=STREAM)
     where = {
         "pre": "reads through a norm on its own branch, and adds to the stream, on which nothing else stands",

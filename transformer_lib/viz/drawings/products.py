@@ -16,7 +16,7 @@ from transformer_lib.viz.diagram import BLUE, GREEN, GREY, NONE, ORANGE, PINK, R
 from transformer_lib.viz.parts import shape_text
 
 QUERY, KEY, VALUE, WEIGHT = ORANGE, BLUE, GREEN, RED
-LEAST, MOST = 26, 74  # the least side of a matrix, and what the longest has more
+LEAST, MOST = 26, 96  # the least side of a matrix, and what the longest has more
 ROWS, SIGN = 30, 30  # room for how many rows a matrix has, and for the sign between two
 MOST_SHADED = 16  # numbers in a row that can still be told apart
 
