@@ -136,7 +136,7 @@ def positions_text(positions: Positions) -> str:
         case Sinusoidal():
             return "sinusoids"
         case NoPositions():
-            return "none"
+            return "no positions"
 
 
 @checked
