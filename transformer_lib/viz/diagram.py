@@ -210,8 +210,9 @@ class Sheet:
                     self.area(cell, colour=colour, amount=FULL * float(value))
         inner = [((box.x, y), (box.x + box.width, y)) for y in (box.y + i * height for i in range(1, len(rows)))]
         inner += [((x, box.y), (x, box.y + box.height)) for x in (box.x + j * width for j in range(1, len(rows[0])))]
-        lines = "".join(map(_path, inner))
-        self._add(f'<path d="{lines}" stroke-opacity="0.35" stroke-width="0.8"/>' if lines else "", *_span(inner[0]))
+        if inner:
+            lines = "".join(map(_path, inner))
+            self._add(f'<path d="{lines}" stroke-opacity="0.35" stroke-width="0.8"/>', *_span(inner[0]))
         return self._rectangle(box, NONE, None, "")
 
     def legend(self, at: Point, entries: Sequence[tuple[str, str]], *, gap: Number = 110) -> None:
