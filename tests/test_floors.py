@@ -71,7 +71,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "recipe",
         "translation_run",
     ),
-    "viz": ("style", "record", "plot"),
+    "viz": ("style", "record", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

@@ -20,7 +20,7 @@ def public_names(folder: str) -> list[str]:
 
     Protocols are left out, which nobody calls, and properties, which take no arguments. Nothing is imported.
     """
-    files = sorted(ROOT.glob("*.py") if folder == "base" else (ROOT / folder).glob("*.py"))
+    files = sorted(ROOT.glob("*.py") if folder == "base" else (ROOT / folder).rglob("*.py"))
     return [name for file in files if file.stem != "__init__" for name in _names_in(file)]
 
 

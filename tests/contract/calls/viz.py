@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from tests.contract.calls.base import SMALL
+from tests.viz.drawn.case import every_case
+from transformer_lib.viz.diagram import Box, Sheet
 
 HERE = "transformer_lib.viz."
 
@@ -14,6 +16,29 @@ def _model() -> torch.nn.Module:
     from transformer_lib.models import DecoderLM
 
     return DecoderLM(SMALL)
+
+
+BOX = Box(0, 0, 20, 10)
+ON_A_SHEET: list[tuple[str, dict[str, Any]]] = [
+    ("text", {"at": (5, 5), "label": "$W_Q$", "side": "start", "bold": True}),
+    ("area", {"box": BOX, "colour": "none", "rounded": True, "amount": 0.5}),
+    ("module", {"box": BOX, "label": "norm", "colour": "none", "copies": 2}),
+    ("tensor", {"box": BOX, "label": "$Q$", "rows": "6", "columns": "64", "colour": "none", "copies": 2}),
+    ("frame", {"box": BOX, "label": "head"}),
+    ("line", {"*points": [(0, 0), (1, 1)], "broken": True, "weight": 2}),
+    ("arrow", {"*points": [(0, 0), (1, 1)], "broken": True, "weight": 2}),
+    ("sign", {"at": (5, 5), "label": "+"}),
+    ("dots", {"at": (5, 5), "upright": False}),
+    ("bars", {"box": BOX, "values": [1, -2.5], "colour": "none", "most": 3}),
+    ("grid", {"box": BOX, "rows": [[0, 1], [True, 0.5]], "colour": "none"}),
+    ("legend", {"at": (5, 5), "entries": [("none", "keys")], "gap": 50}),
+]
+
+
+def _sheet() -> Sheet:
+    sheet = Sheet()
+    sheet.module(BOX)
+    return sheet
 
 
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -32,6 +57,26 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "y_label": "loss",
         "x_scale": "log",
     },
+    f"{HERE}outputs.record_outputs": lambda: {"model": _model()},
+    f"{HERE}label.Run": lambda: {"text": "Q", "size": 17, "symbol": True, "below": 4},
+    f"{HERE}label.parse_label": lambda: {"label": "keys $K^T$"},
+    f"{HERE}label.label_svg": lambda: {"label": "keys $K^T$"},
+    f"{HERE}diagram.Drawing": lambda: {"name": "box", "alt": "A box.", "svg": "<svg/>"},
+    f"{HERE}diagram.Box": lambda: {"x": 0, "y": 0.5, "width": 10, "height": 20},
+    f"{HERE}diagram.Box.around": lambda: {"x": 0, "y": 0.5, "width": 10, "height": 20},
+    f"{HERE}diagram.Sheet": dict,
+    **{f"{HERE}diagram.Sheet.{name}": lambda a=arguments: {"self": Sheet(), **a} for name, arguments in ON_A_SHEET},
+    f"{HERE}diagram.Sheet.drawing": lambda: {"self": _sheet(), "name": "x", "title": "A box", "alt": "A box."},
+    f"{HERE}parts.Beside": lambda: {"box": BOX, "top": (0, 0)},
+    f"{HERE}parts.part_beside": lambda: {"sheet": Sheet(), "at": (0, 0), "label": "attention", "norm": "LayerNorm"},
+    f"{HERE}parts.module_above": lambda: {"sheet": Sheet(), "at": (0, 0), "label": "head"},
+    f"{HERE}parts.draw_words": lambda: {"sheet": Sheet(), "box": BOX, "words": ["a", "b"]},
+    f"{HERE}parts.shape_text": lambda: {"shape": (6, 64)},
+    f"{HERE}parts.norm_text": lambda: {"norm": torch.nn.Identity()},
+    f"{HERE}parts.hidden_width": lambda: {"block": _model().blocks[0]},
+    f"{HERE}parts.positions_text": lambda: {"positions": SMALL.positions},
+    f"{HERE}parts.added_positions": lambda: {"config": SMALL},
+    **{f"{f.__module__}.{f.__name__}": lambda f=f, a=a: a(1) for f, a, _ in every_case().values()},
     f"{HERE}record.Look": lambda: {"name": "attention", "weights": torch.rand(1, 2, 3, 3)},
     f"{HERE}record.record_attention": lambda: {"model": _model()},
 }
