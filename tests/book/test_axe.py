@@ -54,9 +54,9 @@ def built(html: Path) -> list[str]:
     return sorted(str(page) for page in pages if page.parts[0] != "_static" and str(page) != "index.html")
 
 
-def visit(browser: BrowserContext, address: str, *, opened: bool) -> Page:
+def visit(browser: BrowserContext, address: str, *, opened: bool, width: int = 1280) -> Page:
     page = browser.new_page()
-    page.set_viewport_size({"width": 1280, "height": 900})
+    page.set_viewport_size({"width": width, "height": 900})
     page.goto(address, wait_until="networkidle")
     page.add_style_tag(content=STILL)
     if opened:
@@ -81,9 +81,10 @@ def test_no_page_keeps_a_reader_out(browser: BrowserContext, site: str, html: Pa
 
 
 @needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("path", CLOSED)
-def test_a_closed_page_keeps_no_reader_out(browser: BrowserContext, site: str, path: str) -> None:
-    page = visit(browser, f"{site}/chapters/{path}.html", opened=False)
+def test_a_closed_page_keeps_no_reader_out(browser: BrowserContext, site: str, path: str, width: int) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", opened=False, width=width)
     assert violations(page, **everything()) == []
     page.close()
 
