@@ -6,6 +6,7 @@ search.html reads it, finds, and quotes (`tools/search/`). On the page of a hit 
 """
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -63,8 +64,17 @@ def write(app: Sphinx, error: Exception | None) -> None:
     shutil.copytree(SCRIPTS, static / "search", ignore=shutil.ignore_patterns("*.html"), dirs_exist_ok=True)
     data = table(pages, tomllib.loads(WORDS.read_text(encoding="utf-8")))
     (static / "search" / "data.js").write_text(packed(data), encoding="ascii")
+    renew(Path(app.outdir) / "search.html", static / "search")
     for name in UNUSED:
         (static / name).unlink(missing_ok=True)
+
+
+def renew(page: Path, folder: Path) -> None:
+    """The page asks for its scripts by what they hold, so that no browser keeps an older one."""
+    content = b"".join(script.read_bytes() for script in sorted(folder.glob("*.js")))
+    version = hashlib.sha256(content).hexdigest()[:8]
+    text = re.sub(r'(/search/\w+\.js)[^"]*', rf"\1?v={version}", page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
 
 
 def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@
   const PAGE = 1.4;  // a whole page on what was searched
   const EXACT = 2.2, INSIDE = 1.25, CODE = 1.6;  // a title is what was searched; contains it; is it, and in code
   const SYNONYM = 0.75, PARTS = 0.85, BEGINNING = 0.7;  // the weight of what was not typed so
+  const APART = 0.6;  // the words of a name, not beside each other
   const FEW = 5, RARE = 2;  // so few places are filled up with others; so rare a word may be a mistake for a common one
 
   class Index {
@@ -190,12 +191,18 @@
           if (!found.every(map => map.has(number))) continue;
           const long = 1 - LENGTH + LENGTH * this.places[number].length / this.mean;
           const part = map => map.get(number) * (SATURATION + 1) / (map.get(number) + SATURATION * long);
-          const strength = weight * found.reduce((sum, map) => sum + part(map), 0) / keys.length;
+          const near = keys.length === 1 || this.together(this.places[number], keys) ? 1 : APART;
+          const strength = near * weight * found.reduce((sum, map) => sum + part(map), 0) / keys.length;
           const old = met.get(number) || { strength: 0, keys: new Set() };
           met.set(number, { strength: Math.max(old.strength, strength), keys: new Set([...old.keys, ...keys]) });
         }
       }
       return { met, rarity: size * Math.log(1 + (this.places.length - met.size + 0.5) / (met.size + 0.5)) };
+    }
+
+    together(place, keys) {
+      place.order ??= ` ${[place.title, ...place.also, place.text].flatMap(text => this.atoms(text)).join(" ")} `;
+      return place.order.includes(` ${keys.join(" ")} `);
     }
 
     /* Places with all words, best first; if they are few, then those that lack one. Each with the keys to mark. */
