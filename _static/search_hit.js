@@ -106,7 +106,7 @@
 
   function offerToClear() {
     const button = document.createElement("button");
-    button.className = "search-button search-clear btn btn-sm";
+    button.className = "book-button search-clear btn btn-sm";
     button.textContent = "Remove marks (Esc)";
     button.addEventListener("click", clear);
     (document.querySelector("main") || document.body).append(button);
