@@ -12,6 +12,7 @@ import re
 import shutil
 import tomllib
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,19 @@ def replace_search(app: Sphinx) -> None:
 
 def name_symbols(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Each row of the notation gets an anchor, so that a search for a symbol leads to it."""
-    if docname.endswith("notation") and app.builder.format == "html":
-        taken: dict[str, int] = {}
-        for body in doctree.findall(nodes.tbody):
-            for row in body.findall(nodes.row):
-                formulas = [plain(formula.astext()) for formula in row[0].findall(nodes.math)]
-                name = "symbol-" + re.sub(r"\W+", "-", "-".join(formulas)).strip("-")
-                taken[name] = taken.get(name, 0) + 1
-                row["ids"].append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+    if not docname.endswith("notation") or app.builder.name != "html":
+        return
+    taken: Counter[str] = Counter()
+    for body in doctree.findall(nodes.tbody):
+        for row in body.findall(nodes.row):
+            formulas = [plain(formula.astext()) for formula in row[0].findall(nodes.math)]
+            name = re.sub(r"\W+", "-", "-".join(["symbol", *formulas])).strip("-")
+            taken[name] += 1
+            row["ids"].append(name if taken[name] == 1 else f"{name}-{taken[name]}")
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
+    """The text of the finished pages, and the scripts that search it."""
     if app.builder.name != "html" or error:
         return
     pages = {}
