@@ -13,7 +13,7 @@
   const PAGE = 1.4;  // a whole page on what was searched
   const EXACT = 2.2, INSIDE = 1.25, CODE = 1.6;  // a title is what was searched; contains it; is it, and in code
   const SYNONYM = 0.75, PARTS = 0.85, BEGINNING = 0.7;  // the weight of what was not typed so
-  const APART = 0.6;  // the words of a name, not beside each other
+  const APART = 0.6, TYPED = 2;  // of words of a name that are not beside each other; of a rare word that was typed so
   const FEW = 5, RARE = 2;  // so few places are filled up with others; so rare a word may be a mistake for a common one
 
   class Index {
@@ -87,10 +87,13 @@
     /* The needs of a query, and the words that were taken for others. */
     understand(query) {
       const corrected = [], needs = [];
+      const typed = new Map();  // a corrected word: what was typed, if the book has that too
       const found = this.telling(query);
       const words = found.flatMap((word, i) => {
         const right = isChinese(word) ? [word] : this.spell(word, i === found.length - 1);
-        if (String(right) !== word) corrected.push([word, right.join(" ")]);
+        if (String(right) === word) return right;
+        corrected.push([word, right.join(" ")]);
+        if (this.rarest(keys(word).atoms)) typed.set(right[0], keys(word).atoms);
         return right;
       });
       for (let at = 0; at < words.length;) {
@@ -98,8 +101,9 @@
           needs.push(...this.chineseNeeds(words[at++]));
           continue;
         }
-        const [end, need] = this.named(words, at);
-        needs.push(need || this.need(words[at], at === words.length - 1));
+        const [end, name] = this.named(words, at), need = name || this.need(words[at], at === words.length - 1);
+        if (end - at === 1 && typed.has(words[at])) need.ways.push({ keys: typed.get(words[at]), weight: TYPED });
+        needs.push(need);
         at = end;
       }
       return { needs, corrected };
@@ -116,8 +120,8 @@
         const parts = [plain.slice(0, cut), plain.slice(cut)];
         if (parts.every(part => this.spelled.has(part) && this.frequency(stem(part)) > RARE)) return parts;
       }
-      const most = plain.length < 8 ? 1 : 2;
-      const near = this.words.filter(other => other.often > 10 * often)
+      const most = often || plain.length < 8 ? 1 : 2;
+      const near = this.words.filter(other => other.often > 20 * often)
         .map(other => ({ ...other, far: distance(plain, other.word, most) })).filter(({ far }) => far <= most);
       near.sort((a, b) => a.far - b.far || b.often - a.often);
       return near.length ? [near[0].word] : [word];
