@@ -71,15 +71,17 @@
     found.sort(([a], [b]) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
   }
 
-  /* The first mark of the paragraph that meets most needs; it holds what the excerpt in the list of hits quotes. */
+  /* The first mark of the paragraph that meets most needs with most words, as the excerpt in the list of hits does. */
   function best() {
     const blocks = new Map();
     for (const [element, numbers] of found) {
       const block = element.closest(BLOCK) || element;
-      if (!blocks.has(block)) blocks.set(block, { element, numbers: new Set() });
+      if (!blocks.has(block)) blocks.set(block, { element, numbers: new Set(), texts: new Set() });
       numbers.forEach(number => blocks.get(block).numbers.add(number));
+      blocks.get(block).texts.add(fold(element.textContent));
     }
-    return [...blocks.values()].reduce((a, b) => b.numbers.size > a.numbers.size ? b : a).element;
+    const many = ({ numbers, texts }) => numbers.size + texts.size / 100;
+    return [...blocks.values()].reduce((a, b) => many(b) > many(a) ? b : a).element;
   }
 
   function unfold(element) {
@@ -104,7 +106,7 @@
 
   function offerToClear() {
     const button = document.createElement("button");
-    button.className = "search-button search-clear btn btn-sm";
+    button.className = "book-button search-clear btn btn-sm";
     button.textContent = "Remove marks (Esc)";
     button.addEventListener("click", clear);
     (document.querySelector("main") || document.body).append(button);

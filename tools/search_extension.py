@@ -6,11 +6,13 @@ search.html reads it, finds, and quotes (`tools/search/`). On the page of a hit 
 """
 
 import base64
+import hashlib
 import json
 import re
 import shutil
 import tomllib
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +44,19 @@ def replace_search(app: Sphinx) -> None:
 
 def name_symbols(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Each row of the notation gets an anchor, so that a search for a symbol leads to it."""
-    if docname.endswith("notation") and app.builder.format == "html":
-        taken: dict[str, int] = {}
-        for body in doctree.findall(nodes.tbody):
-            for row in body.findall(nodes.row):
-                formulas = [plain(formula.astext()) for formula in row[0].findall(nodes.math)]
-                name = "symbol-" + re.sub(r"\W+", "-", "-".join(formulas)).strip("-")
-                taken[name] = taken.get(name, 0) + 1
-                row["ids"].append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+    if not docname.endswith("notation") or app.builder.name != "html":
+        return
+    taken: Counter[str] = Counter()
+    for body in doctree.findall(nodes.tbody):
+        for row in body.findall(nodes.row):
+            formulas = [plain(formula.astext()) for formula in row[0].findall(nodes.math)]
+            name = re.sub(r"\W+", "-", "-".join(["symbol", *formulas])).strip("-")
+            taken[name] += 1
+            row["ids"].append(name if taken[name] == 1 else f"{name}-{taken[name]}")
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
+    """The text of the finished pages, and the scripts that search it."""
     if app.builder.name != "html" or error:
         return
     pages = {}
@@ -63,8 +67,17 @@ def write(app: Sphinx, error: Exception | None) -> None:
     shutil.copytree(SCRIPTS, static / "search", ignore=shutil.ignore_patterns("*.html"), dirs_exist_ok=True)
     data = table(pages, tomllib.loads(WORDS.read_text(encoding="utf-8")))
     (static / "search" / "data.js").write_text(packed(data), encoding="ascii")
+    renew(Path(app.outdir) / "search.html", static / "search")
     for name in UNUSED:
         (static / name).unlink(missing_ok=True)
+
+
+def renew(page: Path, folder: Path) -> None:
+    """The page asks for its scripts by what they hold, so that no browser keeps an older one."""
+    content = b"".join(script.read_bytes() for script in sorted(folder.glob("*.js")))
+    version = hashlib.sha256(content).hexdigest()[:8]
+    text = re.sub(r'(/search/\w+\.js)[^"]*', rf"\1?v={version}", page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
 
 
 def table(pages: dict[str, list[Place]], words: dict[str, Any]) -> dict[str, Any]:

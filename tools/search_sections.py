@@ -131,7 +131,9 @@ def _opened(element: Element, above: Place | None) -> Iterator[tuple[Place, list
     elif element.tag == "dl":
         terms = [i for i, part in enumerate(parts) if part.tag == "dt" and part.anchor]
         for i, end in pairwise([*terms, len(parts)]):
-            yield _entry(element, parts[i], above), parts[i + ("sig" not in parts[i].classes) : end]
+            # A signature is written over several lines of the page; here it is one.
+            signature = [Element("p", {}, [_title(parts[i])])] if "sig" in parts[i].classes else []
+            yield _entry(element, parts[i], above), [*signature, *parts[i + 1 : end]]
 
 
 def _entry(holder: Element, term: Element, above: Place | None) -> Place:

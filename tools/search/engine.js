@@ -13,6 +13,7 @@
   const PAGE = 1.4;  // a whole page on what was searched
   const EXACT = 2.2, INSIDE = 1.25, CODE = 1.6;  // a title is what was searched; contains it; is it, and in code
   const SYNONYM = 0.75, PARTS = 0.85, BEGINNING = 0.7;  // the weight of what was not typed so
+  const APART = 0.6, TYPED = 2;  // of words of a name that are not beside each other; of a rare word that was typed so
   const FEW = 5, RARE = 2;  // so few places are filled up with others; so rare a word may be a mistake for a common one
 
   class Index {
@@ -86,10 +87,13 @@
     /* The needs of a query, and the words that were taken for others. */
     understand(query) {
       const corrected = [], needs = [];
+      const typed = new Map();  // a corrected word: what was typed, if the book has that too
       const found = this.telling(query);
       const words = found.flatMap((word, i) => {
         const right = isChinese(word) ? [word] : this.spell(word, i === found.length - 1);
-        if (String(right) !== word) corrected.push([word, right.join(" ")]);
+        if (String(right) === word) return right;
+        corrected.push([word, right.join(" ")]);
+        if (this.rarest(keys(word).atoms)) typed.set(right[0], keys(word).atoms);
         return right;
       });
       for (let at = 0; at < words.length;) {
@@ -97,8 +101,9 @@
           needs.push(...this.chineseNeeds(words[at++]));
           continue;
         }
-        const [end, need] = this.named(words, at);
-        needs.push(need || this.need(words[at], at === words.length - 1));
+        const [end, name] = this.named(words, at), need = name || this.need(words[at], at === words.length - 1);
+        if (end - at === 1 && typed.has(words[at])) need.ways.push({ keys: typed.get(words[at]), weight: TYPED });
+        needs.push(need);
         at = end;
       }
       return { needs, corrected };
@@ -115,8 +120,8 @@
         const parts = [plain.slice(0, cut), plain.slice(cut)];
         if (parts.every(part => this.spelled.has(part) && this.frequency(stem(part)) > RARE)) return parts;
       }
-      const most = plain.length < 8 ? 1 : 2;
-      const near = this.words.filter(other => other.often > 10 * often)
+      const most = often || plain.length < 8 ? 1 : 2;
+      const near = this.words.filter(other => other.often > 20 * often)
         .map(other => ({ ...other, far: distance(plain, other.word, most) })).filter(({ far }) => far <= most);
       near.sort((a, b) => a.far - b.far || b.often - a.often);
       return near.length ? [near[0].word] : [word];
@@ -190,12 +195,18 @@
           if (!found.every(map => map.has(number))) continue;
           const long = 1 - LENGTH + LENGTH * this.places[number].length / this.mean;
           const part = map => map.get(number) * (SATURATION + 1) / (map.get(number) + SATURATION * long);
-          const strength = weight * found.reduce((sum, map) => sum + part(map), 0) / keys.length;
+          const near = keys.length === 1 || this.together(this.places[number], keys) ? 1 : APART;
+          const strength = near * weight * found.reduce((sum, map) => sum + part(map), 0) / keys.length;
           const old = met.get(number) || { strength: 0, keys: new Set() };
           met.set(number, { strength: Math.max(old.strength, strength), keys: new Set([...old.keys, ...keys]) });
         }
       }
       return { met, rarity: size * Math.log(1 + (this.places.length - met.size + 0.5) / (met.size + 0.5)) };
+    }
+
+    together(place, keys) {
+      place.order ??= ` ${[place.title, ...place.also, place.text].flatMap(text => this.atoms(text)).join(" ")} `;
+      return place.order.includes(` ${keys.join(" ")} `);
     }
 
     /* Places with all words, best first; if they are few, then those that lack one. Each with the keys to mark. */

@@ -40,12 +40,14 @@
     }).sort((a, b) => a[0] - b[0]).filter(([from], i, all) => !i || from >= all[i - 1][1]);
   }
 
-  /* The sentence, or line of code, that meets most needs; of equal ones the first. */
+  /* The sentence, or line of code, that meets most needs with most words; of equal ones the first. */
   function excerpt({ place, marks }) {
-    let best = { text: place.text.split("\n", 1)[0], found: [], many: -1 };
-    const sentences = place.text.split("\n").flatMap(line => line.split(/(?<=[.?!:;])\s+(?=\p{Lu}|\p{Script=Han})/u));
-    for (const text of sentences) {
-      const found = matches(text, marks), many = new Set(found.map(([, , need]) => need)).size;
+    let best = { text: "", found: [], many: -1 };
+    const [first, ...rest] = place.text.split("\n");  // of an object of the library the signature, which says less
+    const lines = place.kind === "object" ? [...rest, first] : [first, ...rest];
+    for (const text of lines.flatMap(line => line.split(/(?<=[.?!:;])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
+      const found = matches(text, marks), words = new Set(found.map(([from, to]) => fold(text.slice(from, to))));
+      const many = new Set(found.map(([, , need]) => need)).size + words.size / 100;
       if (many > best.many) best = { text, found, many };
     }
     return best.text.length > LONGEST ? cut(best) : best;
