@@ -18,7 +18,7 @@ LINKS = {  # one of each kind, and what its preview must show
     "equation": ('a[href="#equation-eq-soft-lookup"]', re.compile(r"\(\d+\.1\)")),
     "figure": ('a[href="#fig-sharpness"]', re.compile(r"Fig\. \d+\.1")),
     "theorem": ('a[href^="#thm-"]', re.compile(r"Theorem \d+\.\d")),
-    "exercise": ('a[href="#ex-one-way"]', re.compile(r"Exercise \d+\.3 \(★★\)")),
+    "exercise": ('a[href="#ex-one-way"]', re.compile(r"Exercise \d+\.3\s+\(★★\)")),
     "code": ('pre a.api[href$="causal_mask"]', "causal_mask("),
 }
 CONTRAST = """box => {
