@@ -61,7 +61,7 @@ def mistakes(app: Sphinx) -> str:
     repository = app.config.html_theme_options.get("repository_url", "").rstrip("/")
     address = app.config.report_address or (f"{repository}/issues" if repository else "")
     if not address:
-        return "Tell whoever gave it to you: its publisher has left no address."
+        return "Tell whoever gave you this copy: its publisher has left no address."
     mail = "@" in address and "/" not in address
     return f"Write to [{address.removeprefix('mailto:')}]({'mailto:' if mail and ':' not in address else ''}{address})."
 

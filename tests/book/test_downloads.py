@@ -67,7 +67,7 @@ def test_the_archive_holds_every_chapter_and_what_they_need(html: Path) -> None:
     assert {name for name in names if name.startswith("transformer_lib/")} == set(listed.stdout.split())
     assert {"requirements.txt", "constraints.txt", "pyproject.toml", "LICENSE", "LICENSE-TEXT", "CITATION.cff"} <= names
     # The files that a list of requirements or the readme names are there.
-    for name in re.findall(r"-[rc] (\S+\.txt)|`(\S+/)`|(chapters/\w+\.ipynb)", readme):
+    for name in re.findall(r"-[rc] (\S+\.txt)|`(\w\S*/)`|(chapters/\w+\.ipynb)", readme):
         path = next(filter(None, name))
         assert any(held == path or held.startswith(path) for held in names), path
 
