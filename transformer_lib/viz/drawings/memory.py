@@ -51,6 +51,6 @@ def draw_cache(model: DecoderLM, prompt: Sequence[str], written: Sequence[str]) 
     alt = (
         f"A row of {len(read)} slots for each of {len(written)} passes. The first pass fills the {len(prompt)} slots "
         "of the prompt and writes a token; each later pass computes one slot, that of the token just written, finds "
-        f"all earlier ones kept, and writes the next token. At the end the keys of a layer are {shape_text(keys.shape)}."
+        f"all earlier ones kept, and writes the next token. At the end a layer's keys are {shape_text(keys.shape)}."
     )
     return sheet.drawing("cache", title="The key/value cache as it grows", alt=alt)

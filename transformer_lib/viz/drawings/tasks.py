@@ -35,7 +35,7 @@ def draw_task_heads(translation: Seq2Seq, extraction: ExtractionModel, answering
     alt = (
         f"Three rows. Translation: an encoder reads the source, a decoder reads the target so far and the encoder, and "
         f"a head chooses the next token among {words:,}. Extraction: an encoder reads the sentence; one head gives "
-        f"each word one of {tags} tags, another each pair of entities one of {relations} relations. Question answering: "
+        f"each word one of {tags} tags, another each pair of entities one of {relations} relations. Answering: "
         f"an encoder reads question and passage, and a head gives each token {scores} scores, for start and end."
     )
     return sheet.drawing("task-heads", title="Three tasks and their heads", alt=alt)

@@ -94,7 +94,7 @@ def draw_accumulation(parts: Sequence[Float[Tensor, " _token"]]) -> Drawing:
     sheet.arrow((394, end + 11), (394, end + 34))
     sheet.text((394, end + 44), "one step")
     alt = (
-        f"{len(parts)} micro-batches of {', '.join(map(str, counts))} tokens below one another. Their losses and their "
+        f"Micro-batches of {' and '.join(map(str, counts))} tokens, one below the other. Their losses and their "
         f"gradients are added up, to {number_text(whole)} over {number} tokens, and divided once, which gives "
         f"{number_text(whole / number)}; then the optimiser takes one step. The mean of the means would be "
         f"{number_text(wrong)}."
