@@ -72,7 +72,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "recipe",
         "translation_run",
     ),
-    "viz": ("record", "shapes", "plot", "label", "diagram", "parts", "drawings"),
+    "viz": ("record", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

@@ -47,10 +47,10 @@ def test_a_drawing_says_what_it_is() -> None:
     drawing = drawn(lambda sheet: sheet.module(Box(10, 10, 80, 30), "norm"))
     root = ElementTree.fromstring(drawing.svg)
     assert (root.get("role"), root.get("data-drawing")) == ("img", "test")
-    assert root.get("aria-labelledby") == "test-title test-desc"
+    assert root.get("aria-labelledby") == "drawing-test-title drawing-test-desc"
     assert [(e.get("id"), e.text) for e in root if e.get("id")] == [
-        ("test-title", "A test"),
-        ("test-desc", "What a test draws."),
+        ("drawing-test-title", "A test"),
+        ("drawing-test-desc", "What a test draws."),
     ]
     assert root.get("stroke") == "currentColor"
     assert drawing._repr_mimebundle_() == {"image/svg+xml": drawing.svg, "text/plain": "drawing of test"}
@@ -67,14 +67,14 @@ def test_an_arrow_ends_at_its_last_point() -> None:
 
 
 def test_bars_stand_on_a_line_and_hang_below_it() -> None:
-    up, down = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [2, -1])), "rect")
-    assert (up.get("y"), up.get("height")) == ("0", "20")
-    assert (down.get("y"), down.get("height")) == ("20", "10")
+    bars, line = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [2, -1])), "path")
+    assert bars.get("d") == "M1.2 20L1.2 0L8.8 0L8.8 20M11.2 20L11.2 30L18.8 30L18.8 20"
+    assert line.get("d") == "M0 20L20 20"
 
 
 def test_bars_that_are_never_negative_use_the_whole_height() -> None:
-    (bar,) = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [0.5], most=1)), "rect")
-    assert (bar.get("y"), bar.get("height")) == ("20", "20")
+    bar, line = inside(drawn(lambda sheet: sheet.bars(Box(0, 0, 20, 40), [0.5], most=1)), "path")
+    assert bar.get("d") == "M2.4 40L2.4 20L17.6 20L17.6 40" and line.get("d") == "M0 40L20 40"
 
 
 def test_a_grid_fills_what_is_not_zero() -> None:

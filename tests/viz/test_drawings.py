@@ -31,7 +31,7 @@ def test_it_says_what_it_shows(label: str) -> None:
     root = ElementTree.fromstring(drawing.svg)
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert label == f"fig-draw-{drawing.name}" and root.get("data-drawing") == drawing.name
-    assert ids == [f"{drawing.name}-title", f"{drawing.name}-desc"]
+    assert ids == [f"drawing-{drawing.name}-{part}" for part in ("title", "desc")]
     assert 60 < len(drawing.alt) < 600 and drawing.alt[0].isupper() and drawing.alt.endswith(".")
 
 

@@ -22,7 +22,7 @@ HEAD, HALF_HEAD = 7, 3.2  # length of an arrow's head, and half its width
 BLUE, RED, GREEN, PINK, ORANGE, SKY, _ = LINES
 NONE, GREY = "none", "currentColor"
 CLEAR = {GREY: 0.1, NONE: 1.0}  # how much of a colour an area has, where it is not what follows
-TINT, FULL = 0.3, 0.8
+GROUND, TINT, FULL = 0.06, 0.3, 0.8  # behind bars; of a shape; of a bar or a filled cell
 Point = tuple[int | float, int | float]
 Number = int | float
 
@@ -187,9 +187,15 @@ class Sheet:
         middle = box.y + box.height / (2 if signed else 1)
         unit = box.height / (2 if signed else 1) / (most or 1)
         step = box.width / len(values)
+        self.area(box, amount=GROUND)
+        shape = ""
         for i, value in enumerate(values):
-            top = middle - max(value, 0) * unit
-            self.area(Box(box.x + (i + 0.12) * step, top, 0.76 * step, abs(value) * unit), colour=colour, amount=FULL)
+            left, right = box.x + (i + 0.12) * step, box.x + (i + 0.88) * step
+            shape += _path(
+                [(left, middle), (left, middle - value * unit), (right, middle - value * unit), (right, middle)]
+            )
+        style = f'fill="{colour}" fill-opacity="{FULL}" stroke="none"'
+        self._add(f'<path d="{shape}" {style}/>', box.y, box.y + box.height)
         self.line((box.x, middle), (box.x + box.width, middle))
         return box
 
@@ -226,12 +232,13 @@ class Sheet:
         top = min(self._top) - MARGIN
         height = max(self._bottom) + MARGIN - top
         size = f'width="{WIDTH}" height="{_number(height)}" viewBox="0 {_number(top)} {WIDTH} {_number(height)}"'
-        spoken = f'role="img" aria-labelledby="{name}-title {name}-desc" data-drawing="{name}"'
+        mark = f"drawing-{name}"
+        spoken = f'role="img" aria-labelledby="{mark}-title {mark}-desc" data-drawing="{name}"'
         style = f'font-family="sans-serif" font-size="{TEXT}" fill="none" stroke="currentColor" stroke-width="1.2"'
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} {spoken} {style} stroke-linejoin="round">',
-            f'<title id="{name}-title">{escape(title)}</title>',
-            f'<desc id="{name}-desc">{escape(alt)}</desc>',
+            f'<title id="{mark}-title">{escape(title)}</title>',
+            f'<desc id="{mark}-desc">{escape(alt)}</desc>',
             *self._parts,
             "</svg>",
         ]

@@ -72,6 +72,35 @@ def part_beside(
 
 
 @checked
+def module_above(
+    sheet: Sheet,
+    at: Point,
+    label: str,
+    *,
+    colour: str = GREY,
+    width: Number = 112,
+    gap: Number = 24,
+    weight: Number = 1.2,
+) -> Point:
+    """A module that an arrow enters from this point below; gives back where its result leaves, in the middle above."""
+    x, y = at
+    box = sheet.module(Box.around(x, y - gap - 14, width, 28), label, colour=colour)
+    sheet.arrow(at, box.bottom, weight=weight)
+    return box.top
+
+
+@checked
+def draw_words(sheet: Sheet, box: Box, words: Sequence[str]) -> Box:
+    """Tokens in a row of cells of equal width, each with its word."""
+    require_parts(box)
+    require(len(words) > 0, "words", "must not be empty", words)
+    sheet.grid(box, [[0.2] * len(words)], colour=GREY)
+    for i, word in enumerate(words):
+        sheet.text((box.x + (i + 0.5) * box.width / len(words), box.centre[1]), word)
+    return box
+
+
+@checked
 def shape_text(shape: Sequence[int]) -> str:
     """A shape as a reader writes it: 6 × 64."""
     return " × ".join(f"{size:,}" for size in shape)

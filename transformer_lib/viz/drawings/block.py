@@ -15,6 +15,24 @@ from transformer_lib.viz.parts import ATTENTION, FEEDFORWARD, STREAM, hidden_wid
 
 
 @checked
+def draw_block(config: ModelConfig) -> Drawing:
+    """The block that the config describes, in its own order."""
+    sheet = Sheet()
+    order = config.norm_order
+    x, y = _block(sheet, (166, 0), config, order)
+    sheet.arrow((x, y), (x, y - 22), weight=STREAM)
+    where = {
+        "pre": "reads through a norm on its own branch, and adds to the stream, on which nothing else stands",
+        "post": "reads the stream as it is and adds to it, and a norm on the stream follows the sum",
+    }
+    alt = (
+        f"A block of width {config.d_model}, read from the bottom up. The stream is a thick line. Twice a part, "
+        f"attention and then the feed-forward network, {where[order]}."
+    )
+    return sheet.drawing("block", title=f"A block in {order}-norm order", alt=alt)
+
+
+@checked
 def draw_norm_orders(config: ModelConfig) -> Drawing:
     """A block in post-norm and in pre-norm order, side by side, with the widths that the config gives it."""
     sheet = Sheet()

@@ -1,0 +1,99 @@
+"""The whole decoder, from tokens to the probabilities of the next one.
+
+Left out: the cache, dropout, and what goes on inside attention, which has drawings of its own.
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Int
+from torch import Tensor
+
+from transformer_lib.config import require
+from transformer_lib.contract import checked
+from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.nn.block import Block
+from transformer_lib.viz.diagram import BLUE, Box, Drawing, Point, Sheet
+from transformer_lib.viz.outputs import record_outputs
+from transformer_lib.viz.parts import (
+    ATTENTION,
+    FEEDFORWARD,
+    NORM,
+    STREAM,
+    TABLE,
+    added_positions,
+    draw_words,
+    hidden_width,
+    module_above,
+    norm_text,
+    part_beside,
+    positions_text,
+    shape_text,
+)
+
+MOST_BARS = 48
+X = 150  # where the stream runs
+
+
+@checked
+def draw_decoder(model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequence[str]) -> Drawing:
+    """A decoder as it reads these tokens, written as `words`, with the probabilities that it really gives."""
+    require(len(words) == tokens.shape[1], "words", f"must be {tokens.shape[1]} in number", len(words))
+    with record_outputs(model) as outputs:
+        logits = model(tokens)
+    config, block = model.config, next(block for block in model.blocks if isinstance(block, Block))
+    heads = block.attention
+    stream, scores = (shape_text(outputs[name].shape[1:]) for name in ("embedding", "head"))
+
+    sheet = Sheet()
+    row = draw_words(sheet, Box.around(X, 0, 46 * len(words), 26), words)
+    table = f"embedding {shape_text(model.embedding.tokens.weight.shape)}"
+    top = module_above(sheet, row.top, table, colour=TABLE, width=160)
+    if added_positions(config):
+        top = _add_positions(sheet, top, positions_text(config.positions))
+    sheet.text((X + 10, top[1] - 15), stream, side="start")
+    start = (X, top[1] - 48)
+    sheet.line(top, start, weight=STREAM)
+    norm, post = norm_text(block.attention_norm), config.norm_order == "post"
+    first = part_beside(sheet, start, "attention", norm=norm, colour=ATTENTION, post=post)
+    notes = [f"{heads.heads[0]} heads of {heads.head_dim}", "causal mask"]
+    notes += [] if added_positions(config) else [positions_text(config.positions)]
+    for line, note in enumerate(notes):
+        sheet.text((346, first.box.centre[1] + 18 * (line - (len(notes) - 1) / 2)), note, side="start")
+    between = (X, first.top[1] - 16)
+    sheet.line(first.top, between, weight=STREAM)
+    wide = f"{config.d_model} → {hidden_width(block)} → {config.d_model}"
+    second = part_beside(sheet, between, "feed-forward", under=wide, norm=norm, colour=FEEDFORWARD, post=post)
+    end = second.top
+    sheet.frame(Box(92, end[1] - 12, 242, start[1] + 14 - end[1] + 12))
+    sheet.text((84, (start[1] + end[1]) / 2), f"{config.num_layers} ×", side="end")
+    sheet.text((X + 10, end[1] - 27), stream, side="start")
+    table = f"head {shape_text(model.head.weight.T.shape)}"
+    gap = 56
+    if final := norm_text(model.final_norm):
+        end, gap = module_above(sheet, end, final, colour=NORM, gap=gap, weight=STREAM), 18
+    top = module_above(sheet, end, table, colour=TABLE, width=160, gap=gap)
+    sheet.text((X + 10, top[1] - 15), f"{scores} logits", side="start")
+    top = module_above(sheet, top, "softmax", gap=32)
+    chances = logits[0, -1].softmax(dim=0).tolist()
+    if len(chances) > MOST_BARS:
+        chances = sorted(chances, reverse=True)[:MOST_BARS]
+    bars = Box.around(X, top[1] - 52, 240, 52)
+    sheet.arrow(top, bars.bottom)
+    sheet.bars(bars, chances, colour=BLUE)
+    sheet.text((X, bars.y - 14), f"probabilities after {words[-1]}")
+    alt = (
+        f"Read from the bottom up. {len(words)} tokens become rows of an embedding table and enter the residual "
+        f"stream, of shape {stream}. A frame holds a block, {config.num_layers} times: attention, then the "
+        "feed-forward network, each beside the stream and added to it. The head makes "
+        f"{scores} logits. The softmax of the last row gives the probabilities of the next token, drawn as bars."
+    )
+    return sheet.drawing("decoder", title="A decoder, from tokens to probabilities", alt=alt)
+
+
+def _add_positions(sheet: Sheet, at: Point, words: str) -> Point:
+    """What knows the order is added to the embeddings; gives back where the sum leaves."""
+    sign = sheet.sign((at[0], at[1] - 26))
+    sheet.arrow(at, sign.bottom, weight=STREAM)
+    box = sheet.module(Box.around(at[0] + 115, sign.centre[1], 112, 26), words, colour=TABLE)
+    sheet.arrow(box.left, sign.right)
+    return sign.top
