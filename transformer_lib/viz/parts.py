@@ -122,7 +122,8 @@ def number_text(value: Number, digits: int = 3) -> str:
 def token_box(sheet: Sheet, at: Point, word: str, *, width: Number = 46, colour: str = GREY) -> Box:
     """A token in a small box with this centre; white space in it is made visible."""
     seen = word.replace(" ", "·").replace("\n", "↵").replace("\t", "→").replace("$", "\N{FULLWIDTH DOLLAR SIGN}")
-    return sheet.module(Box.around(*at, width, 24), seen, colour=colour)
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in seen)
+    return sheet.module(Box.around(*at, width, 24), shown, colour=colour)
 
 
 @checked

@@ -74,7 +74,7 @@ def draw_attention_graph(
     a = z.softmax(dim=0)
     o = a @ v
     grads = torch.autograd.grad(o, (q, k, v, z, a), grad_out)
-    sheet, x = Sheet(), 156
+    sheet, x = Sheet(), 138
     boxes = [
         sheet.module(Box.around(x, y, 120, 30), label, colour=colour)
         for y, label, colour in (
@@ -89,12 +89,12 @@ def draw_attention_graph(
     for (name, value, grad), below, above in zip(chain, stops[:-1], stops[1:], strict=True):
         sheet.arrow(below.top, above.bottom)
         y = (below.y + above.y + above.height) / 2
-        sheet.text((x - 8, y), f"${name}$ = {_row(value)}", side="end")
-        sheet.text((x + 8, y), _row(grad), side="start", bold=True)
+        sheet.text((x - 8, y), f"${name}$ = {_row(value, 3)}", side="end")
+        sheet.text((x + 8, y), _row(grad, 4), side="start", bold=True)
     for name, matrix, grad, box in (("K", k, grads[1], boxes[0]), ("V", v, grads[2], boxes[2])):
-        rows = [(_row(row), False) for row in matrix] + [(_row(row), True) for row in grad]
+        rows = [(_row(row, 3), False) for row in matrix] + [(_row(row, 4), True) for row in grad]
         height = 18 * len(rows) + 10
-        around = sheet.tensor(Box(310, box.centre[1] - height / 2, 126, height), columns=f"${name}$: {count} × {width}")
+        around = sheet.tensor(Box(286, box.centre[1] - height / 2, 152, height), columns=f"${name}$: {count} × {width}")
         for i, (words, bold) in enumerate(rows):
             sheet.text((around.centre[0], around.y + 14 + 18 * i), words, bold=bold)
         sheet.arrow(around.left, box.right)
@@ -109,5 +109,5 @@ def draw_attention_graph(
     )
 
 
-def _row(vector: Tensor) -> str:
-    return f"({', '.join(number_text(x) for x in vector.tolist())})"
+def _row(vector: Tensor, places: int) -> str:
+    return f"({', '.join(number_text(round(x, places)) for x in vector.tolist())})"

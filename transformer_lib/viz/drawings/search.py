@@ -19,7 +19,7 @@ from transformer_lib.viz.diagram import BLUE, GREEN, NONE, ORANGE, Box, Drawing,
 from transformer_lib.viz.parts import STREAM, number_text, token_box
 
 MOST_STEPS, MOST_TEXTS = 3, 40  # of a tree, and
-MOST_AHEAD, MOST_PASSES = 5, 8  # of drafts, that the sheet has room for
+MOST_AHEAD, MOST_PASSES = 5, 12  # of drafts, that the sheet has room for
 ROW = 28  # from one leaf or pass to the next
 
 
@@ -40,8 +40,11 @@ def draw_beam_search(
     require(len(prompt) == 1, "prompt", "must have one row", len(prompt))
     require_positive(beams=beams, steps=steps)
     require(steps <= MOST_STEPS, "steps", f"must be at most {MOST_STEPS}, to have room", steps)
-    best = tuple(beam_search(model, prompt, beams=beams, max_new_tokens=steps).best()[0])
+    ends = [tuple(row) for row in beam_search(model, prompt, beams=beams, max_new_tokens=steps).tokens[0].tolist()]
+    best = ends[0]
     texts = _tree(model, prompt, beams, steps)
+    # Among equally likely texts the search has a choice; the last step shows the one that it made.
+    texts = [text._replace(kept=text.tokens in ends) if len(text.tokens) == steps else text for text in texts]
     require(len(texts) <= MOST_TEXTS, "beams", f"must look at no more than {MOST_TEXTS} texts", len(texts))
     require(len(names) > max(text.tokens[-1] for text in texts), "names", "must name every token", len(names))
     sheet, places = Sheet(), _places(texts)
@@ -60,7 +63,7 @@ def draw_beam_search(
         written = number_text(torch.tensor(text.log_prob).exp().item(), 2)
         sheet.text((box.right[0] + 6, centre[1]), written, side="start", bold=on_best)
     end = max(places.values()) + 38
-    sheet.legend((34, end), [(ORANGE, "the best at the end"), (BLUE, "kept"), (NONE, "dropped")], gap=150)
+    sheet.legend((12, end), [(ORANGE, "the best at the end"), (BLUE, "kept"), (NONE, "dropped")], gap=162)
     found = " ".join(names[token] for token in best)
     alt = (
         f"A tree from left to right. At each of {steps} steps every text that was kept is continued by every token; "

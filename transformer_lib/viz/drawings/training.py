@@ -127,11 +127,12 @@ def draw_shift(inputs: Sequence[str], targets: Sequence[str], source: Sequence[s
             sheet.arrow(*((box.bottom[0], y + 43), box.bottom) if y < 0 else (box.top, (box.top[0], y - 43)))
     if source:
         sheet.arrow(boxes[1].right, (432, boxes[1].right[1]), (432, 0), boxes[0].right)
+    given, wanted, read = (", ".join(word.strip() or "a space" for word in row) for row in (inputs, targets, source))
     alt = (
-        f"A decoder with {len(inputs)} places. Below it stand its inputs, {', '.join(inputs)}; above it the targets, "
-        f"{', '.join(targets)}: the same tokens, moved by one, so that each place is asked for the token that the next "
+        f"A decoder with {len(inputs)} places. Below it stand its inputs, {given}; above it the targets, "
+        f"{wanted}: the same tokens, moved by one, so that each place is asked for the token that the next "
         "one is given."
     )
     if source:
-        alt += f" An encoder that has read {', '.join(source)} feeds it."
+        alt += f" An encoder that has read {read} feeds it."
     return sheet.drawing("shift", title="Teacher forcing", alt=alt)
