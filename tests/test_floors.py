@@ -23,9 +23,10 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
-    **dict.fromkeys(["tasks", "viz", "book"], 8),
-    **dict.fromkeys(["cli", "__init__"], 9),
-    "__main__": 10,
+    **dict.fromkeys(["tasks", "book"], 8),
+    "viz": 9,
+    **dict.fromkeys(["cli", "__init__"], 10),
+    "__main__": 11,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (

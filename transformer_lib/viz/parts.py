@@ -3,12 +3,13 @@
 Left out: anything drawn only once, which stands in the drawing itself.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import nn
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_sizes
 from transformer_lib.config import Alibi, Learned, ModelConfig, NoPositions, Positions, Rope, Sinusoidal
 from transformer_lib.contract import checked, require_parts
 from transformer_lib.nn.block import Block
@@ -103,6 +104,36 @@ def draw_words(sheet: Sheet, box: Box, words: Sequence[str]) -> Box:
 def shape_text(shape: Sequence[int]) -> str:
     """A shape as a reader writes it: 6 × 64."""
     return " × ".join(f"{size:,}" for size in shape)
+
+
+@checked
+def number_text(value: Number, digits: int = 3) -> str:
+    """A number with so many digits that count, and with a minus sign that is as wide as a plus: −0.0103."""
+    require(math.isfinite(value), "value", "must be finite", value)
+    require_sizes(digits=digits)
+    near = float(f"{value:.{digits}g}") + 0.0  # which makes a minus zero plain
+    places = max(0, digits - 1 - math.floor(math.log10(abs(near)))) if near else 0
+    written = f"{near:,.{places}f}"
+    written = written.rstrip("0").rstrip(".") if "." in written else written
+    return written.replace("-", "−")
+
+
+@checked
+def token_box(sheet: Sheet, at: Point, word: str, *, width: Number = 46, colour: str = GREY) -> Box:
+    """A token in a small box with this centre; white space in it is made visible."""
+    seen = word.replace(" ", "·").replace("\n", "↵").replace("\t", "→").replace("$", "\N{FULLWIDTH DOLLAR SIGN}")
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in seen)
+    return sheet.module(Box.around(*at, width, 24), shown, colour=colour)
+
+
+@checked
+def two_lines(sheet: Sheet, box: Box, first: str, second: str, *, colour: str = GREY) -> Box:
+    """A module with its name in bold, and a line below that says how large it is, or what it gives."""
+    require_parts(box)
+    sheet.module(box, colour=colour)
+    sheet.text((box.centre[0], box.centre[1] - 10), first, bold=True)
+    sheet.text((box.centre[0], box.centre[1] + 10), second)
+    return box
 
 
 @checked
