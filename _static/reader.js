@@ -21,7 +21,9 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const linkOf = (event) => {
     const link = event.target instanceof Element && event.target.closest(".bd-article a[href]");
-    return link && link.getAttribute("href") in texts && !link.classList.contains("headerlink") ? link : null;
+    // The title of a solution is a button, and its exercise stands above it.
+    if (!link || link.matches(".headerlink, .admonition-title *")) return null;
+    return link.getAttribute("href") in texts ? link : null;
   };
 
   function fill(link, withWay) {

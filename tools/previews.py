@@ -14,6 +14,7 @@ import re
 from epub_extension import mathml
 
 LINK = re.compile(r'<a class="(?:reference internal|api)[^"]*"[^>]*? href="([^"#]*)#([^"]+)"')
+TITLE = re.compile(r'<p class="admonition-title">.*?</p>', re.DOTALL)
 TAG_WITH_ID = re.compile(r'<(\w+)\b[^>]*?\bid="([^"]+)"[^>]*>')
 FORMULA = re.compile(r'(class="math[^>]*>(?:\s*<span class="eqno">[^<]*</span>)?\s*)\\[(\[](.+?)\\[)\]]', re.DOTALL)
 LONG = 1200  # bytes of a theorem or an exercise; of longer ones only the beginning is shown
@@ -48,7 +49,8 @@ def element(text: str, start: int) -> str:
 def previews(page: Page, pages: dict[str, Page]) -> dict[str, str]:
     """What the links of this page lead to, by their addresses; a link that leads to nothing special has none."""
     found = {}
-    for path, target in dict.fromkeys(LINK.findall(page.article)):
+    text = TITLE.sub("", page.article)  # the title of a solution leads to the exercise right above it
+    for path, target in dict.fromkeys(LINK.findall(text)):
         folder = posixpath.dirname(page.name)
         name = posixpath.normpath(posixpath.join(folder, path)).removesuffix(".html") if path else page.name
         if name not in pages or html.unescape(target) not in pages[name].ids:
@@ -103,12 +105,12 @@ def _entry(text: str, start: int) -> str:
 
 
 def _box(text: str) -> str:
-    title = re.search(r'<p class="admonition-title">(.*?)</p>', text, re.DOTALL)
+    title = TITLE.search(text)
     content = element(text, text.index("<section"))
     inner = re.sub(r"^<section[^>]*>|</section>$", "", content).strip()
     if len(inner) > LONG:
         inner = re.match(r"<(\w+).*?</\1>|", inner, re.DOTALL)[0] + "<p>…</p>"
-    return f"<p><strong>{_plain(title[1]) if title else ''}</strong></p>{_plain(inner)}"
+    return f"<p><strong>{_plain(re.sub(r'</?p[^>]*>', '', title[0])) if title else ''}</strong></p>{_plain(inner)}"
 
 
 def _section(text: str, start: int) -> str | None:
