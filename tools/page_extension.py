@@ -40,8 +40,7 @@ SITE = [
     (r'<div id="pst-primary-sidebar"', r'<div id="pst-primary-sidebar" role="region" aria-label="Book"'),
     (r'(<button class="sidebar-toggle primary-toggle[^>]*) title="[^"]*"', r'\1 title="Pages of the book"'),
     (r'(<button class="sidebar-toggle secondary-toggle[^>]*) title="[^"]*"', r'\1 title="Contents of this page"'),
-]
-SITE += [  # what follows a formula immediately stays in its line
+    # What follows a formula immediately stays in its line.
     (r'(<span class="math [^>]*>[^<]*</span>)([.,;:!?)\]]+|-\w+)', r'<span class="unbroken">\1\2</span>'),
 ]
 SEARCH = r"\s*<script\b[^>]*\b(?:searchtools|language_data|searchindex)\.js[^>]*></script>"
@@ -97,9 +96,17 @@ def light(page: str, name: str) -> str:
     return page
 
 
-def in_chinese(page: str, language: str) -> str:
+def in_chinese(page: str, language: str, tag: str = "span") -> str:
     """The page with each run of Chinese marked as such, so that it is read aloud and drawn as Chinese."""
-    return CHINESE.sub(lambda found: f"<span {language}>{found[3]}</span>" if found[3] else found[0], page)
+
+    def marked(found: re.Match[str]) -> str:
+        if found[1] == "svg":  # a drawing has an element of its own for a part of a text
+            return re.sub(
+                r"<text\b.*?</text>", lambda text: in_chinese(text[0], language, "tspan"), found[0], flags=re.S
+            )
+        return f"<{tag} {language}>{found[3]}</{tag}>" if found[3] else found[0]
+
+    return CHINESE.sub(marked, page)
 
 
 def _spans(signature: str) -> str:

@@ -29,7 +29,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     if app.builder.name != "html" or error or not (static / FONTS / "fa-solid-900.ttf").exists():
         return  # without that font nothing was written anew
     pages = {page: page.read_text(encoding="utf-8") for page in Path(app.outdir).rglob("*.html")}
-    scripts = [*static.glob("*.js"), *(static / "scripts").glob("*.js")]
+    scripts = [script for script in static.rglob("*.js") if "mathjax" not in script.parts]
     words = (script.read_text(encoding="utf-8") for script in scripts if script.name != "fontawesome.js")
     used = names(pages.values(), words)
     sheets = [*static.glob("*.css"), *(static / "styles").glob("*.css")]

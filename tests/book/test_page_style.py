@@ -191,7 +191,7 @@ HAN = "[\u3400-\u4dbf\u4e00-\u9fff]"
 UNMARKED = f"""() => {{
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
     for (let text; text = walker.nextNode();)
-        if (/{HAN}/.test(text.data) && !text.parentElement.closest("[lang^=zh], script, mjx-container"))
+        if (/{HAN}/.test(text.data) && !text.parentElement.closest("[lang^=zh], script, title, mjx-container"))
             found.push(text.data.trim());
     return found;
 }}"""
@@ -211,6 +211,7 @@ MARKED = {
     '<img alt="注意"><i title="a > 意">x</i>': '<img alt="注意"><i title="a > 意">x</i>',
     "<title>注意</title><script>注意</script>": "<title>注意</title><script>注意</script>",
     r'<span class="math x">\(\text{注}\)</span>意': r'<span class="math x">\(\text{注}\)</span><span L>意</span>',
+    "<svg><title>注</title><text>x 注</text></svg>": "<svg><title>注</title><text>x <tspan L>注</tspan></text></svg>",
     "<pre><span>'我 爱', 你</span></pre>": "<pre><span>'<span L>我 爱</span>', <span L>你</span></span></pre>",
 }
 
