@@ -44,6 +44,10 @@ def test_several_panels() -> None:
     assert panels(3, rows=2, columns=3).shape == (2, 3)
     above, below = panels(4, rows=2, sharex=True)
     assert above.get_shared_x_axes().joined(above, below)
+    use_style()
+    narrow, wide = panels(columns=2, width_ratios=[1, 3])
+    narrow.figure.canvas.draw()
+    assert wide.get_position().width == pytest.approx(3 * narrow.get_position().width)
 
 
 def test_lines_take_the_colours_in_turn() -> None:
@@ -127,9 +131,17 @@ def test_a_notebook_shows_vectors() -> None:
         assert 'width="331.2pt"' in cell.outputs[-1].data["image/svg+xml"]
 
 
-def test_bad_heights() -> None:
-    with pytest.raises(ValueError, match="height must be above 0, got 0"):
+def test_bad_values() -> None:
+    with pytest.raises(ValueError, match="height must be above 0 and at most 20, got 0"):
         panels(0)
+    with pytest.raises(ValueError, match="rows must be from 1 to 20, got 0"):
+        panels(rows=0)
+    with pytest.raises(ValueError, match="columns must be from 1 to 20, got 21"):
+        panels(columns=21)
+    with pytest.raises(ValueError, match=r"width_ratios must be 2 in number, got \[1\]"):
+        panels(columns=2, width_ratios=[1])
+    with pytest.raises(ValueError, match=r"width_ratios must be above 0 and finite, got \[1, 0\]"):
+        panels(columns=2, width_ratios=[1, 0])
 
 
 def test_the_style_imports_no_matplotlib_before_it_is_used() -> None:

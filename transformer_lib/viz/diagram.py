@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from transformer_lib.checks import require, require_between, require_sizes
 from transformer_lib.contract import checked, require_parts
 from transformer_lib.viz.label import TEXT, label_svg
-from transformer_lib.viz.plot import LINES
+from transformer_lib.viz.style import LINES
 
 WIDTH = 442  # 4.6 inches
 MARGIN = 6  # above the highest thing on a sheet and below the lowest

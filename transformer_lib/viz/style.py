@@ -5,7 +5,9 @@ look stands in a notebook. Colours: Okabe and Ito (2008), which readers without 
 Matplotlib is imported by the first call, not by this module. Left out: other looks.
 """
 
+import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from transformer_lib.config import require
@@ -19,6 +21,8 @@ LINES = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
 # points, 13.3 pixels, to 10.3: small, but legible. That is why nothing is wider and no letter smaller.
 WIDTH = 4.6  # inches
 LETTERS = 10  # points
+HIGHEST = 20  # inches
+MOST_PANELS = 20  # in a row or a column
 
 STYLE: dict[str, Any] = {
     "figure.figsize": (WIDTH, 3.0),
@@ -60,13 +64,28 @@ def use_style() -> None:
 
 
 @checked
-def panels(height: int | float = 3.0, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+def panels(
+    height: int | float = 3.0,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    sharex: bool = False,
+    sharey: bool = False,
+    width_ratios: Sequence[int | float] | None = None,
+) -> Any:
     """The axes of a new figure of the book's width, `height` inches high; an array of axes if there are several.
 
-    `options` go to `matplotlib.pyplot.subplots`: `sharex=True`, for example.
+    Panels may share their axes, which are then labelled once, and have columns of unequal width.
     """
     import matplotlib.pyplot as plt
 
-    require(height > 0, "height", "must be above 0", height)
-    _, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+    require(0 < height <= HIGHEST, "height", f"must be above 0 and at most {HIGHEST}", height)
+    for name, count in (("rows", rows), ("columns", columns)):
+        require(1 <= count <= MOST_PANELS, name, f"must be from 1 to {MOST_PANELS}", count)
+    ratios = [1] * columns if width_ratios is None else width_ratios
+    require(len(ratios) == columns, "width_ratios", f"must be {columns} in number", ratios)
+    require(all(0 < ratio < math.inf for ratio in ratios), "width_ratios", "must be above 0 and finite", ratios)
+    _, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, height), sharex=sharex, sharey=sharey, width_ratios=list(ratios)
+    )
     return axes

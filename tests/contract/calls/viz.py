@@ -82,6 +82,15 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"{f.__module__}.{f.__name__}": lambda f=f, a=a: a(1) for f, a, _ in every_case().values()},
     f"{HERE}record.Look": lambda: {"name": "attention", "weights": torch.rand(1, 2, 3, 3)},
     f"{HERE}record.record_attention": lambda: {"model": _model()},
+    f"{HERE}style.panels": lambda: {
+        "height": 2.5,
+        "rows": 2,
+        "columns": 3,
+        "sharex": True,
+        "sharey": True,
+        "width_ratios": [1, 1, 2.5],
+    },
+    f"{HERE}style.use_style": lambda: {},
 }
 
 EXCUSED: dict[str, str] = {}
