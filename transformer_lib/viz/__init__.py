@@ -1,4 +1,4 @@
-"""See what a model does: `record` keeps attention weights, `plot` draws them, masks and training curves."""
+"""See what a model does and is made of: `record` and `outputs` watch it, `plot` shows numbers, `drawings` its parts."""
 
 from transformer_lib.viz.plot import plot_attention as plot_attention
 from transformer_lib.viz.plot import plot_curves as plot_curves

@@ -25,6 +25,7 @@ CLEAR = {GREY: 0.1, NONE: 1.0}  # how much of a colour an area has, where it is 
 GROUND, TINT, FULL = 0.06, 0.3, 0.8  # behind bars; of a shape; of a bar or a filled cell
 Point = tuple[int | float, int | float]
 Number = int | float
+Side = Literal["start", "middle", "end"]
 
 
 @checked
@@ -89,11 +90,9 @@ class Sheet:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._top, self._bottom = [float("inf")], [float("-inf")]
+        self._levels: list[Number] = []  # how high and how low what is drawn reaches
 
-    def text(
-        self, at: Point, label: str, *, side: Literal["middle", "start", "end"] = "middle", bold: bool = False
-    ) -> None:
+    def text(self, at: Point, label: str, *, side: Side = "middle", bold: bool = False) -> None:
         """A label (see `viz.label`) with its middle, start or end at this point; its letters are centred on it."""
         x, y = at
         weight = ' font-weight="bold"' if bold else ""
@@ -126,13 +125,12 @@ class Sheet:
             self._rectangle(Box(box.x + 4 * i, box.y - 4 * i, *box[2:]), colour, None, "")
         self._rectangle(box, colour, None, "")
         behind = 4 * (copies - 1)
-        for words, at, side in (
-            (label, box.centre, "middle"),
-            (rows, (box.x - 5, box.left[1]), "end"),
-            (columns, (box.top[0] + behind / 2, box.y - behind - 10), "middle"),
-        ):
-            if words:
-                self.text(at, words, side=side)  # type: ignore[arg-type]
+        if label:
+            self.text(box.centre, label)
+        if rows:
+            self.text((box.x - 5, box.left[1]), rows, side="end")
+        if columns:
+            self.text((box.top[0] + behind / 2, box.y - behind - 10), columns)
         return box
 
     def frame(self, box: Box, label: str = "") -> Box:
@@ -212,8 +210,9 @@ class Sheet:
                     self.area(cell, colour=colour, amount=FULL * float(value))
         inner = [((box.x, y), (box.x + box.width, y)) for y in (box.y + i * height for i in range(1, len(rows)))]
         inner += [((x, box.y), (x, box.y + box.height)) for x in (box.x + j * width for j in range(1, len(rows[0])))]
-        lines = "".join(map(_path, inner))
-        self._add(f'<path d="{lines}" stroke-opacity="0.35" stroke-width="0.8"/>' if lines else "", *_span(inner[0]))
+        if inner:
+            lines = "".join(map(_path, inner))
+            self._add(f'<path d="{lines}" stroke-opacity="0.35" stroke-width="0.8"/>', *_span(inner[0]))
         return self._rectangle(box, NONE, None, "")
 
     def legend(self, at: Point, entries: Sequence[tuple[str, str]], *, gap: Number = 110) -> None:
@@ -229,8 +228,8 @@ class Sheet:
         require(bool(title.strip()), "title", "must not be empty", title)
         require(bool(alt.strip()), "alt", "must not be empty", alt)
         require(bool(self._parts), "sheet", "must have something on it", "nothing")
-        top = min(self._top) - MARGIN
-        height = max(self._bottom) + MARGIN - top
+        top = min(self._levels) - MARGIN
+        height = max(self._levels) + MARGIN - top
         size = f'width="{WIDTH}" height="{_number(height)}" viewBox="0 {_number(top)} {WIDTH} {_number(height)}"'
         mark = f"drawing-{name}"
         spoken = f'role="img" aria-labelledby="{mark}-title {mark}-desc" data-drawing="{name}"'
@@ -255,8 +254,7 @@ class Sheet:
 
     def _add(self, part: str, top: Number, bottom: Number) -> None:
         self._parts.append(part)
-        self._top.append(top)
-        self._bottom.append(bottom)
+        self._levels += [top, bottom]
 
 
 def _number(value: Number) -> str:

@@ -167,7 +167,7 @@ def positions_text(positions: Positions) -> str:
         case Sinusoidal():
             return "sinusoids"
         case NoPositions():
-            return "none"
+            return "no positions"
 
 
 @checked

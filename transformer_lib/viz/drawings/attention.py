@@ -49,8 +49,8 @@ def draw_lookup(
     sheet.text((6, 70), f"query {query_name}", side="start")
     largest = float(max(query.abs().max(), keys.abs().max())), float(values.abs().max())
     before = _bars(sheet, (28, MEETING), query, QUERY, largest[0]).right
-    step = (WIDTH - 96) / count
-    axes = [96 + step * (i + 0.5) - 26 for i in range(count)]
+    step = (WIDTH - 90) / count
+    axes = [90 + step * (i + 0.5) - 30 for i in range(count)]
     for x, name, *entry in zip(axes, names, keys, scores, weights, values, strict=True):
         sheet.text((x, 2), name, bold=True)
         before = _column(sheet, x, before, _Entry(*entry), largest)
@@ -98,7 +98,7 @@ def _column(sheet: Sheet, x: Number, before: Point, entry: _Entry, largest: tupl
     sheet.text((x + 16, ROWS["weights"]), f"{float(entry.weight):.3f}", side="start")
     times = sheet.sign((x, ROWS["values"]), "×")
     sheet.arrow(weight.bottom, times.top)
-    sheet.arrow(_bars(sheet, (x + 56, ROWS["values"]), entry.value, VALUE, largest[1]).left, times.right)
+    sheet.arrow(_bars(sheet, (x + 50, ROWS["values"]), entry.value, VALUE, largest[1]).left, times.right)
     product = _bars(sheet, (x, ROWS["weighted"]), entry.weight * entry.value, VALUE, largest[1])
     sheet.arrow(times.bottom, product.top)
     return dot.right

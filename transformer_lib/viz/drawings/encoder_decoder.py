@@ -13,7 +13,7 @@ from transformer_lib.config import ModelConfig, Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.nn.block import Block
-from transformer_lib.viz.diagram import SKY, Box, Drawing, Number, Point, Sheet
+from transformer_lib.viz.diagram import SKY, Box, Drawing, Number, Point, Sheet, Side
 from transformer_lib.viz.outputs import record_outputs
 from transformer_lib.viz.parts import (
     ATTENTION,
@@ -95,11 +95,11 @@ class _Stack(NamedTuple):
 
     def enter(self, words: Sequence[str], name: str, shape: str) -> Point:
         """Tokens, embedding and positions; gives back where the block begins."""
-        side = "start" if self.aside > 0 else "end"
+        side: Side = "start" if self.aside > 0 else "end"
         near = 10 if self.aside > 0 else -10
         cells = min(196, 56 * len(words))
         row = draw_words(self.sheet, Box(6 if self.aside > 0 else 436 - cells, -13, cells, 26), words)
-        self.sheet.text((row.x if self.aside > 0 else row.x + cells, 28), name, side=side)  # type: ignore[arg-type]
+        self.sheet.text((row.x if self.aside > 0 else row.x + cells, 28), name, side=side)
         top = module_above(self.sheet, (self.x, row.y), "embedding", colour=TABLE, width=92)
         if added_positions(self.config):
             sign = self.sheet.sign((self.x, top[1] - 26))
@@ -110,7 +110,7 @@ class _Stack(NamedTuple):
             )
             self.sheet.arrow(*((box.left, sign.right) if self.aside > 0 else (box.right, sign.left)))
             top = sign.top
-        self.sheet.text((self.x + near, top[1] - 15), shape, side=side)  # type: ignore[arg-type]
+        self.sheet.text((self.x + near, top[1] - 15), shape, side=side)
         self.sheet.line(top, (self.x, top[1] - 46), weight=STREAM)
         return self.x, top[1] - 46
 

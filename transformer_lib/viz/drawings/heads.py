@@ -95,9 +95,9 @@ def draw_sharing(kinds: Mapping[str, AttentionConfig], d_model: int) -> Drawing:
         numbers = 2 * kept * module.head_dim
         sheet.text((436, y + 84), f"{numbers:,} numbers", side="end")
         sheet.text((436, y + 101), "per token", side="end")
-        told.append(f"{name}: {heads} query heads, {kept} of keys and values, {numbers:,} numbers kept")
+        told.append(f"{name}, {heads} over {kept} and {numbers:,} numbers kept")
     alt = (
-        "A panel for each kind, with query heads above and heads of keys and values below, joined by lines. "
-        f"{'; '.join(told)} for each token in each layer."
+        "A panel for each kind, with query heads above, joined by lines to the heads of keys and values "
+        f"below: {'; '.join(told)}. So many numbers are kept for each token in each layer."
     )
     return sheet.drawing("head-sharing", title="How query heads share keys and values", alt=alt)

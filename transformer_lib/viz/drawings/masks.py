@@ -37,8 +37,8 @@ def draw_masks(masks: Mapping[str, Bool[Tensor, "_query _key"]]) -> Drawing:
             sheet.text((box.x - 6, box.y + (row + 0.5) * cell), str(row), side="end")
         allowed = f"{int(mask.sum())} of {mask.numel()} pairs"
         sheet.text((box.bottom[0], box.bottom[1] + 15), allowed)
-        told.append(f"{name} allows {allowed}")
+        told.append(f"{name}, {allowed}")
         lowest = max(lowest, box.bottom[1])
     sheet.text((WIDTH / 2, lowest + 42), "rows: queries · columns: keys · filled: may look")
-    alt = f"Grids with a row for each query and a column for each key, filled where it may look. {'; '.join(told)}."
+    alt = f"Grids with a row for each query and a column for each key, filled where it may look: {'; '.join(told)}."
     return sheet.drawing("masks", title="Masks: who may look at whom", alt=alt)

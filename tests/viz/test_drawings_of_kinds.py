@@ -1,0 +1,97 @@
+"""Models of other kinds than the chapters have can be drawn too, and nothing overlaps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.viz.drawn.case import config
+from tests.viz.layout import faults, texts
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Learned,
+    ModelConfig,
+    NoPositions,
+    Norm,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+    SwiGlu,
+)
+from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.nn.attention import Attention
+from transformer_lib.viz.diagram import Drawing
+from transformer_lib.viz.drawings.attention import draw_lookup
+from transformer_lib.viz.drawings.block import draw_block
+from transformer_lib.viz.drawings.decoder import draw_decoder
+from transformer_lib.viz.drawings.encoder_decoder import draw_encoder_decoder
+from transformer_lib.viz.drawings.heads import draw_heads, draw_sharing
+from transformer_lib.viz.drawings.masks import draw_masks
+from transformer_lib.viz.drawings.products import draw_products
+from transformer_lib.viz.drawings.stream import draw_stream
+
+KINDS: dict[str, ModelConfig] = {
+    "plain": replace(config(1), positions=NoPositions()),
+    "learned": replace(config(1), positions=Learned(), tie_embeddings=False),
+    "ALiBi": replace(config(1), positions=Alibi()),
+    "sinusoids, post-norm": replace(config(1), positions=Sinusoidal(), norm_order="post"),
+    "RMSNorm, SwiGLU": replace(config(1), norm=Norm(kind="rms"), feedforward=SwiGlu(d_ff=14_336), positions=Rope()),
+}
+
+
+def words(drawing: Drawing) -> list[str]:
+    assert faults(drawing.svg) == []
+    return [text.words for text in texts(drawing.svg)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decoder_and_its_block(kind: str) -> None:
+    model = DecoderLM(KINDS[kind])
+    drawn = words(draw_decoder(model, torch.tensor([[1, 2, 3]]), ["a", "b", "c"]))
+    assert "RMSNorm" in drawn if kind.startswith("RMS") else "LayerNorm" in drawn
+    assert {"learned": "learned", "plain": "no positions", "ALiBi": "ALiBi"}.get(kind, "softmax") in drawn
+    words(draw_block(KINDS[kind]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_decoder(kind: str) -> None:
+    both = Seq2SeqConfig(encoder=KINDS[kind], decoder=KINDS[kind])
+    drawn = words(draw_encoder_decoder(both, ["one"], ["<s>", "ein", "zwei"]))
+    assert "memory 1 × 32" in drawn and "3 × 20 logits" in drawn
+
+
+def test_the_stream_of_a_post_norm_model_is_no_sum() -> None:
+    with pytest.raises(ValueError, match="norms before its parts"):
+        draw_stream(DecoderLM(KINDS["sinusoids, post-norm"]), torch.tensor([[1]]), "a")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_lookup_among_few_or_many(count: int) -> None:
+    torch.manual_seed(0)
+    keys = torch.randn(count, 6)
+    drawn = words(
+        draw_lookup(torch.randn(6), keys, torch.randn(count, 5), query_name="q", names=[f"k{i}" for i in range(count)])
+    )
+    assert f"k{count - 1}" in drawn and "softmax of score / √6" in drawn
+
+
+@pytest.mark.parametrize("size", [(1, 4, 2, 2), (40, 768, 64, 64), (3, 3, 3, 3), (6, 8, 64, 2)])
+def test_products_of_any_size_fit(size: tuple[int, int, int, int]) -> None:
+    time, width, channels, value = size
+    maps = [torch.ones(width, n) / width for n in (channels, channels, value)]
+    assert str(time) in words(draw_products(torch.ones(time, width), *maps))
+
+
+@pytest.mark.parametrize("heads", [1, 5])
+def test_heads_and_who_shares_what(heads: int) -> None:
+    assert f"Q{heads}" in words(draw_heads(Attention(8 * heads, AttentionConfig(num_heads=heads)), 200))
+    kinds = {"all": AttentionConfig(num_heads=heads), "one": AttentionConfig(num_heads=heads, num_kv_heads=1)}
+    assert "one" in words(draw_sharing(kinds, 64 * heads))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (2, 8), (8, 3)])
+def test_masks_of_any_shape(shape: tuple[int, int]) -> None:
+    mask = torch.ones(shape, dtype=torch.bool)
+    drawn = words(draw_masks(dict.fromkeys(["one", "two", "three"][: shape[0]], mask)))
+    assert f"{mask.numel()} of {mask.numel()} pairs" in drawn
