@@ -23,7 +23,7 @@ def draw_unrolled(net: nn.RNNBase, inputs: Float[Tensor, "time width"], words: S
     """A recurrent net as it is written and as it runs, with the states that it makes of these inputs as bars."""
     _check_words("words", words, len(inputs), most=4)
     with torch.no_grad():
-        states = net(inputs[None])[0].reshape(len(inputs), -1).tolist()
+        states = net(inputs)[0].tolist()
     sheet, name, most = Sheet(), type(net).__name__, max(abs(x) for row in states for x in row)
     rolled = sheet.module(Box.around(44, 0, 52, 34), name, colour=READER)
     sheet.arrow((44, 51), rolled.bottom)

@@ -18,8 +18,8 @@ from transformer_lib.generation.speculative import speculate
 from transformer_lib.viz.diagram import BLUE, GREEN, NONE, ORANGE, Box, Drawing, Number, Sheet
 from transformer_lib.viz.parts import STREAM, number_text, token_box
 
-MOST_STEPS, MOST_TEXTS = 3, 40  # of a tree, and
-MOST_AHEAD, MOST_PASSES = 5, 12  # of drafts, that the sheet has room for
+# What the sheet has room for: in a tree, and in a list of drafts.
+MOST_STEPS, MOST_TEXTS, MOST_AHEAD, MOST_PASSES = 3, 40, 5, 12
 ROW = 28  # from one leaf or pass to the next
 
 
