@@ -45,7 +45,7 @@
     let best = { text: "", found: [], many: -1 };
     const [first, ...rest] = place.text.split("\n");  // of an object of the library the signature, which says less
     const lines = place.kind === "object" ? [...rest, first] : [first, ...rest];
-    for (const text of lines.flatMap(line => line.split(/(?<=[.?!:;])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
+    for (const text of lines.flatMap(line => line.split(/(?<=[.?!])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
       const found = matches(text, marks), words = new Set(found.map(([from, to]) => fold(text.slice(from, to))));
       const many = new Set(found.map(([, , need]) => need)).size + words.size / 100;
       if (many > best.many) best = { text, found, many };
