@@ -1,4 +1,4 @@
-/* What the pages do beyond the theme: paper is white, what scrolls says so and is reached by keyboard, names are told. */
+/* What the pages do beyond the theme: paper is white, boxes that scroll say so, and controls tell their names. */
 (() => {
   const root = document.documentElement;
 
