@@ -5,7 +5,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -50,6 +50,21 @@ def test_the_list_of_pages_is_whole(html: Path) -> None:
     site = CONFIG["html_baseurl"].rstrip("/")
     assert listed == [f"{site}/{name}.html" for name in toc_pages()]
     assert f"Sitemap: {site}/sitemap.xml\n" in (html / "robots.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("address", "repository", "said"),
+    [
+        ("", "", "Tell whoever gave you this copy: its publisher has left no address."),
+        ("", "https://x.org/a/b/", "Write to [https://x.org/a/b/issues](https://x.org/a/b/issues)."),
+        ("a@b.org", "https://x.org/a/b", "Write to [a@b.org](mailto:a@b.org)."),
+        ("https://x.org/form", "", "Write to [https://x.org/form](https://x.org/form)."),
+    ],
+)
+def test_where_mistakes_are_reported(copy_facts: ModuleType, address: str, repository: str, said: str) -> None:
+    extension = importlib.import_module("reader_extension")
+    config = SimpleNamespace(report_address=address, html_theme_options={"repository_url": repository})
+    assert extension.mistakes(SimpleNamespace(config=config)) == said
 
 
 def test_the_page_about_this_copy(html: Path) -> None:
