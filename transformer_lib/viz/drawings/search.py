@@ -140,9 +140,9 @@ def draw_speculation(
     written, kept_of = len(done.tokens), f"{done.accepted} of {done.drafted} drafted are kept"
     sheet.text((221, end + 28), f"{written} tokens in {done.passes} passes; {kept_of}")
     alt = (
-        f"A row for each of {done.passes} passes of the model. In a row stand the tokens that the draft proposes, "
-        "those that the model would have written too marked as kept, the first other one and all after it as refused; "
-        f"and then the model's own next token. So {written} tokens are written in {done.passes} passes."
+        f"A row for each pass of the model, until {written} tokens are written. In a row stand the tokens that the "
+        "draft proposes: those that the model would have written too are marked as kept, the first other one and all "
+        "after it as refused. Then comes the model's own next token. The first pass reads the prompt and has no draft."
     )
     return sheet.drawing("speculation", title="Speculative decoding", alt=alt)
 
