@@ -1,4 +1,4 @@
-"""What a drawing has no room for, or what does not fit together, is refused; other nets than the chapters' are drawn."""
+"""What a drawing has no room for, or what does not fit together, is refused; other nets can be drawn."""
 
 from collections.abc import Callable
 from dataclasses import replace
