@@ -19,7 +19,7 @@ def draw_receptive_field(stacks: Sequence[Sequence[nn.Conv1d]]) -> Drawing:
     """For each stack of causal convolutions, one above the other: the positions of which its last output can know."""
     require(len(stacks) > 0, "stacks", "must not be empty", stacks)
     fields = [_reached(stack) for stack in stacks]
-    width = max(len(levels[-1]) for levels in fields)
+    width = max(levels[-1][-1] + 1 for levels in fields)
     require(width <= MOST, "stacks", f"must reach at most {MOST} positions, to have room", width)
     sheet, top, says = Sheet(), 0.0, []
     for stack, levels in zip(stacks, fields, strict=True):
@@ -27,7 +27,7 @@ def draw_receptive_field(stacks: Sequence[Sequence[nn.Conv1d]]) -> Drawing:
         growing = ", ".join(str(_along(layer.dilation)) for layer in stack)
         kernel = "/".join(map(str, sorted(kernels)))
         sheet.text((8, top), f"kernel {kernel}, gaps {growing}", side="start", bold=True)
-        seen = len(levels[-1])
+        seen = levels[-1][-1] + 1
         sheet.text((434, top), f"reach: {seen} positions", side="end")
         says.append(f"kernel {kernel} and gaps {growing}: {seen} positions after {len(stack)} layers")
         top = _levels(sheet, stack, levels, top + 26, width) + 34

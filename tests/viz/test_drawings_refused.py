@@ -1,0 +1,80 @@
+"""What a drawing has no room for, or what does not fit together, is refused; other nets can be drawn."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.viz.drawn.case import config
+from tests.viz.drawn.search import drafted, fork
+from tests.viz.layout import faults, texts
+from transformer_lib.config import AttentionConfig
+from transformer_lib.models.decoder import DecoderLM
+from transformer_lib.models.presets import gpt2
+from transformer_lib.viz.diagram import Drawing
+from transformer_lib.viz.drawings.convolutions import draw_receptive_field
+from transformer_lib.viz.drawings.devices import draw_data_parallel
+from transformer_lib.viz.drawings.graphs import draw_attention_graph
+from transformer_lib.viz.drawings.memory import draw_cache
+from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
+from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
+from transformer_lib.viz.drawings.tiles import draw_tiles
+from transformer_lib.viz.drawings.training import draw_accumulation, draw_shift
+
+NET = nn.RNN(2, 4)
+ROWS = torch.ones(4, 2)
+REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
+    "a word too few": ("words", lambda: draw_unrolled(NET, ROWS, ["a", "b", "c"])),
+    "too many tokens": ("source", lambda: draw_last_state(NET, list("abcd"), ["a"])),
+    "no such step": ("step", lambda: draw_attending(NET, torch.ones(1, 1), ["a"], ["b"], step=1)),
+    "a weight above 1": ("weights", lambda: draw_attending(NET, 2 * torch.ones(1, 1), ["a"], ["b"], step=0)),
+    "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
+    "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
+    "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),
+    "too many keys": ("keys", lambda: draw_attention_graph(ROWS[0], ROWS, ROWS, ROWS[0])),
+    "no losses": ("parts", lambda: draw_accumulation([])),
+    "targets that are not moved": ("inputs", lambda: draw_shift(["a", "b"], ["a", "b"])),
+    "a block that leaves a rest": ("q", lambda: draw_tiles(ROWS, ROWS, ROWS, block=3, tile=(0, 0))),
+    "a tile that is never made": ("tile", lambda: draw_tiles(ROWS, ROWS, ROWS, block=2, mask="causal", tile=(0, 1))),
+    "too many devices": ("gpus", lambda: draw_data_parallel(gpt2(), gpus=5)),
+    "names that are missing": ("names", lambda: draw_beam_search(**fork(1) | {"names": ["start"]})),
+    "too far ahead": ("lookahead", lambda: draw_speculation(**drafted(1) | {"lookahead": 6})),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_has_no_room_is_refused(fault: str) -> None:
+    field, call = REFUSED[fault]
+    with pytest.raises(ValueError, match=f"^{field}"):
+        call()
+
+
+def written(drawing: Drawing) -> list[str]:
+    assert faults(drawing.svg) == []
+    return [text.words for text in texts(drawing.svg)]
+
+
+def test_an_lstm_is_unrolled_as_well() -> None:
+    assert written(draw_unrolled(nn.LSTM(2, 4), ROWS, list("abcd"))).count("LSTM") == 5
+
+
+def test_a_cache_of_shared_heads_is_smaller() -> None:
+    shared = replace(config(1), attention=AttentionConfig(num_heads=4, num_kv_heads=1))
+    assert "1 × 3 × 8" in written(draw_cache(DecoderLM(shared), ["a", "b", "c"], ["d"]))
+
+
+def test_the_search_keeps_what_the_library_keeps() -> None:
+    words = written(draw_beam_search(**fork(2)))
+    # Both beginnings with what may follow each, the better text last: b and c, 0.4 times 0.9.
+    assert [word for word in words if word[0] == "0"] == [
+        *("0.6", "0.4"),
+        *("0.24", "0.18", "0.18"),
+        *("0.02", "0.02", "0.36"),
+    ]
+
+
+def test_a_negative_number_has_a_minus_sign() -> None:
+    drawing = draw_attention_graph(-ROWS[0], ROWS[:1], ROWS[:1], ROWS[0])
+    assert "q = (−1, −1)" in written(drawing)
