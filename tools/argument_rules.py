@@ -11,6 +11,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from types import FunctionType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -89,11 +90,9 @@ def _plain(obj: Any) -> FunctionType | None:
 
 def _refusals(function: FunctionType, given: dict[str, ast.expr], public: set[str], depth: int) -> Iterator[str]:
     """`given` says what each argument is, in terms of the public ones."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            continue
-        called, seen = node.func.id, _Reader(function, tree, node.lineno, given, public)
+    calls, assignments = _parsed(function)
+    for called, node in calls:
+        seen = _Reader(function, assignments, node.lineno, given, public)
         if called == "require" and len(node.args) == 4:
             field, rule = seen.field(node.args[1]), seen.rule(node.args[2])
             if field and rule:
@@ -110,15 +109,30 @@ def _refusals(function: FunctionType, given: dict[str, ast.expr], public: set[st
             yield from _refusals(helper, inner, public, depth - 1)
 
 
+@cache
+def _parsed(function: FunctionType) -> tuple[list[tuple[str, ast.Call]], list[ast.Assign]]:
+    """The calls in a function that may refuse something, by the name of what is called; and its assignments in order."""
+    nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
+    calls = [(node.func.id, node) for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    refusing = [(name, node) for name, node in calls if name == "require" or name in RULES or name.startswith(HELPERS)]
+    assignments = [node for node in nodes if isinstance(node, ast.Assign) and len(node.targets) == 1]
+    return refusing, sorted(assignments, key=lambda node: node.lineno)
+
+
 class _Reader:
     """Reads expressions at one line of a function as somebody who sees its signature alone."""
 
     def __init__(
-        self, function: FunctionType, tree: ast.AST, line: int, given: dict[str, ast.expr], public: set[str]
+        self,
+        function: FunctionType,
+        assignments: list[ast.Assign],
+        line: int,
+        given: dict[str, ast.expr],
+        public: set[str],
     ) -> None:
         self.names, self.given, self.public = function.__globals__, given, public
         self.assigned: dict[str, ast.expr] = {}
-        for node in sorted(_assignments(tree), key=lambda node: node.lineno):
+        for node in assignments:
             if node.lineno <= line:
                 self.assigned |= _values(node)
 
@@ -217,10 +231,6 @@ class _Reader:
         private = any(isinstance(part, ast.Attribute) and part.attr.startswith("_") for part in ast.walk(node))
         own = names & self.public
         return bool(own) and simple and not private and all(name in ("len", "sorted", "tuple") for name in names - own)
-
-
-def _assignments(tree: ast.AST) -> Iterator[ast.Assign]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Assign) and len(node.targets) == 1)
 
 
 def _values(node: ast.Assign) -> dict[str, ast.expr]:

@@ -13,6 +13,7 @@ import shutil
 import tomllib
 import zlib
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ def write(app: Sphinx, error: Exception | None) -> None:
     """The text of the finished pages, and the scripts that search it."""
     if app.builder.name != "html" or error:
         return
-    pages = {}
-    for name in sorted(app.env.found_docs):
-        file = app.builder.get_target_uri(name)
-        pages[file] = places((Path(app.outdir) / file).read_text(encoding="utf-8"))
+    files = [app.builder.get_target_uri(name) for name in sorted(app.env.found_docs)]
+    with ProcessPoolExecutor() as pool:
+        texts = [(Path(app.outdir) / file).read_text(encoding="utf-8") for file in files]
+        pages = dict(zip(files, pool.map(places, texts), strict=True))
     static = Path(app.outdir) / "_static"
     shutil.copytree(SCRIPTS, static / "search", ignore=shutil.ignore_patterns("*.html"), dirs_exist_ok=True)
     data = table(pages, tomllib.loads(WORDS.read_text(encoding="utf-8")))
