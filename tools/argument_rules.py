@@ -111,7 +111,7 @@ def _refusals(function: FunctionType, given: dict[str, ast.expr], public: set[st
 
 @cache
 def _parsed(function: FunctionType) -> tuple[list[tuple[str, ast.Call]], list[ast.Assign]]:
-    """The calls in a function that may refuse something, by the name of what is called; and its assignments in order."""
+    """The calls in a function that may refuse something, by the name of what is called; its assignments in order."""
     nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
     calls = [(node.func.id, node) for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     refusing = [(name, node) for name, node in calls if name == "require" or name in RULES or name.startswith(HELPERS)]
