@@ -1,6 +1,7 @@
 """The words in a drawing: plain text, with symbols between dollar signs as in a formula, `'queries $Q = X W_Q$'`.
 
-A symbol is set as formulas are, in an italic serif; `_` lowers and `^` raises one character, or what stands in braces.
+A symbol is set as formulas are, in an italic serif, or upright and bold between double asterisks, as in `'$**V**$'`;
+`_` lowers and `^` raises one character, or what stands in braces.
 No letter is smaller than `TEXT`, lowered ones included, so that a phone can shrink the whole by a quarter.
 Left out: fractions, roots, accents, and every other command of TeX; Unicode has Greek letters, arrows and ⊙.
 """
@@ -15,17 +16,18 @@ from transformer_lib.contract import checked
 
 TEXT, SYMBOL = 13, 17  # the size of plain words and lowered letters; that of a symbol, whose serifs look smaller
 LOWERED, RAISED = 4, -7  # how far a baseline is moved down
-PIECE = re.compile(r"[_^](?:\{[^{}]*\}|[^{}])|[A-Za-zα-ωΔΣ]+|[^_^A-Za-zα-ωΔΣ{}]+")
+PIECE = re.compile(r"\*\*[^*]+\*\*|[_^](?:\{[^{}]*\}|[^{}])|[A-Za-zα-ωΔΣ]+|[^_^*A-Za-zα-ωΔΣ{}]+")
 
 
 @checked
 class Run(NamedTuple):
-    """Characters that are set alike: their size, whether in an italic serif, and how far below the line."""
+    """Characters that are set alike: size, whether in an italic serif or a bold one, and how far below the line."""
 
     text: str
     size: int = TEXT
     symbol: bool = False
     below: int = 0
+    bold: bool = False
 
 
 @checked
@@ -47,6 +49,8 @@ def label_svg(label: str) -> str:
             style += f' font-size="{run.size}"'
         if run.symbol:
             style += ' font-family="serif" font-style="italic"'
+        if run.bold:
+            style += ' font-family="serif" font-weight="bold"'
         written.append(f"<tspan{style}>{escape(run.text)}</tspan>" if style else escape(run.text))
     return "".join(written)
 
@@ -55,7 +59,9 @@ def _symbols(formula: str) -> Iterator[Run]:
     pieces = PIECE.findall(formula)
     require("".join(pieces) == formula, "label", "must have its braces in pairs, after _ or ^", formula)
     for piece in pieces:
-        if piece[0] in "_^":
+        if piece.startswith("**"):
+            yield Run(piece.strip("*"), SYMBOL, bold=True)
+        elif piece[0] in "_^":
             inside = piece[1:].strip("{}")
             yield Run(inside, TEXT, inside.isalpha() and len(inside) == 1, LOWERED if piece[0] == "_" else RAISED)
         else:

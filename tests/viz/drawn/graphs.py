@@ -9,7 +9,7 @@ DRAWINGS = {
     "fig-draw-scalar-graph": Case(
         draw_scalar_graph,
         lambda n: {"w": 2 * n, "x": 3},
-        lambda n: [["v = 8", "L = 64", "48 + 16 = 64"], ["v = 16", "L = 256", "96 + 32 = 128"]][n - 1],
+        lambda n: [["v = 8", "ℒ = 64", "48 + 16 = 64"], ["v = 16", "ℒ = 256", "96 + 32 = 128"]][n - 1],
     ),
     "fig-draw-attention-graph": Case(
         draw_attention_graph,

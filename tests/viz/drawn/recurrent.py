@@ -23,8 +23,8 @@ DRAWINGS = {
         draw_unrolled,
         unrolled,
         lambda n: [
-            f"xt: {4 * n} numbers,  ht: {8 * n} numbers",
-            f"the same {8 * n * (12 * n + 2)} weights at every step",
+            f"et: {4 * n} numbers,  ht: {8 * n} numbers",
+            f"the same {8 * n * (12 * n + 2)} weights and biases at every step",
         ],
     ),
     "fig-draw-last-state": Case(

@@ -16,7 +16,7 @@ DRAWINGS = {
         },
         lambda n: [
             f"kept: m and {TOTAL}, {2 * n + 2} × 1 each, and o, {2 * n + 2} × {8 * n}",
-            f"a tile: {(2 * n + 2) ** 2} scores; all tiles: 576",
+            f"a tile: {(2 * n + 2) ** 2} scores; all tiles: {[336, 576][n - 1]}",
         ],
     ),
 }

@@ -37,7 +37,7 @@ def draw_scalar_graph(w: Number, x: Number) -> Drawing:
         ([from_w.top, (from_w.top[0], -92), (254, -92), plus.top], "", values[3], grads[3]),
         ([times.right, plus.left], "$u$ = ", values[4], grads[4]),
         ([plus.right, square.left], "$v$ = ", values[5], grads[5]),
-        ([square.right, (438, 0)], "$L$ = ", values[6], grads[6]),
+        ([square.right, (438, 0)], "$ℒ$ = ", values[6], grads[6]),
     ]
     for points, name, value, grad in routes:
         sheet.arrow(*points)
@@ -78,9 +78,9 @@ def draw_attention_graph(
     boxes = [
         sheet.module(Box.around(x, y, 112, 30), label, colour=colour)
         for y, label, colour in (
-            (-76, f"$q K^T$ / √{width}", ATTENTION),
+            (-76, f"$q K^⊤$ / √{width}", ATTENTION),
             (-176, "softmax", ORANGE),
-            (-276, "$a V$", ATTENTION),
+            (-276, "$a **V**$", ATTENTION),
         )
     ]
     start, end = Box.around(x, 0, 0, 0), Box.around(x, -352, 0, 0)

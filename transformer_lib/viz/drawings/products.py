@@ -55,18 +55,18 @@ def draw_products(
     lines = [
         _Line(
             "project",
-            "$K$ and $V$ likewise, by $W_K$ and $W_V$",
+            "$K$ and $**V**$ likewise, by $W_K$ and $W_V$",
             [_Matrix("", "$X$", x, GREY), _Matrix("$·$", "$W_Q$", w_q, PINK), queries._replace(sign="$=$")],
         ),
         _Line(
             "compare",
             f"softmax of scores / √{q.shape[1]} in each row",
-            [queries, _Matrix("$·$", "$K^T$", k.T, KEY), mixing._replace(sign="$→$")],
+            [queries, _Matrix("$·$", "$K^⊤$", k.T, KEY), mixing._replace(sign="$→$")],
         ),
         _Line(
             "mix",
-            "each row of $O$ is a mean of rows of $V$",
-            [mixing, _Matrix("$·$", "$V$", v, VALUE), _Matrix("$=$", "$O$", output, VALUE)],
+            "each row of $O$ is a mean of rows of $**V**$",
+            [mixing, _Matrix("$·$", "$**V**$", v, VALUE), _Matrix("$=$", "$O$", output, VALUE)],
         ),
     ]
     sheet, y, unit = Sheet(), 0.0, _unit(lines)

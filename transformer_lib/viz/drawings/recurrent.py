@@ -29,7 +29,7 @@ def draw_unrolled(net: nn.RNNBase, inputs: Float[Tensor, "time width"], words: S
     sheet.arrow((44, 51), rolled.bottom)
     sheet.arrow(rolled.top, (44, -51))
     sheet.arrow((44, -34), (92, -34), (92, 0), rolled.right)
-    sheet.text((44, 62), "$x_t$")
+    sheet.text((44, 62), "$e_t$")
     sheet.text((44, -62), "$h_t$")
     sheet.text((114, -18), "$h_{t−1}$")
     sheet.text((134, 0), "=", bold=True)
@@ -37,7 +37,7 @@ def draw_unrolled(net: nn.RNNBase, inputs: Float[Tensor, "time width"], words: S
     for t, (box, word, state) in enumerate(zip(boxes, words, states, strict=True), start=1):
         x = box.centre[0]
         token = token_box(sheet, (x, 88), word, width=62)
-        sheet.text((x, 62), f"$x_{t}$")
+        sheet.text((x, 62), f"$e_{t}$")
         sheet.line(token.top, (x, 72))
         sheet.arrow((x, 51), box.bottom)
         sheet.arrow(box.top, (x, -51))
@@ -46,8 +46,8 @@ def draw_unrolled(net: nn.RNNBase, inputs: Float[Tensor, "time width"], words: S
             sheet.arrow(box.right, boxes[t].left)
             sheet.text((x + 37.5, -16), f"$h_{t}$")
     weights = sum(weight.numel() for weight in net.parameters())
-    sheet.text((221, 124), f"$x_t$: {net.input_size} numbers,  $h_t$: {net.hidden_size} numbers")
-    sheet.text((221, 144), f"the same {weights:,} weights at every step")
+    sheet.text((221, 124), f"$e_t$: {net.input_size} numbers,  $h_t$: {net.hidden_size} numbers")
+    sheet.text((221, 144), f"the same {weights:,} weights and biases at every step")
     alt = (
         f"Left, a recurrent net as a box with a loop: its state comes back with the next input. Right, the same box "
         f"drawn {len(words)} times, once for each of the tokens {', '.join(words)}. Each box reads a token from below "

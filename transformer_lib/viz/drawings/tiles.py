@@ -11,7 +11,7 @@ from torch import Tensor
 from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.nn.tiled import absorb, start
-from transformer_lib.viz.diagram import BLUE, FULL, GREEN, GREY, NONE, ORANGE, Box, Drawing, Sheet
+from transformer_lib.viz.diagram import BLUE, FULL, GREEN, GREY, NONE, ORANGE, PINK, Box, Drawing, Sheet
 from transformer_lib.viz.parts import shape_text
 
 MOST = 8  # blocks that the sheet has room for on each side
@@ -45,8 +45,8 @@ def draw_tiles(
     sheet, high = Sheet(), SIDE / rows
     _square(sheet, rows, columns, mask, tile)
     for i in range(rows):
-        sheet.tensor(Box(LEFT - 60, i * high, 40, high), colour=ORANGE if i == now else BLUE)
-        sheet.tensor(Box(LEFT + SIDE + 72, i * high, 40, high), colour=GREEN if i == now else BLUE if i < now else NONE)
+        sheet.tensor(Box(LEFT - 60, i * high, 40, high), colour=ORANGE if i == now else PINK)
+        sheet.tensor(Box(LEFT + SIDE + 72, i * high, 40, high), colour=GREEN if i == now else PINK if i < now else NONE)
     for i, name in enumerate(("$m$", TOTAL)):
         kept = sheet.tensor(Box(LEFT + SIDE + 22 + 24 * i, now * high, 14, high), colour=GREEN)
         sheet.text((kept.centre[0], kept.y - 12), name)
@@ -57,9 +57,10 @@ def draw_tiles(
     end = SIDE + 70
     states = [(ORANGE, "now"), (GREY, "forgotten"), (BLUE, "to come"), *([(NONE, "never made")] if mask else [])]
     sheet.legend((12, end), states, gap=104)
+    made = sum(_is_made((i, j), mask) for i in range(rows) for j in range(columns))
     one, out = shape_text(seen.peak.shape), shape_text(seen.out.shape)
     sheet.text((221, end + 28), f"kept: $m$ and {TOTAL}, {one} each, and $o$, {out}")
-    sheet.text((221, end + 50), f"a tile: {block * block:,} scores; all tiles: {len(q) * len(k):,}")
+    sheet.text((221, end + 50), f"a tile: {block * block:,} scores; all tiles: {made * block * block:,}")
     alt = (
         f"A square of scores in {rows} × {columns} tiles; on its left the queries, above the keys, below the values. "
         "One tile is being made, of the block of queries in its row and that of keys in its column. Those before are "
@@ -77,10 +78,10 @@ def _square(sheet: Sheet, rows: int, columns: int, mask: str | None, tile: tuple
             box = sheet.tensor(Box(LEFT + j * wide, i * high, wide, high), colour=NONE if (i, j) == tile else colour)
             if (i, j) == tile:
                 sheet.area(box, colour=ORANGE, amount=FULL)
-    for name, y in (("$K^T$", -46), ("$V$", SIDE + 18)):
+    for name, y in (("$K^⊤$", -46), ("$**V**$", SIDE + 18)):
         sheet.text((LEFT - 14, y + 14), name)
         for j in range(columns):
-            sheet.tensor(Box(LEFT + j * wide, y, wide, 28), colour=ORANGE if j == tile[1] else BLUE)
+            sheet.tensor(Box(LEFT + j * wide, y, wide, 28), colour=ORANGE if j == tile[1] else PINK)
 
 
 def _is_made(tile: tuple[int, int], mask: str | None) -> bool:

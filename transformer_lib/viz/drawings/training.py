@@ -50,7 +50,7 @@ def draw_training_loop(
     sheet.arrow(grad.left, step.right)
     sheet.arrow(step.top, net.bottom, weight=STREAM)
     sheet.text((221, -54), f"targets {shape_text(targets.shape)}")
-    sheet.text((net.right[0] + 15, -15), f"logits {shape_text(logits.shape)}")
+    sheet.text((net.right[0] + 15, 62), f"logits {shape_text(logits.shape)}")
     sheet.text((grad.top[0] - 8, 85), "backward pass", side="end")
     sheet.text((step.top[0] - 8, 85), "new weights", side="end")
     alt = (
