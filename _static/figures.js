@@ -23,9 +23,9 @@ document.addEventListener("DOMContentLoaded", () => {
     room.setAttribute("aria-label", `${name}, scroll to see all of it`);
     room.setAttribute("role", "region");
     const { width, height } = picture.getBoundingClientRect();
-    // As large as the window, or, where that is little more than before, twice as large and scrolling.
+    // As large as the window; on a phone, where that is little more than before, twice as large and scrolling.
     const fitting = Math.min(innerWidth / width, (innerHeight - 60) / height) * 0.96;
-    large.style.width = `${Math.round(width * Math.max(fitting, 2))}px`;
+    large.style.width = `${Math.round(width * Math.max(fitting, innerWidth < 600 ? 2 : 1))}px`;
     room.replaceChildren(large);
     button.focus({ preventScroll: true }); // closing gives the focus back to what had it
     dialog.showModal();

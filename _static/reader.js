@@ -35,7 +35,7 @@ document.addEventListener("DOMContentLoaded", () => {
         part.removeAttribute("id");
         part.removeAttribute("tabindex");
       }
-      figure.querySelectorAll("a.headerlink").forEach((anchor) => anchor.remove());
+      figure.querySelectorAll("a.headerlink, .figure-enlarge").forEach((part) => part.remove());
       figure.querySelectorAll("a, button").forEach((part) => part.replaceWith(...part.childNodes));
       box.append(figure);
     }

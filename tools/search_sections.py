@@ -16,7 +16,7 @@ from search_formulas import plain
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 SKIPPED = {"button", "nav", "script", "style", "summary", "svg", "template", "thead"}
 # The signs beside a heading, an equation and a reference; what is said of a page, and lists of links.
-SKIPPED_CLASSES = {"headerlink", "eqno", "label", "chapter-facts", "library-used", "used-in"}
+SKIPPED_CLASSES = {"headerlink", "eqno", "label", "source", "chapter-facts", "library-used", "used-in"}
 BLOCKS = {"blockquote", "dd", "div", "dt", "figcaption", "li", "p", "pre", "section", "table", "tr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 BOXES = {"exercise": "exercise", "solution": "solution", "citation": "reference"}

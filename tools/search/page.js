@@ -46,7 +46,9 @@
     const [first, ...rest] = place.text.split("\n");  // of an object of the library the signature, which says less
     const lines = place.kind === "object" ? [...rest, first] : [first, ...rest];
     for (const text of lines.flatMap(line => line.split(/(?<=[.?!])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
-      const found = matches(text, marks), words = new Set(found.map(([from, to]) => fold(text.slice(from, to))));
+      const found = matches(text, marks);
+      if (!found.length && !/\p{Script=Latin}/u.test(text)) continue;  // the Chinese of a term, before what it means
+      const words = new Set(found.map(([from, to]) => fold(text.slice(from, to))));
       const many = new Set(found.map(([, , need]) => need)).size + words.size / 100;
       if (many > best.many) best = { text, found, many };
     }
