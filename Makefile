@@ -26,7 +26,7 @@ WORKERS ?= auto
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf lab test light oldest faults notebooks times launch bench check lock serve clean
+.PHONY: help setup book epub pdf lab test light oldest faults notebooks experiments times launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -94,6 +94,9 @@ lab: setup  ## open the chapters in Jupyter, to run and change them
 
 notebooks: setup  ## execute and normalise all chapters, or NB=chapters/attention.ipynb
 	$(PY) tools/notebooks.py $(NB)
+
+experiments: setup  ## run the comparisons that the records lack, or EXP="race warmup"; hours without any record
+	$(PY) -m transformer_lib experiment $(if $(EXP),$(EXP:%=recipes/experiments/%.py),$(wildcard recipes/experiments/*.py)) $(ARGS)
 
 times: setup  ## measure what all chapters, or NB=chapters/attention.ipynb, cost to run; the pages say it
 	$(PY) tools/times.py $(NB)

@@ -18,11 +18,11 @@ from torch import nn
 
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.data.examples import Annotated, Splits
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import load_examples
 from transformer_lib.tasks.extraction import EntityRelationExtractor, extraction_batches, train_tokenizer
 from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, ExtractionModel, extraction_losses
 from transformer_lib.tasks.mentions import disguised, swapped
-from transformer_lib.tasks.recipe import Run
 from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.schedule import warmup_stable_decay

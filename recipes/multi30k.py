@@ -12,7 +12,7 @@ Data: Elliott et al. (2016); for the size of the model: Wu et al. (2021), "Good 
 from typing import Any
 
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, Seq2SeqConfig, SwiGlu, require
-from transformer_lib.tasks.recipe import Run
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "multi30k-{direction}"

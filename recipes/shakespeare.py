@@ -18,8 +18,8 @@ from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.datasets import tiny_shakespeare
 from transformer_lib.data.packing import LMBatch, bits_per_byte, held_out_batches
 from transformer_lib.models import DecoderLM
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.language_model import Writer
-from transformer_lib.tasks.recipe import Run
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training import LossSum, TrainConfig, best_precision, chunked_token_loss, warmup_stable_decay
 

@@ -9,7 +9,7 @@ sentence is in two splits. Data: Tatoeba, as prepared by manythings.org, CC BY 2
 from typing import Any
 
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, Seq2SeqConfig, SwiGlu
-from transformer_lib.tasks.recipe import Run
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.translation_run import Plan, train_translator
 
 NAME = "tatoeba-en-zh"

@@ -24,6 +24,7 @@ import torch
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.data.examples import Question
 from transformer_lib.data.toy_questions import questions
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import load_examples
 from transformer_lib.tasks.metrics import Language
 from transformer_lib.tasks.question_answering import (
@@ -34,7 +35,6 @@ from transformer_lib.tasks.question_answering import (
     score_answers,
 )
 from transformer_lib.tasks.reading import SPECIAL_TOKENS, Layout
-from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.retrieval import WORD, words
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.config import TrainConfig

@@ -23,10 +23,11 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),
-    **dict.fromkeys(["tasks", "book"], 8),
-    "viz": 9,
-    **dict.fromkeys(["cli", "__init__"], 10),
-    "__main__": 11,
+    "runs": 8,
+    **dict.fromkeys(["tasks", "book"], 9),
+    "viz": 10,
+    **dict.fromkeys(["cli", "__init__"], 11),
+    "__main__": 12,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
@@ -51,6 +52,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
+    "runs": ("provenance", "account", "recipe", "records", "experiment"),
     "tasks": (
         "metrics",
         "answer_scores",
@@ -67,9 +69,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "question_answering",
         "language_model",
         "evaluation",
-        "provenance",
-        "account",
-        "recipe",
         "translation_run",
     ),
     "viz": ("style", "record", "outputs", "plot", "label", "diagram", "parts", "drawings"),

@@ -10,12 +10,14 @@ import os
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from transformer_lib.checks import require, shown, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
+from transformer_lib.runs.records import Record
 
 MOST_DIGITS = 17  # which tell every float from every other
 
@@ -99,6 +101,17 @@ def device() -> torch.device:
     Raises `ValueError` if this machine has no such device.
     """
     return check_device(os.environ.get("TRANSFORMER_DEVICE", "cpu"), "TRANSFORMER_DEVICE")
+
+
+@checked
+def record(name: str) -> Record:
+    """The record of the experiment `recipes/experiments/NAME.py`, found from any folder of the book.
+
+    Raises `FileNotFoundError` where there is none.
+    """
+    here = Path.cwd()
+    places = [Path(folder, "recipes", "results", f"{name}.json") for folder in (here, *here.parents)]
+    return Record(next((path for path in places if path.exists()), places[0]))
 
 
 def _source(thing: object) -> str:

@@ -82,7 +82,7 @@ class Forked:
 
     def __init__(self, arguments: list[str]) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([*PRELOAD, "tests.tasks.killed_runs", "transformer_lib.tasks.recipe"])
+        context.set_forkserver_preload([*PRELOAD, "tests.tasks.killed_runs", "transformer_lib.runs.recipe"])
         self.process = context.Process(target=command_line, args=(arguments,))
         self.process.start()
         self.pid = self.process.pid

@@ -11,8 +11,8 @@ import torch
 
 from transformer_lib.data.examples import Annotated
 from transformer_lib.data.toy_extraction import splits
+from transformer_lib.runs.recipe import Run, load_recipe
 from transformer_lib.tasks.evaluation import load_examples, load_task
-from transformer_lib.tasks.recipe import Run, load_recipe
 from transformer_lib.tasks.saved import read_about
 
 AUTHORED = splits(train=60, validation=8, test=8)

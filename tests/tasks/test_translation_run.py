@@ -12,8 +12,8 @@ from transformer_lib.config import AttentionConfig, ModelConfig, Rope, Seq2SeqCo
 from transformer_lib.data import datasets
 from transformer_lib.data.examples import Pair, ParallelCorpus
 from transformer_lib.models import Seq2Seq
+from transformer_lib.runs.recipe import Run, load_recipe
 from transformer_lib.tasks.evaluation import load_examples, score_again
-from transformer_lib.tasks.recipe import Run, load_recipe
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 from transformer_lib.tasks.translation_run import Plan, train_translator

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from transformer_lib.data.examples import Answer, Question
+from transformer_lib.runs.recipe import Run, load_recipe
 from transformer_lib.tasks.reading import SPECIAL_TOKENS, Layout
-from transformer_lib.tasks.recipe import Run, load_recipe
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.tokenizer import Tokenizer
 

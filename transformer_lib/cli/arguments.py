@@ -48,6 +48,9 @@ def parser() -> Parser:
         return sub
 
     _add_train(add("train", commands.train, "run a recipe, and write what it measured to results/ beside it"))
+    experiment = add("experiment", commands.experiment, "compare under several seeds, as a file says; goes on if ended")
+    experiment.add_argument("experiments", type=Path, nargs="+", help="Python files, as in recipes/experiments")
+    experiment.add_argument("--again", action="store_true", help="make all runs anew, whatever was recorded")
     evaluate = add("evaluate", commands.evaluate, "score a saved model again and compare with its record")
     evaluate.add_argument("checkpoint", type=Path, help="the folder of a saved model")
     _add_translate(add_user("translate", commands.translate, "translate sentences"))

@@ -25,7 +25,7 @@ LINES = 1024  # of a text that are translated or read together, before they are 
 
 def train(options: Namespace) -> int:
     """Run a recipe; rank 0 prints what it measured."""
-    from transformer_lib.tasks.recipe import execute
+    from transformer_lib.runs.recipe import execute
 
     check_device(options.device)
     with redirect_stdout(sys.stderr if options.json else sys.stdout):  # a recipe may print what it likes
@@ -43,6 +43,20 @@ def train(options: Namespace) -> int:
         say_json(record)
     elif record:
         say(json.dumps(record["results"], indent=1, ensure_ascii=False))
+    return 0
+
+
+def experiment(options: Namespace) -> int:
+    """Make the runs that the records of experiments lack."""
+    from transformer_lib.runs.experiment import execute
+
+    with redirect_stdout(sys.stderr if options.json else sys.stdout):
+        records = [str(execute(path, again=options.again)) for path in options.experiments]
+    if options.json:
+        say_json({"records": records})
+    else:
+        for record in records:
+            say(record)
     return 0
 
 

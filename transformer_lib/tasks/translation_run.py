@@ -10,8 +10,8 @@ import torch
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.models.seq2seq import Seq2Seq
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import load_examples
-from transformer_lib.tasks.recipe import Run
 from transformer_lib.tasks.translation import Translator, encode_pairs, pair_batches, train_tokenizer, translation_loss
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.config import OptimizerName, TrainConfig

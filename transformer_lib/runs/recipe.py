@@ -35,8 +35,8 @@ from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 from transformer_lib.files import read_text, remove_folder, sole_writer, write_text
 from transformer_lib.identity import digest
-from transformer_lib.tasks.account import PARTS, keep_time, parts_below
-from transformer_lib.tasks.provenance import commit_of, machine_of, versions
+from transformer_lib.runs.account import PARTS, keep_time, parts_below
+from transformer_lib.runs.provenance import commit_of, machine_of, versions
 from transformer_lib.training.checkpoint import load_weights
 from transformer_lib.training.config import MOST_SEED, TrainConfig
 from transformer_lib.training.loop import LossFunction, Share, evaluate, train

@@ -19,8 +19,8 @@ from tests.training.small_run import run_together
 from transformer_lib.__main__ import main
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.models import Seq2Seq
-from transformer_lib.tasks.account import PARTS
-from transformer_lib.tasks.recipe import Run, execute, load_recipe
+from transformer_lib.runs.account import PARTS
+from transformer_lib.runs.recipe import Run, execute, load_recipe
 from transformer_lib.tasks.translation import PairIds, pair_batches, translation_loss
 from transformer_lib.training import TrainConfig, latest, load_weights, read_log, warmup_stable_decay
 from transformer_lib.training.state import model_tensors
@@ -84,7 +84,7 @@ def be_a_rank(rank: int, folder: Path, stops: bool) -> None:
 @pytest.mark.parametrize("stops", [False, True])
 def test_two_processes_give_the_weights_of_one(stops: bool, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "torch._dynamo", "transformer_lib.tasks.recipe"])
+    context.set_forkserver_preload(["pytest", "torch._dynamo", "transformer_lib.runs.recipe"])
     processes = [context.Process(target=be_a_rank, args=(rank, tmp_path, stops)) for rank in range(2)]
     for process in processes:
         process.start()
@@ -134,7 +134,7 @@ def test_what_a_run_cannot_do_is_said(tmp_path: Path) -> None:
 
 RECIPE = """
 from torch import nn
-from transformer_lib.tasks.recipe import Run
+from transformer_lib.runs.recipe import Run
 
 NAME = "toy-{side}"
 OPTIONS = {"side": "left"}
@@ -209,7 +209,7 @@ import torch
 from safetensors.torch import save_file
 from test_recipe import small_config, small_model, small_pairs
 
-from transformer_lib.tasks.recipe import Run
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.translation import pair_batches, translation_loss
 from transformer_lib.training.state import model_tensors
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from transformer_lib.tasks.account import PARTS, keep_time, parts_below, read_parts
+from transformer_lib.runs.account import PARTS, keep_time, parts_below, read_parts
 from transformer_lib.training.log import Record
 
 
