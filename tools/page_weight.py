@@ -71,7 +71,8 @@ def icons(static: Path, sheets: list[Path]) -> None:
     named = [int(code, 16) for text in texts.values() for code in re.findall(r"\\(f[0-9a-f]{3})\b", text)]
     named += [ord(sign) for text in texts.values() for sign in re.findall("[\ue000-\uf8ff]", text)]
     for whole in (static / FONTS).glob("*.ttf"):
-        font, options = TTFont(whole), subset.Options(flavor="woff")
+        # Its date stays that of the font, so that the same pages give the same file.
+        font, options = TTFont(whole, recalcTimestamp=False), subset.Options(flavor="woff")
         chosen = subset.Subsetter(options)
         chosen.populate(unicodes=named)
         chosen.subset(font)
