@@ -11,8 +11,9 @@ Only then is the arm run under the seeds that are reported.
 
 The record is written after every run, and a run that stands there is not made again, so whoever is interrupted goes on.
 A run counts as the same as long as the file of the experiment (but for comments, docstrings and the list of arms), the
-settings of its arm and the data are the same. Changes of the library do not count, since nearly all of them change no
-number: the record names the commit of each arm, and `again=True` makes all runs anew.
+modules of `transformer_lib.runs` that it imports, the settings of its arm and the data are the same. Other changes of
+the library do not count, since nearly all of them change no number: the record names the commit of each arm, and
+`again=True` makes all runs anew.
 
 Left out: several processes for one experiment, anything but learning rates to be tuned.
 """
@@ -109,7 +110,7 @@ class _Work:
 
     def __init__(self, experiment: Experiment, question: str, path: Path, record: Path, again: bool) -> None:
         self.experiment, self.record = experiment, record
-        self.program = digest([program_of(read_text(path)), digest(experiment.data)])
+        self.program = digest([program_of(read_text(path)), *_helpers(read_text(path)), digest(experiment.data)])
         old: Any = read_json(record) if record.exists() and not again else {}
         kept = old.get("arms", {}) if isinstance(old, dict) else {}
         self.content: dict[str, Any] = {
@@ -194,6 +195,13 @@ def program_of(source: str) -> str:
             node.body = node.body[1:] or [ast.Pass()]
     tree.body = [node for node in tree.body if not _names_experiment(node)]
     return ast.unparse(tree)
+
+
+def _helpers(source: str) -> list[str]:
+    """The programs of the modules beside this one that an experiment imports; of those that only run it, none."""
+    named = {node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+    names = sorted(name.removeprefix(f"{__package__}.") for name in named if name.startswith(f"{__package__}."))
+    return [program_of(read_text(Path(__file__).with_name(f"{name}.py"))) for name in names if name != "experiment"]
 
 
 def _names_experiment(node: ast.stmt) -> bool:
