@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from transformer_lib.runs.experiment import Experiment, execute, load_experiment, program_of
+from transformer_lib.runs.experiment import Experiment, _helpers, execute, load_experiment, program_of
 from transformer_lib.runs.records import Record, Spread
 
 # The loss has its minimum over the rate at `best`; `log` lists the runs as they are made.
@@ -216,3 +216,25 @@ def test_a_record_says_what_it_lacks(bench: Any, tmp_path: Path) -> None:
     other.write_text("[1]")
     with pytest.raises(ValueError, match="must be the record of an experiment"):
         Record(other)
+
+
+def test_a_training_that_is_no_longer_finite_is_a_run_that_failed(bench: Any) -> None:
+    bench.write(more="\n\ndef fails(**given):\n    raise FloatingPointError\n")
+    text = bench.path.read_text().replace(
+        "    run=run,", "    run=lambda rate, **arm: fails() if rate > 0.5 else run(rate=rate, **arm),"
+    )
+    bench.path.write_text(text)
+    bench.made()
+    assert Record(bench.record).tried("wide")[1.0] == [None, None]
+
+
+def test_a_program_holds_the_helpers_that_it_imports_and_no_others() -> None:
+    def helpers(names: str) -> str:
+        (found,) = _helpers(f"from transformer_lib.runs.practice import {names}\n")
+        return found
+
+    assert "def learn_programs" in helpers("learn_programs") and "def deal" in helpers("learn_programs")
+    assert "TIME" in helpers("learn_programs"), "the constants that they use are part of them"
+    assert "def learn_text" not in helpers("learn_programs")
+    assert helpers("TIME, deal") == helpers("deal")
+    assert _helpers("from transformer_lib.runs.experiment import Experiment\nfrom pathlib import Path\n") == []

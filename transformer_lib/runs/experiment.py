@@ -10,10 +10,10 @@ or the last of the grid, the grid grows by one rate on that side until it is not
 Only then is the arm run under the seeds that are reported.
 
 The record is written after every run, and a run that stands there is not made again, so whoever is interrupted goes on.
-A run counts as the same as long as the file of the experiment (but for comments, docstrings and the list of arms), the
-modules of `transformer_lib.runs` that it imports, the settings of its arm and the data are the same. Other changes of
-the library do not count, since nearly all of them change no number: the record names the commit of each arm, and
-`again=True` makes all runs anew.
+A run counts as the same as long as the file of the experiment (but for comments, docstrings and the list of arms), what
+it imports from `transformer_lib.runs`, the settings of its arm and the data are the same. Other changes of the library
+do not count, since nearly all of them change no number: the record names the commit of each arm, and `again=True` makes
+all runs anew.
 
 Left out: several processes for one experiment, anything but learning rates to be tuned.
 """
@@ -48,7 +48,8 @@ class Experiment:
     """What is compared, and how one run is made.
 
     `run` is called with `seed`, the settings of the arm and, if `rates` are given, `rate`; it gives its measures by
-    name: numbers, or lists of numbers for curves. A measure that is not finite is kept as None: the run failed.
+    name: numbers, or lists of numbers for curves. A measure that is not finite is kept as None: the run failed, as it
+    did if `run` raises `FloatingPointError`, which `train` does.
     `rates` are in growing order, each the same factor above the last. `data` is whatever else decides the numbers, a
     text that is read from a file, say: only its digest is kept.
     """
@@ -168,7 +169,10 @@ class _Work:
                 return run
         began = time.process_time()
         tuned = {} if rate is None else {"rate": rate}
-        measured = self.experiment.run(seed=seed, **tuned, **self.experiment.arms[name])
+        try:
+            measured = self.experiment.run(seed=seed, **tuned, **self.experiment.arms[name])
+        except FloatingPointError:
+            measured = {self.experiment.chosen_by: math.nan} if tuned else {}
         seconds = time.process_time() - began
         run = {"seed": seed, **tuned, "measured": _plain(measured), "seconds": round(seconds, 1)}
         runs.append(run)
@@ -198,10 +202,36 @@ def program_of(source: str) -> str:
 
 
 def _helpers(source: str) -> list[str]:
-    """The programs of the modules beside this one that an experiment imports; of those that only run it, none."""
-    named = {node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
-    names = sorted(name.removeprefix(f"{__package__}.") for name in named if name.startswith(f"{__package__}."))
-    return [program_of(read_text(Path(__file__).with_name(f"{name}.py"))) for name in names if name != "experiment"]
+    """What an experiment imports from the modules beside this one, as programs; of those that only run it, nothing."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{__package__}."):
+            file = Path(__file__).with_name(f"{(node.module or '').rpartition('.')[2]}.py")
+            if file != Path(__file__):
+                found.append(_part(program_of(read_text(file)), {alias.name for alias in node.names}))
+    return found
+
+
+def _part(program: str, names: set[str]) -> str:
+    """What a module defines under these names, and under all the names that these use."""
+    defined = {name: node for node in ast.parse(program).body for name in _defines(node)}
+    wanted, new = set[str](), names & defined.keys()
+    while new:
+        wanted |= new
+        used = {node.id for name in new for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
+        new = (used & defined.keys()) - wanted
+    return "\n".join(ast.unparse(defined[name]) for name in sorted(wanted))
+
+
+def _defines(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module gives to functions, classes and constants."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Assign():
+            return {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+        case _:
+            return set()
 
 
 def _names_experiment(node: ast.stmt) -> bool:

@@ -21,7 +21,7 @@ from transformer_lib.data.corpora import Document, stdlib_source
 from transformer_lib.data.packing import held_out_batches, pack
 from transformer_lib.data.toy import Programs, programs
 from transformer_lib.text.tokenizer import Tokenizer
-from transformer_lib.training import TrainConfig, evaluate, token_loss, train, warmup_cosine
+from transformer_lib.training import Record, TrainConfig, evaluate, token_loss, train, warmup_cosine
 
 END = "<|end|>"
 NAMES, VALUES, TIME = 4, 4, 12  # of the programs
@@ -145,18 +145,20 @@ def learn_text(
     steps: int = 200,
     batch: int = 8,
     context: int = 32,
-    change: Callable[[TrainConfig], TrainConfig] = lambda config: config,
+    on_step: Callable[[Record], None] | None = None,
+    **settings: Any,
 ) -> None:
     """Train `model` in place on windows of the training text.
 
     AdamW with betas 0.9 and 0.99; the rate rises over a tenth of the steps and falls as a cosine to a twentieth.
-    `change` may give the configuration of the training another setting.
+    `on_step` is called after each step, and `settings` are further fields of `TrainConfig`.
     """
     require_positive(steps=steps, batch=batch, context=context)
     batches = PackedBatches(text.train, batch=batch, context=context, seed=seed)
     schedule = partial(warmup_cosine, warmup=max(1, steps // 10), total=steps, peak=rate, floor=rate / 20)
-    config = TrainConfig(steps=steps, learning_rate=schedule, betas=(0.9, 0.99), progress=False)
-    train(model, next_token_loss, batches, change(config))
+    usual: dict[str, Any] = {"betas": (0.9, 0.99), "progress": False, "seed": seed}
+    config = TrainConfig(steps=steps, learning_rate=schedule, **usual | settings)
+    train(model, next_token_loss, batches, config, on_step=on_step)
 
 
 @checked
@@ -167,6 +169,23 @@ def text_scores(model: nn.Module, text: Streams, *, context: int = 32) -> dict[s
         batches = held_out_batches(stream, batch=64, context=context)
         found[name] = evaluate(model, next_token_loss, batches)
     return found
+
+
+@checked
+@torch.no_grad()
+def overlapping_nats(model: nn.Module, stream: Int[Tensor, "time"], *, context: int) -> float:
+    """Nats per token in windows that overlap by half, each counted once, with at least half a window before it.
+
+    Only the first half window has less. Windows that begin where the last one ended give every token less to go by.
+    """
+    half = context // 2
+    nats: list[Tensor] = []
+    for start in range(0, len(stream) - 1, half):
+        window = stream[max(0, start - half) : start + half + 1]
+        new = min(half, len(stream) - 1 - start)
+        losses = torch.nn.functional.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none")
+        nats.append(losses[-new:])
+    return torch.cat(nats).mean().item()
 
 
 # Starts ---------------------------------------------------------------------------------------------------------------
