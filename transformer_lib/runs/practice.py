@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
@@ -112,7 +112,8 @@ class Streams:
 
 
 @cache
-def streams(vocab_size: int = 1024, size: str = "small") -> Streams:
+@checked
+def streams(vocab_size: int = 1024, size: Literal["small", "full"] = "small") -> Streams:
     """The streams with a tokenizer that is trained on the training files of the small corpus; made once a process."""
     small, full = stdlib_source("small"), stdlib_source("full")
     tokenizer = Tokenizer.train([document.text for document in small.train], vocab_size, [END])

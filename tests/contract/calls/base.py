@@ -47,6 +47,13 @@ def _tensors() -> Path:
     return path
 
 
+def _recorded() -> str:
+    path = Path("recipes/results/toy.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"experiment": "toy", "arms": {}}')
+    return path.stem
+
+
 def _function(width: int, kind: str = "a") -> int:
     return width
 
@@ -115,6 +122,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
     "transformer_lib.book.fmt": lambda: {"value": 0.12345, "digits": 3},
     "transformer_lib.book.device": dict,
+    "transformer_lib.book.record": lambda: {"name": _recorded()},
 }
 
 EXCUSED: dict[str, str] = {

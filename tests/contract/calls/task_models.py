@@ -3,13 +3,13 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.contract.calls.base import SMALL
+from tests.contract.calls.runs import new_run
 from transformer_lib.config import Norm, Seq2SeqConfig, SwiGlu, to_json
 from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
 from transformer_lib.interop.huggingface import to_hf
@@ -21,15 +21,12 @@ from transformer_lib.tasks import (
     language_model,
     question_answering,
     reading,
-    recipe,
     translation,
     translation_run,
 )
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.tokenizer import Tokenizer
-from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.loss import LossSum
-from transformer_lib.training.schedule import warmup_cosine
 
 HERE = "transformer_lib.tasks."
 
@@ -88,12 +85,6 @@ def _scored() -> str:
     return str(folder)
 
 
-def _recipe() -> str:
-    path = _new("toy.py")
-    path.write_text("NAME = 'toy'\nOPTIONS = {'x': '1'}\ndef run(run): return {'x': run.options['x']}\n")
-    return str(path)
-
-
 def _about() -> dict[str, Any]:
     return {"evaluation": {"data": "multi30k de-en"}, "record": {"bleu": 1.0}, "dtype": torch.float16}
 
@@ -114,21 +105,6 @@ def _vectors_and_spans() -> dict[str, Any]:
     return {"words": torch.randn(1, 3, 8), "spans": _collated().spans}
 
 
-def _run() -> recipe.Run:
-    return recipe.Run(0, torch.device("cpu"), _new(), options={"x": "1"})
-
-
-def _training() -> dict[str, Any]:
-    batches = translation.pair_batches(_encoded(), token_budget=64, seed=0)
-    config = TrainConfig(steps=1, learning_rate=partial(warmup_cosine, warmup=1, total=2, peak=1e-3), progress=False)
-    held_out = [translation.make_batch(_encoded())]
-    model = _translator().model
-    return {
-        **{"self": _run(), "model": model, "loss_fn": translation.translation_loss, "batches": batches},
-        **{"config": config, "held_out": held_out, "averages": [1], "name": "training"},
-    }
-
-
 def _plan() -> dict[str, Any]:
     return {
         **{"data": "multi30k de-en", "model": Seq2SeqConfig(encoder=SIDE, decoder=SIDE), "epochs": 1},
@@ -139,7 +115,7 @@ def _plan() -> dict[str, Any]:
 
 def _finish() -> dict[str, Any]:
     return {
-        **{"run": _run(), "plan": translation_run.Plan(**_plan()), "model": _translator().model},
+        **{"run": new_run(), "plan": translation_run.Plan(**_plan()), "model": _translator().model},
         **{"tokenizer": TRANSLATING, "validation": PAIRS[:1], "test": PAIRS[:1]},
     }
 
@@ -154,12 +130,6 @@ def _to_save() -> dict[str, Any]:
 
 def _span_scores() -> SpanScores:
     return SpanScores(torch.randn(2, 5), torch.randn(2, 5))
-
-
-def _parts_file() -> Path:
-    path = _new("parts.json")
-    path.write_text('[{"until_step": 3, "seconds": 1.5}]')
-    return path
 
 
 OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
@@ -307,27 +277,10 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}language_model.Writer.unreadable": lambda: {"self": _writer(), "prompts": ["a", ""], "max_new_tokens": 2},
 }
 OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
-    f"{HERE}account.keep_time": lambda: {"file": _parts_file(), "steps": 3, "write": False},
-    f"{HERE}account.parts_below": lambda: {"folder": _parts_file().parent},
-    f"{HERE}account.read_parts": lambda: {"file": _parts_file()},
     f"{HERE}evaluation.load_task": lambda: {"folder": _saved(_extractor()), "device": "cpu"},
-    f"{HERE}provenance.commit_of": lambda: {"folder": Path()},
-    f"{HERE}provenance.machine_of": lambda: {"device": torch.device("cpu")},
-    f"{HERE}provenance.versions": dict,
     f"{HERE}readable.fault_of_text": lambda: {"text": "a", "tokens": 3},
     f"{HERE}readable.fault_of_length": lambda: {"ids": [1, 2], "most": 3, "what": "tokens"},
     f"{HERE}readable.refuse_first": lambda: {"faults": {}, "field": "texts"},
-    f"{HERE}recipe.Run": lambda: {
-        **{"seed": 0, "device": torch.device("cpu"), "folder": Path("run"), "resume": False, "options": {"x": "1"}},
-        **{"parallel": "ddp", "change": ["x"], "recipe": {"x": 1}},
-    },
-    f"{HERE}recipe.Run.model_folder": lambda: {"self": _run()},
-    f"{HERE}recipe.Run.train": _training,
-    f"{HERE}recipe.execute": lambda: {
-        **{"path": _recipe(), "seed": 1, "device": "cpu", "folder": str(_new()), "resume": False},
-        **{"options": {"x": "2"}, "parallel": None, "change": []},
-    },
-    f"{HERE}recipe.load_recipe": lambda: {"path": _recipe()},
     f"{HERE}saved.save_model": _to_save,
     f"{HERE}saved.read_about": lambda: {"folder": _saved(_writer()), "task": "language model", "own_fields": []},
     f"{HERE}saved.load_model": lambda: {
