@@ -3,18 +3,18 @@
 (() => {
   const root = document.documentElement;
 
-  // Print in the light look, whichever is on the screen, and with the code that is folded there.
+  // Print in the light look, whichever is on the screen, and with all that is folded there.
   let unfolded = [];
   const paper = (printing) => {
     if (printing && !root.dataset.screen) {
       root.dataset.screen = root.dataset.theme;
       root.dataset.theme = "light";
-      unfolded = [...document.querySelectorAll("details.hide:not([open])")];
-      unfolded.forEach((code) => { code.open = true; });
+      unfolded = [...document.querySelectorAll(".bd-article details:not([open])")];
+      unfolded.forEach((part) => { part.open = true; });
     } else if (!printing && root.dataset.screen) {
       root.dataset.theme = root.dataset.screen;
       delete root.dataset.screen;
-      unfolded.forEach((code) => { code.open = false; });
+      unfolded.forEach((part) => { part.open = false; });
     }
   };
   addEventListener("beforeprint", () => paper(true));
