@@ -135,6 +135,20 @@ def test_nothing_is_cut_without_a_sign(browser: BrowserContext, site: str, path:
     page.close()
 
 
+# Formulas that scroll although their number takes a part of the line.
+CRAMPED = """() => [...document.querySelectorAll(".bd-article div.math > mjx-container")].filter(formula =>
+    formula.scrollWidth > formula.clientWidth + 1 && formula.clientWidth < formula.parentElement.clientWidth - 1
+    ).map(formula => formula.parentElement.id)"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["architecture", "applications/translation", "applications/question_answering"])
+def test_a_wide_formula_has_the_whole_line(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    assert page.evaluate(CRAMPED) == []
+    page.close()
+
+
 # Of code that scrolls: where it fades, the ground is that of the code; how both look at the right edge.
 EDGE = """() => {
     const code = document.querySelector(".bd-article pre.more-right"), shown = getComputedStyle(code);
@@ -174,7 +188,7 @@ def test_links_have_one_colour(browser: BrowserContext, site: str, scheme: str) 
     assert len(colours) == 1, colours
 
 
-# Columns in which words stand below each other although there are more of them: [width in em, text].
+# Columns of less than 9 em in which the words stand below each other: [width in em, text].
 NARROW = """() => [...document.querySelectorAll(".bd-article table")].flatMap(table => {
     const columns = [];
     for (const row of table.rows) [...row.cells].forEach((cell, number) => {
@@ -189,11 +203,20 @@ NARROW = """() => [...document.querySelectorAll(".bd-article table")].flatMap(ta
 })"""
 
 
+# Cells whose text reaches into the next one.
+LARGER = """() => [...document.querySelectorAll(".bd-article :is(td, th)")].filter(cell => {
+    const right = e => e.getBoundingClientRect().right;
+    return cell.clientWidth && [cell, ...cell.querySelectorAll("code, mjx-container, a")].some(part =>
+        part.scrollWidth > part.clientWidth + 1 && part === cell || right(part) > right(cell) + 1);
+}).map(cell => cell.textContent.trim())"""
+
+
 @needs_chromium
 @pytest.mark.parametrize("path", [page for page in toc_pages() if "/api/" not in page])
 def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site: str, path: str) -> None:
     page = visit(browser, f"{site}/{path}.html", 390, opened=True)
     assert page.evaluate(NARROW) == []
+    assert page.evaluate(LARGER) == []
     page.close()
 
 
