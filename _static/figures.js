@@ -1,19 +1,41 @@
-/* Enlarge a figure: by a click on it, or by the button that this adds to its caption. Escape, a click or the button
-   "Close" leads back to where the reader was. */
+/* Enlarge a figure: by a click on it, or by the button that this adds to its caption. It is fitted to the window; where
+   that is little more than before, as on a phone, a tap or a button makes it twice as large, and then it scrolls. Escape,
+   "Close", and where nothing more can be gained a click, lead back to where the reader was. */
 document.addEventListener("DOMContentLoaded", () => {
   const figures = [...document.querySelectorAll(".bd-article figure")].filter((figure) => pictureOf(figure));
   if (!figures.length) return;
 
   const dialog = document.createElement("dialog");
   dialog.className = "figure-dialog";
-  dialog.innerHTML = '<button type="button">Close</button><div tabindex="0"></div>';
-  const [close, room] = dialog.children;
+  dialog.innerHTML =
+    '<div><button type="button">Larger</button><button type="button">Close</button></div><div tabindex="0"></div>';
+  const [buttons, room] = dialog.children;
+  const [larger, close] = buttons.children;
+  let fitted = 0; // how wide the picture is when all of it is seen
+
   close.addEventListener("click", () => dialog.close());
+  larger.addEventListener("click", () => resize());
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog || room.firstElementChild.contains(event.target)) dialog.close();
+    if (event.target === dialog) dialog.close();
+    if (!room.firstElementChild?.contains(event.target)) return;
+    if (larger.hidden) dialog.close();
+    else resize(event);
   });
   dialog.addEventListener("close", () => room.replaceChildren());
   document.body.append(dialog);
+
+  /* Between fitted and twice as large; what was tapped, or else the middle, stays where it is. */
+  function resize(tap) {
+    const picture = room.firstElementChild;
+    const before = picture.getBoundingClientRect();
+    const [x, y] = tap ? [tap.clientX, tap.clientY] : [innerWidth / 2, innerHeight / 2];
+    const large = larger.textContent === "Larger";
+    larger.textContent = large ? "Fit" : "Larger";
+    picture.style.width = `${large ? 2 * fitted : fitted}px`;
+    const after = picture.getBoundingClientRect();
+    const times = after.width / before.width;
+    room.scrollBy(after.x - x + times * (x - before.x), after.y - y + times * (y - before.y));
+  }
 
   function enlarge(figure, button) {
     const picture = pictureOf(figure);
@@ -23,12 +45,16 @@ document.addEventListener("DOMContentLoaded", () => {
     room.setAttribute("aria-label", `${name}, scroll to see all of it`);
     room.setAttribute("role", "region");
     const { width, height } = picture.getBoundingClientRect();
-    // As large as the window; on a phone, where that is little more than before, twice as large and scrolling.
-    const fitting = Math.min(innerWidth / width, (innerHeight - 60) / height) * 0.96;
-    large.style.width = `${Math.round(width * Math.max(fitting, innerWidth < 600 ? 2 : 1))}px`;
+    const gain = Math.min(innerWidth / width, (innerHeight - 60) / height) * 0.96;
+    fitted = Math.round(width * gain);
+    larger.hidden = gain > 1.5;
+    larger.textContent = "Larger";
+    large.style.width = `${fitted}px`;
+    large.style.cursor = larger.hidden ? "zoom-out" : "zoom-in";
     room.replaceChildren(large);
     button.focus({ preventScroll: true }); // closing gives the focus back to what had it
     dialog.showModal();
+    close.focus();
   }
 
   for (const figure of figures) {

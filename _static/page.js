@@ -1,15 +1,20 @@
-/* What the pages do beyond the theme: paper is white, boxes that scroll say so, and controls tell their names. */
+/* What the pages do beyond the theme: paper is white and nothing on it is folded, boxes that scroll say so, and controls
+   tell their names. */
 (() => {
   const root = document.documentElement;
 
-  // Print in the light look, whichever is on the screen.
+  // Print in the light look, whichever is on the screen, and with all that is folded there.
+  let unfolded = [];
   const paper = (printing) => {
     if (printing && !root.dataset.screen) {
       root.dataset.screen = root.dataset.theme;
       root.dataset.theme = "light";
+      unfolded = [...document.querySelectorAll(".bd-article details:not([open])")];
+      unfolded.forEach((part) => { part.open = true; });
     } else if (!printing && root.dataset.screen) {
       root.dataset.theme = root.dataset.screen;
       delete root.dataset.screen;
+      unfolded.forEach((part) => { part.open = false; });
     }
   };
   addEventListener("beforeprint", () => paper(true));

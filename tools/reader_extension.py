@@ -26,6 +26,8 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).parents[1]
 ABOUT, WAYS = "chapters/about", "chapters/ways"
 API = "chapters/api/"
+LONGEST = 26  # letters of code that fit into a line on a phone, inside a list or a box too
+LITERAL = re.compile(r'(<code class="[^"]*\bliteral\b[^"]*)("[^>]*>)(.*?)(?=</code>)', re.DOTALL)
 VIEWPORT = re.compile(r'\s*<meta name="viewport"[^>]*>')
 PREVIEWS = re.compile(r'<script type="application/json" id="previews">.*?</script>\n', re.DOTALL)
 
@@ -104,7 +106,17 @@ def write_page(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         body = with_facts(app, page, code_links.linked(body, meant, address))
     elif page.startswith(API):
         body = source_pages.with_links(body, context["pathto"]("", 1), source_pages.places(ROOT))
-    context["body"] = body
+    context["body"] = with_long_code(body)
+    context["pagetitle"] = context["title"]  # the theme prints the title without its number
+
+
+def with_long_code(body: str) -> str:
+    """Code in a line stays in one piece; what is too long for that carries a class that lets it break."""
+
+    def named(code: re.Match[str]) -> str:
+        return f"{code[1]} long{code[2]}{code[3]}" if len(plain(code[3])) > LONGEST else code[0]
+
+    return LITERAL.sub(named, body)
 
 
 @functools.cache

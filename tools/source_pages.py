@@ -15,6 +15,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 PACKAGE = "transformer_lib"
+CHAPTERS = "chapters/intro.html#the-map"
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en" data-content_root="{up}">
@@ -33,7 +34,10 @@ document.documentElement.dataset.theme = theme;
 </script>
 </head>
 <body class="source-page">
-<header><a href="{up}{entry}">Reference of {name}</a></header>
+<header><nav aria-label="Book">
+<a href="{up}{entry}">Reference of {name}</a>
+<a href="{up}{chapters}">Chapters</a>
+</nav></header>
 <main><h1><code>{path}</code></h1>
 <div class="highlight"><pre tabindex="0">{code}</pre></div></main>
 </body>
@@ -101,6 +105,7 @@ def write(root: Path, out: Path, entries: dict[str, str]) -> None:
                 name=html.escape(module),
                 path=path.relative_to(root).as_posix(),
                 entry=entries[module],
+                chapters=CHAPTERS,
                 code=code,
             )
             (out / page_of(module)).write_text(written, encoding="utf-8")

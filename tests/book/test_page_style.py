@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.book.pages import OPEN, ROOT, needs_chromium, served
+from tests.book.pages import OPEN, ROOT, needs_chromium, served, toc_pages
 
 CHAPTERS = ["attention", "architecture", "math", "backward", "applications/extraction", "frontier/generation"]
 SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -113,8 +113,11 @@ def test_the_theme_switch_tells_its_state(browser: BrowserContext, site: str) ->
 CUT = """() => {
     const box = e => e.getBoundingClientRect(), article = box(document.querySelector(".bd-article"));
     const found = [];
-    for (const e of document.querySelectorAll(".bd-article :is(pre, .output, .pst-scrollable-table-container)"))
-        if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).maskImage === "none") found.push(e.textContent);
+    const kinds = "pre, .output, .pst-scrollable-table-container, mjx-container[display]";
+    const veiled = e => e.matches("pre") && getComputedStyle(e.parentElement, "::after").content !== "none";
+    for (const e of document.querySelectorAll(`.bd-article :is(${kinds})`))
+        if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).maskImage === "none" && !veiled(e))
+            found.push(e.textContent);
     for (const e of document.querySelectorAll(".bd-article span.math > mjx-container")) {
         const line = e.closest("p, li, dd, figcaption");
         const scrolled = e.closest(".output, .pst-scrollable-table-container");
@@ -125,10 +128,110 @@ CUT = """() => {
 
 
 @needs_chromium
-@pytest.mark.parametrize("path", CHAPTERS)
+@pytest.mark.parametrize("path", [page for page in toc_pages() if "/api/" not in page])
 def test_nothing_is_cut_without_a_sign(browser: BrowserContext, site: str, path: str) -> None:
-    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    page = visit(browser, f"{site}/{path}.html", 390, opened=True)
     assert settled(page, CUT) == []
+    page.close()
+
+
+# Formulas that scroll although their number takes a part of the line.
+CRAMPED = """() => [...document.querySelectorAll(".bd-article div.math > mjx-container")].filter(formula =>
+    formula.scrollWidth > formula.clientWidth + 1 && formula.clientWidth < formula.parentElement.clientWidth - 1
+    ).map(formula => formula.parentElement.id)"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["architecture", "applications/translation", "applications/question_answering"])
+def test_a_wide_formula_has_the_whole_line(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    assert page.evaluate(CRAMPED) == []
+    page.close()
+
+
+# Of code that scrolls: where it fades, the ground is that of the code; how both look at the right edge.
+EDGE = """() => {
+    const code = document.querySelector(".bd-article pre.more-right"), shown = getComputedStyle(code);
+    const veil = getComputedStyle(code.parentElement, "::after");
+    const first = getComputedStyle(code.parentElement, "::after").backgroundImage.match(/rgb\\([^)]*\\)/)[0];
+    return {mask: shown.maskImage, ground: shown.backgroundColor, veil: first, place: veil.position, right: veil.right};
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_fades_to_its_own_ground(browser: BrowserContext, site: str, scheme: str) -> None:
+    page = browser.new_page()
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(f"{site}/chapters/attention.html", wait_until="networkidle")
+    edge = page.evaluate(EDGE)
+    page.close()
+    assert edge["mask"] == "none" and edge["veil"] == edge["ground"]
+    assert (edge["place"], edge["right"]) == ("absolute", "1px")
+
+
+# The links of the text, wherever they stand, without those in code and the signs beside headings.
+LINKS = """() => [...new Set([...document.querySelectorAll(".bd-article a[href]:not(.headerlink, .api, .btn)")]
+    .filter(a => a.textContent.trim()).map(a => getComputedStyle(a.querySelector("code, .std") || a).color))]"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_links_have_one_colour(browser: BrowserContext, site: str, scheme: str) -> None:
+    colours = set()
+    for path in ("attention", "ways", "notation", "applications/index", "api/nn"):
+        page = visit(browser, f"{site}/chapters/{path}.html")
+        page.evaluate(f"document.documentElement.dataset.theme = '{scheme}'")
+        colours |= set(page.evaluate(LINKS))
+        page.close()
+    assert len(colours) == 1, colours
+
+
+# Columns of less than 9 em in which the words stand below each other: [width in em, text].
+NARROW = """() => [...document.querySelectorAll(".bd-article table")].flatMap(table => {
+    const columns = [];
+    for (const row of table.rows) [...row.cells].forEach((cell, number) => {
+        if (!cell.matches("td") || getComputedStyle(cell).display !== "table-cell") return;
+        const text = document.createRange(), style = getComputedStyle(cell), em = parseFloat(style.fontSize);
+        text.selectNodeContents(cell);
+        const room = cell.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        const lines = text.getBoundingClientRect().height / parseFloat(style.lineHeight);
+        if (lines > 1.5 && room < 9 * em) columns.push([room / em, cell.textContent.trim()]);
+    });
+    return columns;
+})"""
+
+
+# Cells whose text reaches into the next one.
+LARGER = """() => [...document.querySelectorAll(".bd-article :is(td, th)")].filter(cell => {
+    const right = e => e.getBoundingClientRect().right;
+    return cell.clientWidth && [cell, ...cell.querySelectorAll("code, mjx-container, a")].some(part =>
+        part.scrollWidth > part.clientWidth + 1 && part === cell || right(part) > right(cell) + 1);
+}).map(cell => cell.textContent.trim())"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", [page for page in toc_pages() if "/api/" not in page])
+def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/{path}.html", 390, opened=True)
+    assert page.evaluate(NARROW) == []
+    assert page.evaluate(LARGER) == []
+    page.close()
+
+
+# Short code that stands on two lines, and code whose pieces are open boxes.
+BROKEN_CODE = """() => [...document.querySelectorAll(".bd-article p code.literal")].filter(code =>
+    code.textContent.length <= 26 && code.getClientRects().length > 1
+    || getComputedStyle(code).boxDecorationBreak !== "clone").map(code => code.textContent)"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["code", "tools", "outlook", "notation", "api/base"])
+def test_code_in_a_line_breaks_only_where_it_must(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    assert page.evaluate(BROKEN_CODE) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
 
 

@@ -128,6 +128,21 @@ def test_the_exports_of_a_package_are_links(html: Path) -> None:
     assert 'href="#transformer_lib.nn.attend.attend"' in page.split('<section id="nn-norm">')[0]
 
 
+@needs_chromium
+def test_from_the_source_a_way_leads_back(browser: BrowserContext, site: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{site}/source/transformer_lib.nn.attend.html#L60")
+    ways = page.get_by_role("navigation", name="Book").get_by_role("link")
+    assert all(way.bounding_box()["y"] >= 0 for way in ways.all())  # in sight, though the page has scrolled
+    assert page.evaluate("scrollY") > 0 and page.evaluate("document.documentElement.scrollWidth") == 390
+    assert ways.all_inner_texts() == ["Reference of transformer_lib.nn.attend", "Chapters"]
+    places = [page.evaluate("a => [a.pathname, a.hash]", way.element_handle()) for way in ways.all()]
+    page.close()
+    assert places[0] == ["/chapters/api/nn.html", "#module-transformer_lib.nn.attend"]
+    assert places[1] == ["/chapters/intro.html", "#the-map"]
+
+
 BROKEN = {
     "<p>fine</p>": None,
     '<img src="http://example.invalid/x.png" alt="x">': "leaves the machine: http://example.invalid/x.png",

@@ -309,6 +309,9 @@ def term_problems(book: Book) -> Iterator[Problem]:
                 if bold.strip() and _stem(bold) not in stems:
                     yield page, f"bold {' '.join(bold.split())!r} is not a glossary term"
                 used.add(_stem(bold))
+    for block in book.pages["glossary"].blocks:
+        if re.search(r"\{(?:doc|ref)\}`|\.ipynb#", block.text):  # an entry may itself say where its term is used
+            used.update(_stem(line) for line in block.text.split("\n") if not line.startswith(" "))
     for term in terms:
         if _stem(term) not in used:
             yield "glossary", f"{term}: no chapter uses it"
@@ -536,6 +539,11 @@ def book_of(parts: dict[str, str]) -> Book:
 
 def test_a_good_book_has_no_problem() -> None:
     assert problems(book_of(GOOD)) == []
+
+
+def test_an_entry_of_the_glossary_may_say_itself_where_its_term_is_used() -> None:
+    entry = "\n\nmask\n  掩码. A table. See {doc}`one`.\n:::\n"
+    assert problems(book_of(GOOD | {"glossary": GOOD["glossary"].replace("\n:::\n", entry)})) == []
 
 
 # What is changed in which part, into what, and what is found.

@@ -37,9 +37,9 @@ QUERIES = {
     "BLEU": ["glossary#term-BLEU", "applications/translation#what-a-score-is"],
     "beam search": ["glossary#term-beam-search", "frontier/generation#beam-search"],
     "flash attention": ["frontier/performance#attention-in-tiles"],
-    "LoRA": ["code#ex-lora"],
-    "mixture of experts": ["api/nn#module-transformer_lib.nn.feedforward"],
-    "MoE": ["api/nn#module-transformer_lib.nn.feedforward"],
+    "LoRA": ["code#ex-lora", "glossary#term-LoRA"],
+    "mixture of experts": ["glossary#term-mixture-of-experts", "api/nn#module-transformer_lib.nn.feedforward"],
+    "MoE": ["glossary#term-mixture-of-experts", "api/nn#module-transformer_lib.nn.feedforward"],
     "Vaswani": ["references#"],
     "residual connection": ["architecture#why-the-residual-is-there", "glossary#term-residual-stream"],
     "gradient checkpointing": ["glossary#term-activation-checkpointing", "backward#keep-less-compute-again"],
@@ -183,6 +183,21 @@ def test_an_excerpt_is_from_the_text_of_the_place(search: Page, read: dict[str, 
             assert " ".join(quote.strip("… ").split()) in text[re.sub(r"\?[^#]*", "", link)]
     assert len(quotes) == 1 and "The mean of a convex function is at least the function at the mean" in quotes[0]
     assert search.inner_text("#search-hits mark").startswith("Jensen")
+
+
+def test_a_term_is_quoted_with_its_meaning(search: Page) -> None:
+    terms = [number for number, link in enumerate(hits(search, "mask")) if "#term-mask" in link]
+    quote = search.locator("#search-hits li").nth(terms[0]).locator("p").inner_text()
+    assert quote == "掩码. A boolean table saying which query may look at which key."
+
+
+def test_on_a_phone_the_hits_are_as_wide_as_the_text_of_a_chapter(page: Page, site: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    ready(page, f"{site}/search.html?q=mask")
+    edges = "e => { const box = e.getBoundingClientRect(); return [box.left, box.right]; }"
+    hit = page.locator("#search-hits li").first.evaluate(edges)
+    page.goto(f"{site}/chapters/attention.html")
+    assert hit == page.locator(".bd-article h1").first.evaluate(edges)
 
 
 # Where a hit leads --------------------------------------------------------------------------------------------------

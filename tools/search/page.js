@@ -40,14 +40,14 @@
     }).sort((a, b) => a[0] - b[0]).filter(([from], i, all) => !i || from >= all[i - 1][1]);
   }
 
-  /* The sentence, or line of code, that meets most needs with most words; of equal ones the first. */
+  /* Of a term its meaning; else the sentence, or line of code, that meets most needs with most words, or the first such. */
   function excerpt({ place, marks }) {
     let best = { text: "", found: [], many: -1 };
     const [first, ...rest] = place.text.split("\n");  // of an object of the library the signature, which says less
     const lines = place.kind === "object" ? [...rest, first] : [first, ...rest];
-    for (const text of lines.flatMap(line => line.split(/(?<=[.?!])\s+(?=\p{Lu}|\p{Script=Han})/u))) {
+    const sentences = line => line.split(/(?<=[.?!])\s+(?=\p{Lu}|\p{Script=Han})/u);
+    for (const text of place.kind === "term" ? lines : lines.flatMap(sentences)) {  // a term with all of its meaning
       const found = matches(text, marks);
-      if (!found.length && !/\p{Script=Latin}/u.test(text)) continue;  // the Chinese of a term, before what it means
       const words = new Set(found.map(([from, to]) => fold(text.slice(from, to))));
       const many = new Set(found.map(([, , need]) => need)).size + words.size / 100;
       if (many > best.many) best = { text, found, many };
