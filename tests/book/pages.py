@@ -23,10 +23,14 @@ FLAGS = [
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 
 # What is folded is opened first, so that solutions count too.
-OPEN = """() => {
+OPEN = """async () => {
     document.querySelectorAll("details").forEach(e => e.open = true);
     document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
-    return window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => null) : null;
+    const started = () => window.MathJax && MathJax.startup && MathJax.startup.promise;
+    while (document.querySelector("script[src*='mathjax/startup.js']") && !started()) {
+        await new Promise(done => setTimeout(done, 50));  // on a busy machine it comes late
+    }
+    await (started() || null);
 }"""
 
 
