@@ -4,6 +4,9 @@ Kept: sources, outputs, execution counts 1..n, cell ids, tags and figure metadat
 editor state, the frames of an expected exception (they hold paths of this machine). A notebook with a failing cell
 stays as it was.
 
+A digest of all outputs is stored with them. It fits as long as they are those of one execution, so that a figure and
+the table beside it show the same numbers; a single output that was put in by hand shows.
+
     python tools/notebooks.py [--timeout SECONDS] chapters/attention.ipynb ...
 
 Every chapter has the same first code cell, which does nothing where the library is installed and fetches it elsewhere:
@@ -11,6 +14,8 @@ Colab opens a notebook alone. It is put there before the chapter runs, or, with 
 """
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import sys
@@ -27,6 +32,7 @@ from nbformat.v4 import new_code_cell
 ROOT = Path(__file__).resolve().parents[1]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT_METADATA = ("mystnb", "tags")
+DIGEST = "outputs"  # where a notebook's metadata keeps that of its outputs
 FIRST_CELL = """\
 # Where the library is missing, as on Colab, this fetches it with the book.
 import importlib.util
@@ -71,7 +77,8 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
 
 def normalise(notebook: NotebookNode) -> None:
     """Drop in place what differs from run to run or from machine to machine."""
-    notebook.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})
+    executed = {key: notebook.metadata[key] for key in (DIGEST,) if key in notebook.metadata}
+    notebook.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"}, **executed)
     notebook.nbformat, notebook.nbformat_minor = 4, 5  # the first minor version whose cells have ids
     used: set[str] = set()
     for number, cell in enumerate(notebook.cells, start=1):
@@ -81,6 +88,13 @@ def normalise(notebook: NotebookNode) -> None:
         used.add(cell["id"])
         for output in cell.get("outputs", []):
             _normalise_output(output)
+
+
+def digest_of_outputs(notebook: NotebookNode) -> str:
+    """A short name for all that the cells gave, whatever the numbers of the cells."""
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    content = [{key: output[key] for key in output if key != "execution_count"} for cell in outputs for output in cell]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def put_first_cell(notebook: NotebookNode, folder: str) -> None:
@@ -124,6 +138,8 @@ def refresh(path: Path, timeout: int, *, run: bool = True) -> None:
     if run:
         execute(notebook, folder, timeout)
     normalise(notebook)
+    if run:
+        notebook.metadata[DIGEST] = digest_of_outputs(notebook)
     nbformat.validate(notebook)
     partial = path.with_suffix(".ipynb.partial")
     try:

@@ -41,5 +41,5 @@ EXPERIMENT = Experiment(
     seeds=(0, 1, 2, 3, 4),
     rates=(0.00075, 0.0015, 0.003, 0.006, 0.012),
     chosen_by="choice",
-    data=(streams(V).train, streams(V).test),
+    data=lambda: (streams(V).train, streams(V).test),
 )

@@ -57,5 +57,5 @@ EXPERIMENT = Experiment(
         "five times the text": {"rate": 0.003, "dropout": 0.0, "decay": 0.1, "size": "full"},
     },
     run=run,
-    data=(streams(V).train, streams(V, "full").train, streams(V).test),
+    data=lambda: (streams(V).train, streams(V, "full").train, streams(V).test),
 )

@@ -90,5 +90,5 @@ EXPERIMENT = Experiment(
     seeds=tuple(range(8)),
     rates=(0.005, 0.01, 0.02, 0.04, 0.08),
     chosen_by="choice",
-    data=(streams(V).train, streams(V).test),
+    data=lambda: (streams(V).train, streams(V).test),
 )

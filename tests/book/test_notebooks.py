@@ -260,6 +260,27 @@ def test_refresh_executes_in_the_folder_and_twice_gives_the_same_file(tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ipynb", "here.txt"]
 
 
+def test_outputs_that_are_not_of_one_execution_show(tmp_path: Path, tool: ModuleType) -> None:
+    path = write(tmp_path / "a.ipynb", "1 + 1", "print('two')")
+    assert tool.main([str(path)]) == 0
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata["outputs"] == tool.digest_of_outputs(notebook)
+    for cell in notebook.cells:
+        cell.execution_count += 1  # as a new cell above would have it
+    assert notebook.metadata["outputs"] == tool.digest_of_outputs(notebook)
+    assert tool.main(["--first-cell", str(path)]) == 0
+    assert nbformat.read(path, as_version=4).metadata["outputs"] == notebook.metadata["outputs"], "it runs nothing"
+    notebook.cells[1].outputs[0].text = "three\n"
+    assert notebook.metadata["outputs"] != tool.digest_of_outputs(notebook)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_outputs_of_a_chapter_are_those_of_one_execution(path: Path, tool: ModuleType) -> None:
+    """So a figure shows the numbers of the table beside it; `make notebooks` stores both."""
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.get("outputs") == tool.digest_of_outputs(notebook)
+
+
 def first_cell(tool: ModuleType, url: str, monkeypatch: pytest.MonkeyPatch, root: Path) -> NotebookNode:
     """A notebook of two cells in which a book at that address has put its first cell."""
     options = f"html_theme_options: {{repository_url: {url!r}, repository_branch: main}}"

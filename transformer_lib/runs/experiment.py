@@ -24,7 +24,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -50,8 +50,8 @@ class Experiment:
     `run` is called with `seed`, the settings of the arm and, if `rates` are given, `rate`; it gives its measures by
     name: numbers, or lists of numbers for curves. A measure that is not finite is kept as None: the run failed, as it
     did if `run` raises `FloatingPointError`, which `train` does.
-    `rates` are in growing order, each the same factor above the last. `data` is whatever else decides the numbers, a
-    text that is read from a file, say: only its digest is kept.
+    `rates` are in growing order, each the same factor above the last. `data` gives whatever else decides the numbers,
+    a text that is read from a file, say: only its digest is kept.
     """
 
     arms: Mapping[str, Mapping[str, Any]]
@@ -60,7 +60,7 @@ class Experiment:
     rates: Sequence[float] = ()
     chosen_by: str = ""
     choice_seeds: Sequence[int] = (100, 101)
-    data: Any = field(default=(), repr=False)
+    data: Callable[[], Any] = tuple
 
     def __post_init__(self) -> None:
         require(len(self.arms) > 0, "arms", "must name at least one", list(self.arms))
@@ -111,7 +111,7 @@ class _Work:
 
     def __init__(self, experiment: Experiment, question: str, path: Path, record: Path, again: bool) -> None:
         self.experiment, self.record = experiment, record
-        self.program = digest([program_of(read_text(path)), *_helpers(read_text(path)), digest(experiment.data)])
+        self.program = digest([program_of(read_text(path)), *_helpers(read_text(path)), digest(experiment.data())])
         old: Any = read_json(record) if record.exists() and not again else {}
         kept = old.get("arms", {}) if isinstance(old, dict) else {}
         self.content: dict[str, Any] = {

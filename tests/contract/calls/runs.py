@@ -114,7 +114,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}experiment.Experiment": lambda: {
         **{"arms": {"a": {}}, "run": dict, "seeds": (0, 1, 2), "rates": (0.1, 1.0, 10.0), "chosen_by": "loss"},
-        **{"choice_seeds": (7, 8), "data": "text"},
+        **{"choice_seeds": (7, 8), "data": dict},
     },
     f"{HERE}experiment.load_experiment": lambda: {"path": _experiment()},
     f"{HERE}experiment.execute": lambda: {"path": _experiment(), "again": True, "results": str(_new())},
