@@ -57,6 +57,30 @@ def test_table_aligns_numbers_and_says_the_same_twice() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "right"),
+    [
+        ([1, 0.5, 1e-7], True),
+        ([1, "", ""], True),
+        ([1, "–", 2.5], True),
+        (["1.00", "0.27", ""], True),
+        (["12 %", "100.0%", "-1,234"], True),
+        ([math.inf, math.nan], True),
+        ([1, 2, "none"], True),
+        ([1, "none"], False),
+        (["3,4", "2,3,2", "1"], False),  # shapes
+        ([True, None], False),
+        (["", "–"], False),
+        (["a", "b2"], False),
+    ],
+)
+def test_a_column_of_mostly_numbers_stands_on_the_right(column: list[object], right: bool) -> None:
+    rendered = table([["name", value] for value in column], ["text", "column"])
+    assert rendered.markdown.splitlines()[1] == f"| :-- | {'--:' if right else ':--'} |"
+    first = repr(rendered).splitlines()[1]
+    assert first == ("name  " + (fmt(column[0]).rjust(6) if right else fmt(column[0]))).rstrip()
+
+
 def test_an_empty_table_has_its_headers() -> None:
     assert repr(table([], ["a", "b"])) == "a  b"
 

@@ -7,6 +7,7 @@ import ast
 import inspect
 import math
 import os
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from transformer_lib.device import check_device
 from transformer_lib.runs.records import Record
 
 MOST_DIGITS = 17  # which tell every float from every other
+
+# "3", "-1,234.5", "1e-05", "12 %": what stands in a table as a number, also where it was written as text.
+NUMBER = re.compile(r"[-+−]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?(e[-+]?\d+)?( ?%)?|[-+]?inf|nan")
 
 CHECKS = ("checked", "checked_once", "also")
 
@@ -65,14 +69,15 @@ def show(*objects: object, docstring: bool = True) -> Rendered:
 
 @checked
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> Rendered:
-    """Rows under headers; numbers go through `fmt` and stand on the right, text may hold Markdown and $maths$.
+    """Rows under headers; numbers go through `fmt`, text may hold Markdown and $maths$.
 
+    A column stands on the right if most of its cells that say anything are numbers, written as such or as text.
     Raises `ValueError` if a row and the headers differ in length.
     """
     for index, row in enumerate(rows):
         require(len(row) == len(headers), f"rows[{index}]", f"must have {len(headers)} cells", list(row))
     cells = [[fmt(value) for value in row] for row in rows]
-    right = [bool(rows) and all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
+    right = [_is_numeric([row[i] for row in cells]) for i in range(len(headers))]
     return Rendered(markdown=_markdown(cells, headers, right), plain=_plain(cells, headers, right))
 
 
@@ -151,6 +156,12 @@ def _checks_of(node: ast.AST, lines: list[str]) -> list[range]:
         for one, name in zip(node.decorator_list, names, strict=True)
         if isinstance(name, ast.Name) and name.id in CHECKS
     ]
+
+
+def _is_numeric(column: list[str]) -> bool:
+    """Whether most cells are numbers; one that is blank or a dash does not count."""
+    filled = [cell for cell in column if any(letter.isalnum() for letter in cell)]
+    return 2 * sum(NUMBER.fullmatch(cell) is not None for cell in filled) > len(filled)
 
 
 def _markdown(cells: list[list[str]], headers: Sequence[str], right: list[bool]) -> str:
