@@ -1,5 +1,6 @@
 """The words and shapes of which drawings are made."""
 
+import re
 from collections.abc import Callable
 from xml.etree import ElementTree
 
@@ -137,6 +138,14 @@ SPOILED: dict[str, Callable[[Sheet], object]] = {
 @pytest.mark.parametrize("complaint", SPOILED)
 def test_a_spoiled_drawing_is_found(complaint: str) -> None:
     assert any(fault.startswith(complaint) for fault in faults(drawn(SPOILED[complaint]).svg))
+
+
+def test_the_entries_of_a_legend_stand_evenly() -> None:
+    drawing = drawn(lambda sheet: sheet.legend((6, 0), [(BLUE, "computed now"), (BLUE, "kept"), (BLUE, "empty")]))
+    words = texts(drawing.svg)
+    squares = [float(x) for x in re.findall(r'<rect x="([^"]+)"', drawing.svg)]
+    gaps = [square - word.right for word, square in zip(words, squares[1:], strict=False)]
+    assert 10 < min(gaps) <= max(gaps) < 1.5 * min(gaps)
 
 
 def test_small_letters_are_found() -> None:

@@ -15,13 +15,15 @@ from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
 from transformer_lib.viz.diagram import Drawing
 from transformer_lib.viz.drawings.convolutions import draw_receptive_field
+from transformer_lib.viz.drawings.designs import draw_designs
 from transformer_lib.viz.drawings.devices import draw_data_parallel
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
 from transformer_lib.viz.drawings.memory import draw_cache
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
+from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
-from transformer_lib.viz.drawings.training import draw_accumulation, draw_shift
+from transformer_lib.viz.drawings.training import draw_accumulation, draw_questions, draw_shift
 
 NET = nn.RNN(2, 4)
 ROWS = torch.ones(4, 2)
@@ -36,6 +38,11 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "too many keys": ("keys", lambda: draw_attention_graph(ROWS[0], ROWS, ROWS, ROWS[0])),
     "no losses": ("parts", lambda: draw_accumulation([])),
     "targets that are not moved": ("inputs", lambda: draw_shift(["a", "b"], ["a", "b"])),
+    "a window of two": ("tokens", lambda: draw_questions(["a", "b"])),
+    "too many channels": ("embedding", lambda: draw_additions(torch.ones(1, 5), [("a", torch.ones(1, 5))], ["a"])),
+    "nothing is added": ("added", lambda: draw_additions(ROWS, [], list("abcd"))),
+    "a word without a row": ("words", lambda: draw_additions(ROWS, [("a", ROWS)], list("abcde"))),
+    "a long name": ("data", lambda: draw_designs("request", "all that came by mail")),
     "a block that leaves a rest": ("q", lambda: draw_tiles(ROWS, ROWS, ROWS, block=3, tile=(0, 0))),
     "a tile that is never made": ("tile", lambda: draw_tiles(ROWS, ROWS, ROWS, block=2, mask="causal", tile=(0, 1))),
     "too many devices": ("gpus", lambda: draw_data_parallel(gpt2(), gpus=5)),

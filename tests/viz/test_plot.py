@@ -3,7 +3,8 @@
 import math
 import subprocess
 import sys
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 
 import matplotlib
 import numpy as np
@@ -14,11 +15,20 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from tests.oracles import unchecked
-from transformer_lib.viz import plot_attention, plot_curves, plot_mask
+from tests.viz.screens import contrast
+from transformer_lib.viz import name_points, panels, plot_attention, plot_curves, plot_mask, write_values
 from transformer_lib.viz.style import WIDTH
 
 matplotlib.use("Agg")
 TOKENS = ["def", " f", "(", "$x$", ")", ":\n"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
@@ -115,6 +125,46 @@ def test_curves() -> None:
     assert (axes.get_xscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "tokens", "nats")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training", "held out", "4-gram"]
     assert plot_curves(curves).axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_every_number_of_a_heat_map_can_be_read(look: str) -> None:
+    axes = panels(2)
+    write_values(axes, torch.linspace(-0.6, 1, 17).view(1, -1), least=-0.6)
+    (image,) = axes.images
+    grounds = image.to_rgba(image.get_array())[0, :, :3]
+    inks = [text.get_color() for text in axes.texts]
+    assert all(contrast(ink, tuple(ground), look) >= 4.5 for ink, ground in zip(inks, grounds, strict=True))
+    lightness = [contrast(tuple(ground), "white", look) for ground in grounds]
+    assert lightness == sorted(lightness) and lightness[-1] > 2 * lightness[0]  # more is farther from the page
+
+
+def test_a_heat_map_with_numbers_leaves_out_what_is_none() -> None:
+    axes = panels(2)
+    write_values(axes, torch.tensor([[0.25, torch.nan], [1.0, -0.5]]), least=-0.5)
+    assert [(text.get_position(), text.get_text()) for text in axes.texts] == [
+        ((0, 0), "0.25"),
+        ((0, 1), "1.00"),
+        ((1, 1), "-0.50"),
+    ]
+
+
+def test_names_of_points_cover_nothing() -> None:
+    axes = panels(3.6)
+    axes.loglog([0.1, 10, 1000], [1, 100, 100])
+    places = [(80, 95), (100, 80), (120, 70), (14, 60), (0.5, 8), (0.6, 5), (0.4, 30), (0.9, 9)]
+    points = {f"operation {i}": place for i, place in enumerate(places)}
+    axes.plot(*zip(*places, strict=True), "o", color="black")
+    axes.set(xlim=(0.03, 1500), ylim=(0.5, 1000))
+    name_points(axes, points)
+    names = [text for text in axes.texts if text.get_text()]
+    assert [name.get_text() for name in names] == list(points)
+    boxes = [name.get_window_extent() for name in names]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    line = axes.transData.transform(np.c_[np.geomspace(0.1, 10, 500), np.geomspace(1, 100, 500)])
+    dots = axes.transData.transform(places)
+    assert not any(box.contains(x, y) for box in boxes for x, y in [*line, *dots])
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
 
 
 def test_figures_do_not_depend_on_the_readers_settings(weights: torch.Tensor) -> None:

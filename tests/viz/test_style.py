@@ -4,7 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib
 import numpy as np
@@ -13,8 +13,9 @@ from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from transformer_lib.viz import panels, use_style
-from transformer_lib.viz.style import GREY, LETTERS, LINES, SAVED, WIDTH
+from tests.viz.screens import contrast
+from transformer_lib.viz import pale, panels, use_style
+from transformer_lib.viz.style import AMBER, GREEN, GREY, LETTERS, LINES, SAVED, SKY, WIDTH
 
 matplotlib.use("Agg")
 PHONE = 342 / (96 * WIDTH)  # by which a screen of 390 CSS pixels shrinks a figure
@@ -48,6 +49,31 @@ def test_several_panels() -> None:
     narrow, wide = panels(columns=2, width_ratios=[1, 3])
     narrow.figure.canvas.draw()
     assert wide.get_position().width == pytest.approx(3 * narrow.get_position().width)
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_a_title_keeps_away_from_the_panel_above(rows: int) -> None:
+    use_style()
+    column = panels(1.4 * rows, rows=rows)
+    for axes in column:
+        axes.set(title="title", xlabel="x", ylabel="y")
+    figure = column[0].figure
+    figure.canvas.draw()
+    for above, below in pairwise(column):
+        inches = (above.get_tightbbox().y0 - below.get_tightbbox().y1) / figure.dpi
+        assert inches > 0.2  # more than one line of letters
+
+
+@pytest.mark.parametrize("colour", [*LINES[:4], AMBER, SKY, GREY])
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_letters_can_be_read_on_a_pale_colour(colour: str, look: str) -> None:
+    assert contrast("black", pale(colour), look) >= 4.5
+    assert contrast(pale(colour), "white", look) >= 1.2  # and the area itself is seen
+
+
+def test_no_letters_can_be_read_on_a_full_colour_in_both_looks() -> None:
+    for ink in ("black", "white"):
+        assert any(contrast(ink, GREEN, look) < 4.5 for look in ("light", "dark"))
 
 
 def test_lines_take_the_colours_in_turn() -> None:

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from transformer_lib.checks import require, require_between, require_sizes
 from transformer_lib.contract import checked, require_parts
-from transformer_lib.viz.label import TEXT, label_svg
+from transformer_lib.viz.label import TEXT, label_svg, label_width
 from transformer_lib.viz.style import LINES
 
 WIDTH = 442  # 4.6 inches
@@ -215,12 +215,13 @@ class Sheet:
             self._add(f'<path d="{lines}" stroke-opacity="0.35" stroke-width="0.8"/>', *_span(inner[0]))
         return self._rectangle(box, NONE, None, "")
 
-    def legend(self, at: Point, entries: Sequence[tuple[str, str]], *, gap: Number = 110) -> None:
-        """A row of small squares with what their colours mean: (colour, label), from the left, `gap` apart."""
+    def legend(self, at: Point, entries: Sequence[tuple[str, str]]) -> None:
+        """A row of small squares with what their colours mean: (colour, label), from the left, evenly apart."""
         x, y = at
-        for i, (colour, label) in enumerate(entries):
-            self._rectangle(Box(x + i * gap, y - 6, 12, 12), colour, None, "")
-            self.text((x + i * gap + 18, y), label, side="start")
+        for colour, label in entries:
+            self._rectangle(Box(x, y - 6, 12, 12), colour, None, "")
+            self.text((x + 18, y), label, side="start")
+            x += 18 + label_width(label) + 22
 
     def drawing(self, name: str, *, title: str, alt: str) -> Drawing:
         """The finished drawing: `name` marks its ids, so it is a word; `title` is short, `alt` says what is seen."""

@@ -16,6 +16,7 @@ from transformer_lib.contract import checked
 
 TEXT, SYMBOL = 13, 17  # the size of plain words and lowered letters; that of a symbol, whose serifs look smaller
 LOWERED, RAISED = 4, -7  # how far a baseline is moved down
+NARROW, WIDE = frozenset("fijlrtI.,:;!|'()[] "), frozenset("mwMW")
 PIECE = re.compile(r"\*\*[^*]+\*\*|[_^](?:\{[^{}]*\}|[^{}])|[A-Za-zα-ωΔΣ]+|[^_^*A-Za-zα-ωΔΣ{}]+")
 
 
@@ -53,6 +54,13 @@ def label_svg(label: str) -> str:
             style += ' font-family="serif" font-weight="bold"'
         written.append(f"<tspan{style}>{escape(run.text)}</tspan>" if style else escape(run.text))
     return "".join(written)
+
+
+@checked
+def label_width(label: str) -> float:
+    """About how wide a label is: no reader has quite the same letters. Enough to put labels at even distances."""
+    parts = {letter: 0.36 if letter in NARROW else 0.9 if letter in WIDE else 0.61 for letter in label}
+    return sum(run.size * parts[letter] for run in parse_label(label) for letter in run.text)
 
 
 def _symbols(formula: str) -> Iterator[Run]:

@@ -159,7 +159,7 @@ def positions_text(positions: Positions) -> str:
     """How a model knows its positions, in a word or two."""
     match positions:
         case Rope():
-            return "rotary"
+            return "rotary positions"
         case Alibi():
             return "ALiBi"
         case Learned():

@@ -22,6 +22,11 @@ LINES = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
 WIDTH = 4.6  # inches
 LETTERS = 10  # points
 HIGHEST = 20  # inches
+BETWEEN = 0.3  # inches between panels that stand one above the other: a title must not touch the axis above it
+
+# On a dark page a style sheet turns figures over. White and black change places and the colours stay about as light as
+# they were, so letters on a full colour cannot be read on both pages. On half of it black ones can, which turn white.
+PALE = 0.5
 MOST_PANELS = 20  # in a row or a column
 
 STYLE: dict[str, Any] = {
@@ -75,7 +80,8 @@ def panels(
 ) -> Any:
     """The axes of a new figure of the book's width, `height` inches high; an array of axes if there are several.
 
-    Panels may share their axes, which are then labelled once, and have columns of unequal width.
+    Panels may share their axes, which are then labelled once, and have columns of unequal width. Those that stand one
+    above the other keep a distance.
     """
     import matplotlib.pyplot as plt
 
@@ -85,7 +91,21 @@ def panels(
     ratios = [1] * columns if width_ratios is None else width_ratios
     require(len(ratios) == columns, "width_ratios", f"must be {columns} in number", ratios)
     require(all(0 < ratio < math.inf for ratio in ratios), "width_ratios", "must be above 0 and finite", ratios)
-    _, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, height), sharex=sharex, sharey=sharey, width_ratios=list(ratios)
-    )
+    spaced = {"hspace": space_between(rows, height), "width_ratios": list(ratios)}
+    _, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), sharex=sharex, sharey=sharey, gridspec_kw=spaced)
     return axes
+
+
+@checked
+def space_between(rows: int, height: int | float) -> float:
+    """What Matplotlib's constrained layout calls `hspace`, for rows of panels that stand `BETWEEN` inches apart."""
+    return BETWEEN * rows / height
+
+
+@checked
+def pale(colour: str) -> str:
+    """A colour mixed with white, for an area on which black letters can be read, on a dark page too."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    red, green, blue = (1 - PALE * (1 - part) for part in to_rgb(colour))
+    return to_hex((red, green, blue))

@@ -9,7 +9,7 @@ from transformer_lib.config import ModelConfig, Seq2SeqConfig, Sinusoidal
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.encoder_decoder import draw_encoder_decoder
-from transformer_lib.viz.drawings.stream import draw_stream
+from transformer_lib.viz.drawings.stream import draw_additions, draw_stream
 
 WORDS = ["a=3", "b=2", "a=1", "a?"]
 
@@ -48,6 +48,15 @@ DRAWINGS = {
             *(f"embedding {20 * n} × {32 * n}", f"4 × {32 * n}", f"{2 * n} ×", f"{4 * n} heads of 8"),
             *(f"{32 * n} → {128 * n} → {32 * n}", f"head {32 * n} × {20 * n}", f"4 × {20 * n} logits"),
         ],
+    ),
+    "fig-draw-additions": Case(
+        draw_additions,
+        lambda n: {
+            "embedding": torch.full((3, 2 * n), 0.5 * n),
+            "added": [("attention", torch.full((3, 2 * n), -0.001)), ("feed-forward", torch.full((3, 2 * n), -2.0))],
+            "words": ["a", "3", "a"],
+        },
+        lambda n: [f"{0.5 * n:.2f}", f"−{2.0 - 0.5 * n:.2f}"],
     ),
     "fig-draw-stream": Case(
         draw_stream,

@@ -31,7 +31,7 @@ from transformer_lib.viz.parts import (
 )
 
 MOST_BARS = 48
-X = 150  # where the stream runs
+X = 130  # where the stream runs
 
 
 @checked
@@ -57,15 +57,17 @@ def draw_decoder(model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequenc
     first = part_beside(sheet, start, "attention", norm=norm, colour=ATTENTION, post=post)
     notes = [f"{heads.heads[0]} heads of {heads.head_dim}", "causal mask"]
     notes += [] if added_positions(config) else [positions_text(config.positions)]
+    beside = (first.box.right[0] + 28, first.box.right[1])
+    sheet.line(first.box.right, beside, broken=True)  # or it were not clear that the notes are on attention
     for line, note in enumerate(notes):
-        sheet.text((346, first.box.centre[1] + 18 * (line - (len(notes) - 1) / 2)), note, side="start")
+        sheet.text((beside[0] + 6, beside[1] + 18 * (line - (len(notes) - 1) / 2)), note, side="start")
     between = (X, first.top[1] - 16)
     sheet.line(first.top, between, weight=STREAM)
     wide = f"{config.d_model} → {hidden_width(block)} → {config.d_model}"
     second = part_beside(sheet, between, "feed-forward", under=wide, norm=norm, colour=FEEDFORWARD, post=post)
     end = second.top
-    sheet.frame(Box(92, end[1] - 12, 242, start[1] + 14 - end[1] + 12))
-    sheet.text((84, (start[1] + end[1]) / 2), f"{config.num_layers} ×", side="end")
+    sheet.frame(Box(X - 58, end[1] - 12, 242, start[1] + 14 - end[1] + 12))
+    sheet.text((X - 66, (start[1] + end[1]) / 2), f"{config.num_layers} ×", side="end")
     sheet.text((X + 10, end[1] - 27), stream, side="start")
     table = f"head {shape_text(model.head.weight.T.shape)}"
     gap = 56

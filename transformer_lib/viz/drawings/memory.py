@@ -43,7 +43,7 @@ def draw_cache(model: DecoderLM, prompt: Sequence[str], written: Sequence[str]) 
         token = token_box(sheet, (RIGHT + 48, y + 15), word, width=50)
         sheet.arrow((RIGHT, y + 15), token.left)
     end = len(written) * ROW + 4
-    sheet.legend((LEFT, end), [(ORANGE, "computed now"), (BLUE, "kept"), (NONE, "empty")], gap=122)
+    sheet.legend((LEFT, end), [(ORANGE, "computed now"), (BLUE, "kept"), (NONE, "empty")])
     layers, (heads, _, width) = len(cache.layer_keys), keys.shape
     numbers = 2 * layers * heads * width
     says = f"{layers} layers × keys and values × {heads} heads × {width} = {numbers:,} numbers"

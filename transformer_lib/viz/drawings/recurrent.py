@@ -32,19 +32,19 @@ def draw_unrolled(net: nn.RNNBase, inputs: Float[Tensor, "time width"], words: S
     sheet.text((44, 62), "$e_t$")
     sheet.text((44, -62), "$h_t$")
     sheet.text((114, -18), "$h_{t−1}$")
-    sheet.text((134, 0), "=", bold=True)
-    boxes = [sheet.module(Box.around(186 + 75 * i, 0, 46, 34), name, colour=READER) for i in range(len(words))]
+    sheet.text((142, 0), "=", bold=True)
+    boxes = [sheet.module(Box.around(190 + 72 * i, 0, 46, 34), name, colour=READER) for i in range(len(words))]
     for t, (box, word, state) in enumerate(zip(boxes, words, states, strict=True), start=1):
         x = box.centre[0]
-        token = token_box(sheet, (x, 88), word, width=62)
+        token = token_box(sheet, (x, 90), word, width=58)
         sheet.text((x, 62), f"$e_{t}$")
-        sheet.line(token.top, (x, 72))
+        sheet.line(token.top, (x, 74))
         sheet.arrow((x, 51), box.bottom)
         sheet.arrow(box.top, (x, -51))
         sheet.bars(Box.around(x, -70, 58, 32), state, colour=READER, most=most)
         if t < len(boxes):
             sheet.arrow(box.right, boxes[t].left)
-            sheet.text((x + 37.5, -16), f"$h_{t}$")
+            sheet.text((x + 36, -16), f"$h_{t}$")
     weights = sum(weight.numel() for weight in net.parameters())
     sheet.text((221, 124), f"$e_t$: {net.input_size} numbers,  $h_t$: {net.hidden_size} numbers")
     sheet.text((221, 144), f"the same {weights:,} weights and biases at every step")

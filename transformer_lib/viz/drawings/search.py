@@ -63,7 +63,7 @@ def draw_beam_search(
         written = number_text(torch.tensor(text.log_prob).exp().item(), 2)
         sheet.text((box.right[0] + 6, centre[1]), written, side="start", bold=on_best)
     end = max(places.values()) + 38
-    sheet.legend((12, end), [(ORANGE, "the best at the end"), (BLUE, "kept"), (NONE, "dropped")], gap=162)
+    sheet.legend((12, end), [(ORANGE, "the best at the end"), (BLUE, "kept"), (NONE, "dropped")])
     found = " ".join(names[token] for token in best)
     alt = (
         f"A tree from left to right. At each of {steps} steps every text that was kept is continued by every token; "
@@ -136,7 +136,7 @@ def draw_speculation(
         if drafted:
             sheet.text((402, y), f"{kept} of {len(drafted)}", side="start")
     end = len(passes) * (ROW + 6) + 4
-    sheet.legend((left + 4, end), [(GREEN, "kept"), (NONE, "refused"), (BLUE, "the model's own")], gap=90)
+    sheet.legend((left + 4, end), [(GREEN, "kept"), (NONE, "refused"), (BLUE, "the model's own")])
     written, kept_of = len(done.tokens), f"{done.accepted} of {done.drafted} drafted are kept"
     sheet.text((221, end + 28), f"{written} tokens in {done.passes} passes; {kept_of}")
     alt = (

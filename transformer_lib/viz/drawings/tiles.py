@@ -56,7 +56,7 @@ def draw_tiles(
     sheet.text((LEFT + SIDE + 92, -14), "$o$")
     end = SIDE + 70
     states = [(ORANGE, "now"), (GREY, "forgotten"), (BLUE, "to come"), *([(NONE, "never made")] if mask else [])]
-    sheet.legend((12, end), states, gap=104)
+    sheet.legend((LEFT - 60, end), states)
     made = sum(_is_made((i, j), mask) for i in range(rows) for j in range(columns))
     one, out = shape_text(seen.peak.shape), shape_text(seen.out.shape)
     sheet.text((221, end + 28), f"kept: $m$ and {TOTAL}, {one} each, and $o$, {out}")

@@ -32,7 +32,7 @@ def draw_training_loop(
     sheet = Sheet()
     clipped = f"clipped to {number_text(config.clip)}" if config.clip else "not clipped"
     batch, net, cost, rate, step, grad = (
-        two_lines(sheet, Box(4 + 155 * column, 124 * row, 124, 46), name, words, colour=colour)
+        two_lines(sheet, Box(4 + 155 * column, 150 * row, 124, 46), name, words, colour=colour)
         for row, column, name, words, colour in (
             (0, 0, "batch", f"{shape_text(inputs.shape)} tokens", GREY),
             (0, 1, "model", f"{weights:,} weights", BLUE),
@@ -50,9 +50,10 @@ def draw_training_loop(
     sheet.arrow(grad.left, step.right)
     sheet.arrow(step.top, net.bottom, weight=STREAM)
     sheet.text((221, -54), f"targets {shape_text(targets.shape)}")
-    sheet.text((net.right[0] + 15, 62), f"logits {shape_text(logits.shape)}")
-    sheet.text((grad.top[0] - 8, 85), "backward pass", side="end")
-    sheet.text((step.top[0] - 8, 85), "new weights", side="end")
+    sheet.text((net.right[0] + 15, 64), "logits")
+    sheet.text((net.right[0] + 15, 82), shape_text(logits.shape))
+    sheet.text((grad.top[0] - 8, 122), "backward pass", side="end")
+    sheet.text((step.top[0] - 8, 122), "new weights", side="end")
     alt = (
         f"A loop. A batch of {shape_text(inputs.shape)} tokens goes into the model of {weights:,} weights, whose "
         "logits meet the targets in the loss. The backward pass makes the gradient of it; the optimiser, with the "
@@ -100,6 +101,34 @@ def draw_accumulation(parts: Sequence[Float[Tensor, " _token"]]) -> Drawing:
         f"{number_text(wrong)}."
     )
     return sheet.drawing("accumulation", title="Gradient accumulation", alt=alt)
+
+
+@checked
+def draw_questions(tokens: Sequence[str]) -> Drawing:
+    """A window of tokens as inputs and targets: each input has the token after it for its target."""
+    require(2 < len(tokens) <= MOST + 1, "tokens", f"must be 3 to {MOST + 1} in number, to have room", len(tokens))
+    sheet, step = Sheet(), 374 / (len(tokens) - 1)
+    places = [66 + (i + 0.5) * step for i in range(len(tokens) - 1)]
+    inputs = [token_box(sheet, (x, 0), word, width=step - 12) for x, word in zip(places, tokens, strict=False)]
+    targets = [
+        token_box(sheet, (x, 76), word, width=step - 12, colour=GREEN)
+        for x, word in zip(places, tokens[1:], strict=True)
+    ]
+    sheet.text((4, 0), "inputs", side="start")
+    sheet.text((4, 76), "targets", side="start")
+    for given, asked in zip(inputs, targets, strict=True):
+        sheet.arrow(given.bottom, asked.top)
+    for asked, later in zip(targets, inputs[1:], strict=False):
+        x, y = later.bottom
+        sheet.line((asked.x + asked.width - 5, asked.y), (x - later.width / 2 + 5, y), broken=True)
+    sheet.text((221, 110), "arrow: asks for · broken line: the same token")
+    words = ", ".join(word.strip() or "a space" for word in tokens)
+    alt = (
+        f"Two rows of {len(inputs)} boxes, inputs above and targets below, out of the tokens {words}. An arrow leads "
+        "from each input to its target, which is the next token; a broken line joins each target to the same token "
+        "among the inputs, one place to the right."
+    )
+    return sheet.drawing("questions", title="Inputs and targets", alt=alt)
 
 
 @checked
