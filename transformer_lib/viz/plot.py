@@ -141,7 +141,7 @@ def write_values(axes: Any, values: Float[Tensor, "row column"], *, least: Numbe
 
 @checked
 def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
-    """Write the name of each point beside it, where it covers no other name, no point and no line, if there is room.
+    """Write the name of each point beside it, where it covers no other words, no point and no line, if there is room.
 
     To be called last, when the limits of the axes and all lines stand; names go in the order given.
     """
@@ -156,7 +156,7 @@ def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
             continue
         for one, other in pairwise(corners):
             taken += list(np.linspace(one, other, 2 + int(np.abs(other - one).max() // 4)))
-    boxes: list[Any] = []
+    boxes: list[Any] = [text.get_window_extent() for text in axes.texts]
     for name, at in points.items():
         text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", va="center")
 

@@ -74,7 +74,7 @@ def draw_attention_graph(
     a = z.softmax(dim=0)
     o = a @ v
     grads = torch.autograd.grad(o, (q, k, v, z, a), grad_out)
-    sheet, x = Sheet(), 143
+    sheet, x = Sheet(), 140
     boxes = [
         sheet.module(Box.around(x, y, 112, 30), label, colour=colour)
         for y, label, colour in (
@@ -94,7 +94,7 @@ def draw_attention_graph(
     for name, matrix, grad, box in (("K", k, grads[1], boxes[0]), ("V", v, grads[2], boxes[2])):
         rows = [(_row(row, 3), False) for row in matrix] + [(_row(row, 4), True) for row in grad]
         height = 18 * len(rows) + 10
-        around = sheet.tensor(Box(284, box.centre[1] - height / 2, 156, height), columns=f"${name}$: {count} × {width}")
+        around = sheet.tensor(Box(288, box.centre[1] - height / 2, 152, height), columns=f"${name}$: {count} × {width}")
         for i, (words, bold) in enumerate(rows):
             sheet.text((around.centre[0], around.y + 14 + 18 * i), words, bold=bold)
         sheet.arrow(around.left, box.right)

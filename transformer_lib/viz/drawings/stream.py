@@ -101,20 +101,22 @@ def draw_additions(
     left, right, pitch = 118, 346, 2 * high + 8  # the middles of the two columns, and from one state to the next
 
     def numbers(x: Number, y: Number, rows: Tensor) -> Box:
-        box = Box.around(x, y + high / 2, 44 * width, high)
+        box = Box.around(x, y + high / 2, 46 * width, high)
         for t, row in enumerate(rows.tolist()):
             for i, value in enumerate(row):
-                cell = Box(box.x + 44 * i, box.y + 24 * t, 44, 24)
+                cell = Box(box.x + 46 * i, box.y + 24 * t, 46, 24)
                 sheet.area(cell, colour=BLUE if value > 0 else RED, amount=1.4 * TINT * abs(value) / (largest or 1))
                 sheet.text(cell.centre, _two_places(value))
         return sheet.grid(box, [[0] * width] * time)
 
     for level, state in enumerate(states):
         box = numbers(left, level * pitch, state)
-        title = f"after {added[level - 1][0]}" if level else "embedding"
-        sheet.text((left + 8, box.y - 13), title, side="start")
+        if level == 0:
+            sheet.text((left, box.y - 13), "embedding")
+        else:
+            sheet.text((left + 8, box.y - 13), f"after {added[level - 1][0]}", side="start")
         for t, word in enumerate(words):
-            sheet.text((box.x - 6, box.y + 24 * (t + 0.5)), word, side="end")
+            sheet.text((box.x - 5, box.y + 24 * (t + 0.5)), word, side="end")
         if level == len(added):
             break
         name, vectors = added[level]
