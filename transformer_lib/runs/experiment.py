@@ -22,6 +22,7 @@ import ast
 import importlib.util
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,6 +188,8 @@ class _Work:
         arms = self.content["arms"].values()
         seconds = sum(run["seconds"] for arm in arms for part in ("choice", "runs") for run in arm[part])
         text = json.dumps(self.content | {"seconds": round(seconds)}, indent=1, ensure_ascii=False, allow_nan=False)
+        # A curve stands in one line, so that a person can read the file.
+        text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda found: " ".join(found[0].split()), text)
         write_text(self.record, text + "\n")
 
 
