@@ -49,8 +49,7 @@ def run(seed: int, rate: float, scheme: str, steps: int, start: str) -> dict[str
 EXPERIMENT = Experiment(
     arms={
         f"{scheme}, {start} start, {steps} steps": {"scheme": scheme, "steps": steps, "start": start}
-        for steps in (120, 600)
-        for start in ("small", "pytorch")
+        for steps, start in ((120, "small"), (120, "pytorch"), (600, "small"))
         for scheme in SCHEMES
         if not (scheme == "scaled sinusoids" and start == "pytorch")
     },
