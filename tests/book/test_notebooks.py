@@ -31,8 +31,9 @@ NOT_IN_OUTPUT = {
 
 def exported_names() -> set[str]:
     """The public functions and classes of transformer_lib, read from its source."""
-    # Without the command line's own functions, which no chapter could import instead.
-    files = [file for file in (ROOT / "transformer_lib").rglob("*.py") if file.parent.name != "cli"]
+    # Without the command line's own functions, which no chapter could import instead, and without the trainings that
+    # experiments share, which chapters show in full.
+    files = [file for file in (ROOT / "transformer_lib").rglob("*.py") if file.parent.name not in ("cli", "runs")]
     trees = [ast.parse(file.read_text()) for file in files]
     nodes = [node for tree in trees for node in tree.body]
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"}
