@@ -1,7 +1,9 @@
 """What notebooks print: sources as they run, numbers that agree between machines, and a device that exists."""
 
 import inspect
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_lib import book, config
-from transformer_lib.book import device, fmt, show, table
+from transformer_lib.book import device, experiment, fmt, show, table
 
 
 @pytest.mark.parametrize(
@@ -156,3 +158,20 @@ def test_device_refuses_what_is_not_there(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv("TRANSFORMER_DEVICE", name)
     with pytest.raises(ValueError, match=f"TRANSFORMER_DEVICE must be one of .*, got '{name}'"):
         device()
+
+
+def test_the_record_of_an_experiment_is_found_from_a_folder_of_chapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "chapters" / "frontier"
+    folder.mkdir(parents=True)
+    results = tmp_path / "recipes" / "results"
+    results.mkdir(parents=True)
+    run = {"seed": 0, "measured": {"loss": 2.5}}
+    content = {"experiment": "toy", "arms": {"a": {"runs": [run], "rate": 0.1}}}
+    (results / "toy.json").write_text(json.dumps(content))
+    for place in (folder, folder.parent, tmp_path):
+        monkeypatch.chdir(place)
+        assert experiment("toy").spread("a", "loss").mean == 2.5
+    with pytest.raises(FileNotFoundError):
+        experiment("unknown")

@@ -109,7 +109,7 @@ def device() -> torch.device:
 
 
 @checked
-def record(name: str) -> Record:
+def experiment(name: str) -> Record:
     """The record of the experiment `recipes/experiments/NAME.py`, found from any folder of the book.
 
     Raises `FileNotFoundError` where there is none.

@@ -122,7 +122,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
     "transformer_lib.book.fmt": lambda: {"value": 0.12345, "digits": 3},
     "transformer_lib.book.device": dict,
-    "transformer_lib.book.record": lambda: {"name": _recorded()},
+    "transformer_lib.book.experiment": lambda: {"name": _recorded()},
 }
 
 EXCUSED: dict[str, str] = {
