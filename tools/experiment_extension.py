@@ -2,10 +2,12 @@
 
     {exp}`race`                                8 seeds, as a link to the record's section of that page
     {exp}`race | transformer, pytorch | test`  4.70 (4.67 to 4.73): the mean over the seeds, the least and the greatest
+    {exp}`race ; transformer, pytorch ; test`  the same, inside a table, where a bar would end the cell
 
 The page is `chapters/experiments.md`; where it says {{ experiments }}, a section for each record is put.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ class Measured(SphinxRole):
 
 def said(text: str) -> tuple[str, str]:
     """The name of the experiment, and what the role prints."""
-    name, *place = (part.strip() for part in text.split("|"))
+    name, *place = (part.strip() for part in re.split("[|;]", text))
     record = Record(RESULTS / f"{name}.json")
     if not place:
         counts = {len(record.seeds(arm)) for arm in record.arms}
