@@ -14,7 +14,9 @@ from transformer_lib.runs.experiment import load_experiment
 from transformer_lib.runs.records import Record
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = sorted((ROOT / "recipes" / "experiments").glob("*.py"))
+# Their runs take an hour, and no chapter quotes them yet.
+WAITING = ("ngrams", "overfitting")
+PROGRAMS = sorted(path for path in (ROOT / "recipes" / "experiments").glob("*.py") if path.stem not in WAITING)
 RESULTS = ROOT / "recipes" / "results"
 
 
