@@ -9,14 +9,15 @@ The page is `chapters/experiments.md`; where it says {{ experiments }}, a sectio
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
-from transformer_lib.runs.records import Record
+if TYPE_CHECKING:
+    from transformer_lib.runs.records import Record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"
@@ -55,7 +56,7 @@ class Measured(SphinxRole):
 def said(text: str) -> tuple[str, str]:
     """The name of the experiment, and what the role prints."""
     name, *place = (part.strip() for part in re.split("[|;]", text))
-    record = Record(RESULTS / f"{name}.json")
+    record = read(RESULTS / f"{name}.json")
     if not place:
         counts = {len(record.seeds(arm)) for arm in record.arms}
         count = min(counts)
@@ -65,14 +66,21 @@ def said(text: str) -> tuple[str, str]:
     return name, str(record.spread(*place))
 
 
+def read(path: Path) -> "Record":
+    """A record; the library, which needs PyTorch, is asked only for a page that quotes one."""
+    from transformer_lib.runs.records import Record
+
+    return Record(path)
+
+
 def label(name: str) -> str:
     return f"exp-{name.replace('_', '-')}"
 
 
-def records() -> dict[str, Record]:
+def records() -> "dict[str, Record]":
     """The records of experiments by their names, without those that are not whole yet; other files are recipes'."""
     files = [path for path in sorted(RESULTS.glob("*.json")) if '"experiment"' in path.read_text(encoding="utf-8")]
-    found = {path.stem: Record(path) for path in files}
+    found = {path.stem: read(path) for path in files}
     return {name: record for name, record in found.items() if all(map(record.runs, record.arms))}
 
 
@@ -83,7 +91,7 @@ def fill_in(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = source[0].replace("{{ experiments }}", "\n\n".join(map(section, records().values())))
 
 
-def section(record: Record) -> str:
+def section(record: "Record") -> str:
     """A record as a section in MyST: its question, a row for each arm, and where the numbers come from."""
     measures = [name for name in record.measures(record.arms[0]) if _is_number(record, name)]
     tuned = any(record.rate(arm) is not None for arm in record.arms)
@@ -107,11 +115,11 @@ def section(record: Record) -> str:
     )
 
 
-def _is_number(record: Record, measure: str) -> bool:
+def _is_number(record: "Record", measure: str) -> bool:
     return not any(isinstance(value, list) for value in record.each(record.arms[0], measure))
 
 
-def _row(record: Record, arm: str, measures: list[str], tuned: bool) -> list[str]:
+def _row(record: "Record", arm: str, measures: list[str], tuned: bool) -> list[str]:
     rate = record.rate(arm)
     found: list[Any] = [arm] + ([f"{rate:g}" if rate is not None else ""] if tuned else [])
     for measure in measures:
