@@ -7,6 +7,7 @@
 The page is `chapters/experiments.md`; where it says {{ experiments }}, a section for each record is put.
 """
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,13 +107,20 @@ def section(record: "Record") -> str:
         [
             f"({label(record.name)})=",
             f"## {record.name.replace('_', ' ').capitalize()}",
-            record.question,
+            described(record),
             "\n".join([_line(headers), _line(["---", *["---:"] * (len(headers) - 1)]), *map(_line, rows)]),
             f"Mean over the seeds {seeds}, in brackets the least and the greatest. `make experiments "
             f"EXP={record.name}` makes the runs again; they took {spent} of one core "
             f"({made[0]['machine']['processor']}, torch {made[0]['versions']['torch']}, commit {commits}).",
         ]
     )
+
+
+def described(record: "Record") -> str:
+    """The question of an experiment, and how it was asked: the docstring of its file."""
+    program = ROOT / "recipes" / "experiments" / f"{record.name}.py"
+    question, _, how = (ast.get_docstring(ast.parse(program.read_text(encoding="utf-8"))) or "").partition("\n\n")
+    return f"**{question}** {how}"
 
 
 def _is_number(record: "Record", measure: str) -> bool:
