@@ -103,6 +103,12 @@ def test_programs_to_choose_by_are_not_those_that_are_reported() -> None:
     assert not chosen & reported and not trained & (chosen | reported)
 
 
+def test_a_rate_is_chosen_by_the_loss_on_the_programs_kept_for_it() -> None:
+    model, chosen = small(), deal(16, 998)
+    expected = F.cross_entropy(model(chosen.tokens).flatten(0, 1), chosen.targets.flatten())
+    assert abs(program_scores(model, rows=16)["choice"] - expected.item()) < 1e-6
+
+
 def passages(stream: Tensor, every: int) -> set[bytes]:
     tokens = stream.numpy().astype("int16")
     return {tokens[i : i + 40].tobytes() for i in range(0, len(tokens) - 40, every)}
