@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"
 PAGE = "chapters/experiments"
+BESIDE = 4  # measures side by side, as many as fit on paper
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 
 
@@ -96,8 +97,7 @@ def section(record: "Record") -> str:
     """A record as a section in MyST: its question, a row for each arm, and where the numbers come from."""
     measures = [name for name in record.measures(record.arms[0]) if _is_number(record, name)]
     tuned = any(record.rate(arm) is not None for arm in record.arms)
-    headers = ["arm", *(["rate"] if tuned else []), *measures]
-    rows = [_row(record, arm, measures, tuned) for arm in record.arms]
+    tables = [_table(record, measures[i : i + BESIDE], tuned) for i in range(0, len(measures), BESIDE)]
     made = [record.content["arms"][arm]["made_from"] for arm in record.arms]
     commits = ", ".join(sorted({f"`{part['commit'][:7]}`" for part in made}))
     seeds = ", ".join(map(str, record.seeds(record.arms[0])))
@@ -108,7 +108,7 @@ def section(record: "Record") -> str:
             f"({label(record.name)})=",
             f"## {record.name.replace('_', ' ').capitalize()}",
             described(record),
-            "\n".join([_line(headers), _line(["---", *["---:"] * (len(headers) - 1)]), *map(_line, rows)]),
+            *tables,
             f"Mean over the seeds {seeds}, in brackets the least and the greatest. `make experiments "
             f"EXP={record.name}` makes the runs again; they took {spent} of one core "
             f"({made[0]['machine']['processor']}, torch {made[0]['versions']['torch']}, commit {commits}).",
@@ -125,6 +125,12 @@ def described(record: "Record") -> str:
 
 def _is_number(record: "Record", measure: str) -> bool:
     return not any(isinstance(value, list) for value in record.each(record.arms[0], measure))
+
+
+def _table(record: "Record", measures: list[str], tuned: bool) -> str:
+    headers = ["arm", *(["rate"] if tuned else []), *measures]
+    rows = [_row(record, arm, measures, tuned) for arm in record.arms]
+    return "\n".join([_line(headers), _line(["---", *["---:"] * (len(headers) - 1)]), *map(_line, rows)])
 
 
 def _row(record: "Record", arm: str, measures: list[str], tuned: bool) -> list[str]:

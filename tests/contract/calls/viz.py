@@ -12,6 +12,12 @@ from transformer_lib.viz.diagram import Box, Sheet
 HERE = "transformer_lib.viz."
 
 
+def _axes() -> Any:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots()[1]
+
+
 def _model() -> torch.nn.Module:
     from transformer_lib.models import DecoderLM
 
@@ -31,7 +37,7 @@ ON_A_SHEET: list[tuple[str, dict[str, Any]]] = [
     ("dots", {"at": (5, 5), "upright": False}),
     ("bars", {"box": BOX, "values": [1, -2.5], "colour": "none", "most": 3}),
     ("grid", {"box": BOX, "rows": [[0, 1], [True, 0.5]], "colour": "none"}),
-    ("legend", {"at": (5, 5), "entries": [("none", "keys")], "gap": 50}),
+    ("legend", {"at": (5, 5), "entries": [("none", "keys")]}),
 ]
 
 
@@ -50,6 +56,11 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "titles": ["first", "second"],
     },
     f"{HERE}plot.plot_mask": lambda: {"*masks": [torch.ones(2, 3, dtype=torch.bool)], "titles": ["all"]},
+    f"{HERE}plot.write_values": lambda: {"axes": _axes(), "values": torch.rand(2, 3), "least": 0.0, "most": 1.0},
+    f"{HERE}plot.name_points": lambda: {"axes": _axes(), "points": {"here": (0.5, 0.5), "there": (0.7, 0.2)}},
+    f"{HERE}label.label_width": lambda: {"label": "a label"},
+    f"{HERE}style.space_between": lambda: {"rows": 2, "height": 3.0},
+    f"{HERE}style.pale": lambda: {"colour": "#0b5bd0"},
     f"{HERE}plot.plot_curves": lambda: {
         "curves": {"loss": ([1, 2, 3], [3.0, 2.0, 1.0])},
         "baselines": {"chance": 4.0},
