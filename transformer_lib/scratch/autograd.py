@@ -15,6 +15,9 @@ import numpy as np
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 
+Function = Callable[[float], Any]
+Sources = tuple[tuple["Value", float], ...]  # what a value was made from, each with the local derivative by it
+
 
 class _Arithmetic:
     """What can be written with a sum, a product and a power."""
@@ -53,7 +56,7 @@ class Value(_Arithmetic):
     `backward`, as in PyTorch, until it is set to 0. `ValueError` where a number or a slope is not finite.
     """
 
-    def __init__(self, data: int | float, made_from: tuple[tuple["Value", float], ...] = ()) -> None:
+    def __init__(self, data: int | float, made_from: Sources = ()) -> None:
         self.data, self.grad, self.made_from = _finite(float, data), 0.0, made_from
 
     def __add__(self, other: Any) -> "Value":
@@ -62,7 +65,8 @@ class Value(_Arithmetic):
 
     def __mul__(self, other: Any) -> "Value":
         other = _value(other)
-        return Value(self.data * other.data, ((self, other.data), (other, self.data)))
+        sources = (self, other.data), (other, self.data)
+        return Value(self.data * other.data, sources)
 
     def __pow__(self, n: int | float) -> "Value":
         return self._through(lambda x: x**n, lambda x: n * x ** (n - 1))
@@ -77,9 +81,9 @@ class Value(_Arithmetic):
 
     def erf(self) -> "Value":
         """The error function, from which GELU is made."""
-        return self._through(math.erf, lambda x: 2 / math.sqrt(math.pi) * math.exp(-x * x))
+        return self._through(math.erf, lambda x: 2 / math.pi**0.5 * math.exp(-x * x))
 
-    def _through(self, f: Callable[[float], Any], slope: Callable[[float], Any]) -> "Value":
+    def _through(self, f: Function, slope: Function) -> "Value":
         return Value(_finite(f, self.data), ((self, _finite(slope, self.data)),))
 
     def backward(self) -> None:
@@ -99,7 +103,7 @@ class Value(_Arithmetic):
             for source, slope in value.made_from:
                 source.grad += value.grad * slope
                 uses[source] -= 1
-                if uses[source] == 0:  # everything made from it has handed down its part
+                if uses[source] == 0:  # all that was made from it is done
                     ready.append(source)
 
     def __repr__(self) -> str:
@@ -112,7 +116,7 @@ def _value(number: Any) -> Value:
     return Value(number.item() if isinstance(number, np.generic) else number)  # np.mean divides by one of its own
 
 
-def _finite(f: Callable[[float], Any], x: int | float) -> float:
+def _finite(f: Function, x: int | float) -> float:
     """f(x), if that is a real and finite number."""
     try:
         y = f(x)
