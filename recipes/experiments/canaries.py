@@ -25,7 +25,7 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.experiment import Experiment
 from transformer_lib.training import warmup_cosine
 
-V, TIME, BATCH, STEPS, EVERY, SIZE = 128, 48, 16, 300, 30, 20_000
+V, TIME, BATCH, STEPS, EVERY, SIZE = 128, 48, 16, 300, 50, 20_000
 NAMES = ("alpha", "bravo", "delta", "gamma", "kappa", "omega", "sigma", "theta")
 NAMES += ("hotel", "india", "oscar", "romeo", "tango", "zebra", "xenon", "karma")
 COPIES = (0, 1, 4, 16)
@@ -125,7 +125,7 @@ EXPERIMENT = Experiment(
     arms={"as it is": {"deduplicated": False}, "deduplicated": {"deduplicated": True}},
     run=run,
     seeds=(0, 1, 2, 3, 4),
-    rates=(0.002, 0.004, 0.008, 0.016),
+    rates=(0.004, 0.008, 0.016),
     chosen_by="choice",
     choice_seeds=(100, 101),
     data=texts,
