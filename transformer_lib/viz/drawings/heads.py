@@ -123,7 +123,7 @@ def draw_shapes(stages: Mapping[str, Tensor]) -> Drawing:
         wide = min(wide, 210 / heads - 14) if heads > 1 else wide
         step = wide + 14
         for head in range(heads):
-            x = 200 + step * (head - (heads - 1) / 2)
+            x = MIDDLE + step * (head - (heads - 1) / 2)
             box = Box.around(x, y, wide, min(high, STAGE - 36))
             first = {"rows": f"{rows:,}"} if head == 0 else {}
             colour = HUES[head] if heads > 1 else GREY
