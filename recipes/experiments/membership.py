@@ -1,7 +1,7 @@
 """Must a model have overfitted before its losses tell which texts it was trained on?
 
-Models of one block and width 64 learn 60, 400 or 1,600 windows of 32 characters for 300 steps of 30 windows. Up to
-300 members are told from 1,000 windows that were never seen, by their loss alone: at the end, and at the step at which
+Models of one block and width 64 learn 60, 400 or 1,600 windows of 32 characters for 150 steps of 30 windows. Up to
+300 members are told from 500 windows that were never seen, by their loss alone: at the end, and at the step at which
 the loss on further windows (`choice`) was lowest, where whoever stops early would stop. `auc` is the chance that a
 member has the lower loss, `caught` the share of members caught when one other in a hundred is accused, `loss` the loss
 on the others and `gap` how much lower that of the members is. The rate is tuned by `choice`, arm by arm.
@@ -20,8 +20,8 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.experiment import Experiment
 from transformer_lib.training import warmup_cosine
 
-V, TIME, BATCH, STEPS, EVERY = 128, 32, 30, 300, 30
-OTHERS, CHOICE, ATTACKED = 1000, 500, 300
+V, TIME, BATCH, STEPS, EVERY = 128, 32, 30, 150, 15
+OTHERS, CHOICE, ATTACKED = 500, 300, 300
 CONFIG = ModelConfig(
     vocab_size=V,
     d_model=64,
@@ -92,9 +92,9 @@ def run(seed: int, rate: float, size: int) -> dict[str, Any]:
 EXPERIMENT = Experiment(
     arms={f"{size:,} windows": {"size": size} for size in (60, 400, 1600)},
     run=run,
-    seeds=(0, 1, 2, 3, 4),
-    rates=(0.002, 0.004, 0.008, 0.016),
+    seeds=(0, 1, 2),
+    rates=(0.004, 0.008, 0.016),
     chosen_by="choice",
-    choice_seeds=(100, 101),
+    choice_seeds=(100,),
     data=windows,
 )
