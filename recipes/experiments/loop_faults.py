@@ -1,7 +1,7 @@
 """What do faults of a training loop cost a language model, and does the loss that the loop prints tell?
 
-One fault at a time: no causal mask, targets that are not shifted, a softmax before the loss, gradients that are never
-cleared. A decoder of one layer reads the standard library's source byte by byte, 600 steps of 16 windows of 32 bytes.
+One fault at a time: no causal mask, or targets that are not shifted; both make the task too easy. (A softmax before the
+loss and gradients that are never cleared, which the program knows too, show on a single batch.) A decoder of one layer reads the standard library's source byte by byte, 600 steps of 16 windows of 32 bytes.
 Each arm tunes its rate as whoever has the fault would, by the validation loss that the loop itself prints (`choice`).
 On other files stand what the loop reports (`reported`), the loss of the last position alone, whose target no position
 holds (`honest`), and how far what the model writes is from real text (`pairs`): half the summed differences between
@@ -129,7 +129,7 @@ def run(seed: int, rate: float, fault: str) -> dict[str, Any]:
 
 FAULTS = ("no fault", "no mask", "targets not shifted", "softmax twice", "gradients never cleared")
 EXPERIMENT = Experiment(
-    arms={fault: {"fault": fault} for fault in FAULTS},
+    arms={fault: {"fault": fault} for fault in FAULTS[:3]},
     run=run,
     seeds=(0, 1, 2, 3, 4),
     rates=(0.001, 0.002, 0.004, 0.008, 0.016),
