@@ -1,11 +1,12 @@
 """What do faults of a training loop cost a language model, and does the loss that the loop prints tell?
 
 One fault at a time: no causal mask, or targets that are not shifted; both make the task too easy. (A softmax before the
-loss and gradients that are never cleared, which the program knows too, show on a single batch.) A decoder of one layer reads the standard library's source byte by byte, 600 steps of 16 windows of 32 bytes.
-Each arm tunes its rate as whoever has the fault would, by the validation loss that the loop itself prints (`choice`).
-On other files stand what the loop reports (`reported`), the loss of the last position alone, whose target no position
-holds (`honest`), and how far what the model writes is from real text (`pairs`): half the summed differences between
-the shares of all pairs of neighbours, 0 for the same shares and 1 for no pair in common.
+loss and gradients that are never cleared, which the program knows too, show on a single batch.) A decoder of one layer
+reads the standard library's source byte by byte, 600 steps of 16 windows of 32 bytes. Each arm tunes its rate as
+whoever has the fault would, by the validation loss that the loop itself prints (`choice`). On other files stand what
+the loop reports (`reported`), the loss of the last position alone, whose target no position holds (`honest`), and how
+far what the model writes is from real text (`pairs`): half the summed differences between the shares of all pairs of
+neighbours, 0 for the same shares and 1 for no pair in common.
 """
 
 import math
