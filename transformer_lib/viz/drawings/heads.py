@@ -115,12 +115,13 @@ def draw_shapes(stages: Mapping[str, Tensor]) -> Drawing:
     sheet, told = Sheet(), []
     for i, (name, tensor) in enumerate(stages.items()):
         shape, y = tuple(tensor.shape), STAGE * i
-        require(len(shape) in (3, 4), f"stages[{name!r}]", "must have three axes or four", shape)
+        fits = len(shape) in (3, 4) and min(shape) > 0
+        require(fits, f"stages[{name!r}]", "must have three axes or four, none of them empty", shape)
         batch, (rows, columns) = shape[0], shape[-2:]
         heads = shape[1] if len(shape) == 4 else 1
         require(heads <= MOST_HEADS, f"stages[{name!r}]", f"must have at most {MOST_HEADS} heads", shape)
         wide, high = (min(UNIT * size, LONGEST) for size in (columns, rows))
-        wide = min(wide, 210 / heads - 14) if heads > 1 else wide
+        wide = min(wide, 182 / heads - 14) if heads > 1 else wide
         step = wide + 14
         for head in range(heads):
             x = MIDDLE + step * (head - (heads - 1) / 2)
