@@ -90,7 +90,7 @@ def test_heads_and_who_shares_what(heads: int) -> None:
     assert "one" in words(draw_sharing(kinds, 64 * heads))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 16), (3, 500, 4000), (1, 5, 1, 1), (2, 4, 300, 300)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 16), (3, 500, 4000), (1, 5, 1, 1), (2, 4, 30, 30)])
 def test_shapes_of_three_axes_or_four(shape: tuple[int, ...]) -> None:
     drawn = words(draw_shapes({"one": torch.zeros(()).expand(shape)}))
     assert " × ".join(f"{size:,}" for size in shape) in drawn
