@@ -4,21 +4,24 @@ Visible code is what a reader sees without unfolding anything: not the cells tag
 those of a solution, which is folded. Lines are counted without empty ones.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from statistics import median
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.book.test_claims import CHAPTERS
+from tests.book.test_claims import CHAPTERS, ROOT
 
 LEAST_EXERCISES, MOST_VISIBLE, LONGEST_RUN = 5, 380, 40
 # Chapters that do not hold yet. Whoever mends one takes it off; nothing is added.
 WAITING: tuple[str, ...] = (
     *("background", "attention", "architecture", "math", "forward", "backward", "code", "training", "tools", "outlook"),
-    *("faq", "errata", "applications/translation", "applications/extraction", "applications/question_answering"),
+    *("applications/translation", "applications/extraction", "applications/question_answering"),
 )
 
 NOTEBOOKS = [name for name, path in CHAPTERS.items() if path.suffix == ".ipynb"]
@@ -87,6 +90,27 @@ def test_a_chapter_that_keeps_its_form_waits_no_more(name: str) -> None:
 
 def test_those_that_wait_are_chapters() -> None:
     assert set(WAITING) <= set(NOTEBOOKS) and len(set(WAITING)) == len(WAITING)
+
+
+# --- What the first page promises.
+
+
+def test_the_intro_says_how_long_chapters_take() -> None:
+    intro = " ".join((ROOT / "chapters" / "intro.md").read_text(encoding="utf-8").split())
+    seconds = json.loads((ROOT / "chapters" / "times.json").read_text(encoding="utf-8")).values()
+    assert "Most chapters need less than a minute of processor time, and none more than two" in intro
+    assert median(seconds) < 60 and max(seconds) <= 120
+
+
+def test_the_intro_says_which_recipes_ran_once() -> None:
+    intro = " ".join((ROOT / "chapters" / "intro.md").read_text(encoding="utf-8").split())
+    told = re.search(r"recipes on real data, which take longer, (.+?) w(?:as|ere) run with three seeds(.+?)\.", intro)
+    assert told is not None
+    runs = Counter(re.split(r"-", path.stem)[0] for path in (ROOT / "recipes" / "results").glob("*-seed*.json"))
+    ways = Counter({re.sub(r"-seed\d+", "", path.stem) for path in (ROOT / "recipes" / "results").glob("*-seed*.json")})
+    several = {name for name, count in runs.items() if count >= 3 * sum(way.startswith(name) for way in ways)}
+    for name in runs:
+        assert (name in told[1].lower(), name in told[2].lower()) == (name in several, name not in several), name
 
 
 # --- The rules themselves: a good chapter has no problem, and each way to spoil it is found.
