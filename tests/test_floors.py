@@ -63,6 +63,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "mentions",
         "extraction_model",
         "extraction",
+        "extraction_errors",
         "extraction_shortcuts",
         "retrieval",
         "reading",
