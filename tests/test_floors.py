@@ -56,6 +56,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tasks": (
         "metrics",
         "answer_scores",
+        "intervals",
         "saved",
         "readable",
         "translation",
@@ -68,6 +69,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "retrieval",
         "reading",
         "question_answering",
+        "answer_rules",
+        "pretraining",
         "language_model",
         "evaluation",
         "translation_run",
