@@ -38,7 +38,7 @@ def test_a_rhyme_is_learned() -> None:
     torch.manual_seed(0)
     model = MaskedLM(replace(CONFIG, dropout=0.0))
     tokens = torch.arange(600) % 6 + 4
-    learn_masked(model, tokens, mask=MASK, rate=0.01, steps=80, seed=0, batch=8, context=8)
+    learn_masked(model, tokens, mask=MASK, rate=0.03, steps=200, seed=0, batch=8, context=8)
     hidden = tokens[:8].clone()
     hidden[3] = MASK
     assert model.eval()(hidden[None])[0, 3].argmax() == tokens[3]
