@@ -152,7 +152,6 @@ EXPERIMENT = Experiment(
     arms={
         "window": {"way": "window"},
         "window and question words": {"way": "question words"},
-        "logistic regression": {"way": "regression"},
     },
     run=run,
     data=asked,
