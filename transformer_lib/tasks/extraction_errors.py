@@ -4,7 +4,7 @@ Every wrong answer has one sort, and every true one that nothing answers is miss
 """
 
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Entity
+from transformer_lib.data.examples import Annotated, Entity, check_annotated
 from transformer_lib.tasks.extraction import named_relations
 
 ENTITY_ERRORS = ("boundary", "kind", "invented", "missed")
@@ -18,6 +18,8 @@ def entity_errors(found: Annotated, gold: Annotated) -> list[str]:
     A wrong answer has the right words and another "kind"; or it overlaps a true entity and has a wrong "boundary"; or
     it is "invented". A true entity that no answer overlaps is "missed".
     """
+    check_annotated(found)
+    check_annotated(gold)
     errors = []
     for entity in set(found.entities) - set(gold.entities):
         near = [true for true in gold.entities if _overlap(entity, true)]
@@ -37,8 +39,11 @@ def relation_errors(found: Annotated, gold: Annotated) -> list[str]:
     where its kind and one of its ends are those of a true relation; or nothing of the sort was "not said". A true
     relation is "missed" if both its entities were found and nothing was said of the two.
     """
+    check_annotated(found)
+    check_annotated(gold)
     ours, true = set(named_relations(found)), set(named_relations(gold))
-    pairs, known, errors = {(head, tail) for _, head, tail in true}, set(gold.entities), []
+    pairs, known = {(head, tail) for _, head, tail in true}, set(gold.entities)
+    errors: list[str] = []
     for kind, head, tail in ours - true:
         if not {head, tail} <= known:
             errors.append("entity")

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from transformer_lib.checks import require, require_positive
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
 
+MOST_DRAWS = 100_000
 Score = Callable[[Float[Tensor, "draw count"]], Float[Tensor, " draw"]]
 
 
@@ -25,17 +26,20 @@ def bootstrap(
 
     `rows` holds a few counts for each example, and `score` makes a score for each row of their sums.
     """
-    require_positive(draws=draws)
+    require(1 <= draws <= MOST_DRAWS, "draws", f"must be from 1 to {MOST_DRAWS}", draws)
     require(0 < share < 1, "share", "must be between 0 and 1", share)
     require(len(rows) > 0, "rows", "must not be empty", tuple(rows.shape))
+    require(bool(rows.isfinite().all()), "rows", "must be finite", tuple(rows.shape))
     generator = torch.Generator().manual_seed(seed)
     sums = []
     for some in torch.arange(draws).split(200):  # a part at a time, for the memory
         drawn = torch.randint(len(rows), (len(some), len(rows)), generator=generator)
         sums.append(rows[drawn].sum(dim=1))
-    found = score(torch.cat(sums)).double()
+    found = score(torch.cat(sums))
+    require_kind(found, Tensor, "score", "a function that gives a tensor")
+    require(found.shape == (draws,), "score", f"must give {draws} numbers", tuple(found.shape))
     ends = torch.tensor([(1 - share) / 2, (1 + share) / 2], dtype=torch.float64)
-    low, high = found.quantile(ends).tolist()
+    low, high = found.double().quantile(ends).tolist()
     return low, high
 
 

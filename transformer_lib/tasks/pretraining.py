@@ -5,13 +5,14 @@ and one stays as it is, so that the encoder must look at all of them. Left out: 
 """
 
 from functools import partial
+from math import isfinite
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from transformer_lib.checks import require, require_kind, require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.packing import LMBatch
@@ -51,9 +52,8 @@ def mask_tokens(tokens: Int[Tensor, "batch time"], *, mask: int, vocab_size: int
 
 
 @checked
-def masked_loss(model: nn.Module, batch: MaskedBatch) -> LossSum:
+def masked_loss(model: MaskedLM, batch: MaskedBatch) -> LossSum:
     """The sum of -log p of the tokens that are asked for, and how many they are; only those go through the head."""
-    require_kind(model, MaskedLM, "model", "a MaskedLM")
     device = next(model.parameters()).device
     inputs, targets = (part.to(device) for part in MaskedBatch(*batch))
     asked = targets != IGNORED
@@ -75,11 +75,11 @@ def learn_masked(
 ) -> None:
     """Pre-train `model` in place on windows of a stream of tokens, with AdamW; the rate rises and falls as a cosine."""
     require_positive(steps=steps)
-    require(rate > 0, "rate", "must be positive", rate)
+    require(rate > 0 and isfinite(rate), "rate", "must be positive and finite", rate)
     windows = PackedBatches(tokens, batch=batch, context=context, seed=seed)
     size = model.config.vocab_size
 
-    def loss(model: nn.Module, window: LMBatch) -> LossSum:
+    def loss(_: nn.Module, window: LMBatch) -> LossSum:
         return masked_loss(model, mask_tokens(window.inputs, mask=mask, vocab_size=size))
 
     schedule = partial(warmup_cosine, warmup=max(1, steps // 10), total=steps, peak=rate)
