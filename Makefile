@@ -22,6 +22,12 @@ TRANSFORMER_DEVICE ?= cpu
 export OMP_NUM_THREADS ?= 1
 WORKERS ?= auto
 
+# Whoever asks PyTorch to do without AVX-512 needs a cache of compiled kernels of its own: the names in Inductor's do not
+# tell for which instructions a kernel was generated, and such a kernel then no longer compiles.
+ifdef ATEN_CPU_CAPABILITY
+export TORCHINDUCTOR_CACHE_DIR ?= $(or $(TMPDIR),/tmp)/inductor-$(ATEN_CPU_CAPABILITY)-$(shell id -u)
+endif
+
 # A GPU rounds differently: every cell must still run and hold its asserts, but its output is not compared.
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 

@@ -285,8 +285,10 @@ def _cpu_seconds() -> float:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    """The name of the error and the first line that says something: one that ends with a colon only announces it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.endswith(":")] or lines
+    return f"{type(error).__name__}: {said[0].strip()}" if said else type(error).__name__
 
 
 def _settle() -> None:

@@ -36,7 +36,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer", "words"),
-    "scratch": ("functions", "attention", "decoder", "optim", "pencil"),
+    "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),

@@ -135,7 +135,7 @@ def failing(when: str) -> Any:
     def step() -> float:
         if when == "dies":
             os._exit(3)
-        raise ValueError(f"at the {when}\nand more")
+        raise ValueError(f"this is what was raised:\n\nat the {when}\nand more")
 
     if when == "import":
         step()

@@ -136,6 +136,28 @@ def test_reading_the_book_takes_a_part_of_what_running_it_does(tmp_path: Path, t
     assert ("-r requirements.txt" in shown) != read
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_other_instructions_have_a_cache_of_compiled_kernels_of_their_own(tmp_path: Path) -> None:
+    """Inductor's cache on disk gives a kernel with AVX-512 to a process without it, where it does not compile."""
+    for name in ("pyproject.toml", "constraints.txt", "requirements-book.txt", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "requirements.txt").touch()
+    shown = '\nshown:\n\t@echo "[$$TORCHINDUCTOR_CACHE_DIR]"\n'
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text() + shown)
+
+    def cache(**variables: str) -> str:
+        inherited = {"PATH": os.environ["PATH"], **variables}
+        done = subprocess.run(
+            ["make", "shown"], cwd=tmp_path, env=inherited, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert cache() == "[]"
+    assert cache(ATEN_CPU_CAPABILITY="default") not in ("[]", cache(ATEN_CPU_CAPABILITY="avx2"))
+    assert cache(ATEN_CPU_CAPABILITY="default", TORCHINDUCTOR_CACHE_DIR="mine") == "[mine]"
+
+
 def test_what_reading_takes_is_light() -> None:
     names = {canonicalize_name(each) for each in required(requirements("requirements-book.txt"))}
     heavy = {"keras", "onnx", "onnxruntime", "playwright", "tensorflow", "tensorflow-cpu", "transformers", "jupyterlab"}

@@ -20,6 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(file for file in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
 MOST_LINES = 25
+MOST_LINES_WHOLE = 40  # of a cell tagged `whole`: a thing that is to be seen on one page
 MOST_IMAGE_BYTES = 200_000
 NOT_IN_OUTPUT = {
     "an absolute path": re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|usr|opt|var|mnt|private)/|\b[A-Z]:\\"),
@@ -96,8 +97,9 @@ def _about_images(cell: NotebookNode) -> Iterator[str]:
 
 
 def _about_source(cell: NotebookNode) -> Iterator[str]:
-    if len(cell.source.splitlines()) > MOST_LINES:
-        yield f"longer than {MOST_LINES} lines"
+    most = MOST_LINES_WHOLE if "whole" in _tags(cell) else MOST_LINES
+    if len(cell.source.splitlines()) > most:
+        yield f"longer than {most} lines"
     if "derivation" in _tags(cell) and not _asserts(cell):
         yield "a derivation that is not proven equal to anything"
     for tag in _tags(cell) & {"nbval-skip", "skip-execution"}:
@@ -216,6 +218,7 @@ SPOILED: dict[str, tuple[int, Callable[[NotebookNode], object], str]] = {
     "a large image": (2, lambda cell: cell.outputs[0].data.update({"image/svg+xml": "A" * 200_001}), "of more than"),
     "another format": (2, lambda cell: cell.outputs[0].data.update({"image/png": "iVBORw0KGgo="}), "store SVG"),
     "a long cell": (1, _becomes("x = 1\n" * 26), "longer than 25 lines"),
+    "a long cell, even whole": (1, _becomes("x = 1\n" * 41, "whole"), "longer than 40 lines"),
     "a copy": (1, _becomes("class Attention:\n    pass"), "redefines Attention"),
     "an unproven copy": (1, _becomes("class Attention:\n    pass", "derivation"), "not proven"),
     "a skipped cell": (1, _becomes("f()", "nbval-skip"), "nothing tests it"),

@@ -9,7 +9,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from transformer_lib import DecoderLM, presets
 from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Rope, SwiGlu
-from transformer_lib.training.plan import Gpu, activations_per_token, flops_per_token, memory, parameters, plan
+from transformer_lib.training.plan import (
+    Gpu,
+    activations_per_token,
+    bytes_sent,
+    flops_per_token,
+    memory,
+    parameters,
+    plan,
+    recomputed_share,
+)
 
 A100 = Gpu(name="A100", peak=312e12, memory=80e9, price=2.0)
 TINY = presets.tiny(vocab_size=96, max_length=64)
@@ -44,6 +53,7 @@ def large(width: int, layers: int, heads: int, vocab: int, feedforward: object, 
 
 GPT3 = dataclasses.replace(large(12288, 96, 96, 50257, Mlp(d_ff=4 * 12288)), max_length=2048)
 LLAMA_65B = large(8192, 80, 64, 32000, SwiGlu(d_ff=22016))
+LLAMA3_8B = large(4096, 32, 32, 128256, SwiGlu(d_ff=14336), num_kv_heads=8)
 LLAMA3_405B = large(16384, 126, 128, 128256, SwiGlu(d_ff=53248), num_kv_heads=8)
 
 
@@ -118,6 +128,52 @@ def test_llama_65b() -> None:
     assert found.fits and found.tokens_per_step == 2048 * 2048
 
 
+def test_what_is_computed_again_and_what_is_sent_by_hand() -> None:
+    """Each number is counted as often as it travels, and PyTorch counts a forward pass without its head."""
+    config = dataclasses.replace(TINY, tie_embeddings=True)
+    count = parameters(config)
+    assert bytes_sent(config, gpus=1, parallel="ddp") == 0 == bytes_sent(config, gpus=1, parallel="fsdp2")
+    assert bytes_sent(config, gpus=2, parallel="ddp") == 4 * count.total
+    assert bytes_sent(config, gpus=4, parallel="fsdp2") == pytest.approx(3 * (count.total + count.blocks / 2) * 2)
+    model, context = DecoderLM(config), 16
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
+        tokens = torch.zeros(1, context, dtype=torch.int64)
+        model.head(model.hidden(tokens))
+    head = 2 * config.vocab_size * config.d_model * context
+    unseen = 4 * config.num_layers * config.attention.num_heads * config.head_dim * (context - 1) / 2 * context
+    again = (counted.get_total_flops() - head - unseen) / context
+    step = flops_per_token(config, context=context)
+    assert recomputed_share(config, context=context) == pytest.approx(again / step)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_the_longer_of_computing_and_sending_counts(parallel: str) -> None:
+    how = {"gpus": 4, "tokens": 1e6, "batch": 2, "context": 16, "mfu": 0.5, "parallel": parallel, "accumulate": 3}
+    alone = plan(TINY, A100, **how)
+    assert alone.sending == 0
+    fast = plan(TINY, A100, **how, link=1e30)
+    assert fast.hours == pytest.approx(alone.hours) and fast.computing == alone.computing
+    slow = plan(TINY, A100, **how, link=1.0)
+    exchanges = 1 if parallel == "ddp" else 3
+    seconds = exchanges * bytes_sent(TINY, gpus=4, parallel=parallel) + (3 - exchanges) * alone.computing / 3
+    assert slow.sending == pytest.approx(exchanges * bytes_sent(TINY, gpus=4, parallel=parallel))
+    assert slow.tokens_per_second == pytest.approx(4 * 3 * 2 * 16 / seconds)
+    again = plan(TINY, A100, **how, link=1e30, recompute=True)
+    assert again.hours / fast.hours == pytest.approx(1 + recomputed_share(TINY, context=16))
+
+
+def test_llama_3_8b_took_longer_than_the_bound() -> None:
+    """The model card says 1.3 million hours of an H100 for more than 15e12 tokens of 8,192; the plan is a lower bound.
+
+    The utilisation is a round 0.4, the link a network card of 400 gigabits a second.
+    """
+    h100 = Gpu(name="H100", peak=989.4e12, memory=80e9, price=2.0)
+    how = {"gpus": 1024, "tokens": 15e12, "batch": 1, "context": 8192, "mfu": 0.4, "recompute": True}
+    found = plan(LLAMA3_8B, h100, **how, link=50e9)
+    assert found.sending > found.computing, "one text a pass does not hide the exchange"
+    assert 0.5 < found.gpu_hours / 1.3e6 < 1
+
+
 def test_sharding_divides_what_ddp_holds_on_every_gpu() -> None:
     def on_each(parallel: str, gpus: int):
         return memory(LLAMA_65B, gpus=gpus, batch=1, context=2048, parallel=parallel)
@@ -140,6 +196,7 @@ def test_sharding_divides_what_ddp_holds_on_every_gpu() -> None:
         ({"tokens": 0.0}, "tokens must be positive, got 0.0"),
         ({"gpus": 0}, "gpus must be .*at least 1.*, got 0"),
         ({"context": -1}, "context must be .*at least 1.*, got -1"),
+        ({"link": 0.0}, "link must be positive, got 0.0"),
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:

@@ -26,7 +26,7 @@ from transformer_lib.viz.drawings.attention import draw_lookup
 from transformer_lib.viz.drawings.block import draw_block
 from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.encoder_decoder import draw_encoder_decoder
-from transformer_lib.viz.drawings.heads import draw_heads, draw_sharing
+from transformer_lib.viz.drawings.heads import draw_heads, draw_shapes, draw_sharing
 from transformer_lib.viz.drawings.masks import draw_masks
 from transformer_lib.viz.drawings.products import draw_products
 from transformer_lib.viz.drawings.stream import draw_stream
@@ -88,6 +88,19 @@ def test_heads_and_who_shares_what(heads: int) -> None:
     assert f"Q{heads}" in words(draw_heads(Attention(8 * heads, AttentionConfig(num_heads=heads)), 200))
     kinds = {"all": AttentionConfig(num_heads=heads), "one": AttentionConfig(num_heads=heads, num_kv_heads=1)}
     assert "one" in words(draw_sharing(kinds, 64 * heads))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 16), (3, 500, 4000), (1, 5, 1, 1), (2, 4, 30, 30)])
+def test_shapes_of_three_axes_or_four(shape: tuple[int, ...]) -> None:
+    drawn = words(draw_shapes({"one": torch.zeros(()).expand(shape)}))
+    assert " × ".join(f"{size:,}" for size in shape) in drawn
+
+
+def test_a_shape_of_two_axes_or_of_many_heads_is_refused() -> None:
+    with pytest.raises(ValueError, match="three axes or four"):
+        draw_shapes({"one": torch.zeros(2, 3)})
+    with pytest.raises(ValueError, match="at most 5 heads"):
+        draw_shapes({"one": torch.zeros(1, 6, 2, 2)})
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (2, 8), (8, 3)])

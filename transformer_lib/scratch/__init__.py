@@ -1,5 +1,6 @@
 """A Transformer in NumPy alone: the forward pass, and the backward pass derived by hand. For reading, not for speed."""
 
+from transformer_lib.scratch.autograd import Value as Value
 from transformer_lib.scratch.decoder import backward as backward
 from transformer_lib.scratch.decoder import forward as forward
 from transformer_lib.scratch.decoder import initial_weights as initial_weights

@@ -9,8 +9,11 @@ of a GPU's peak that these FLOPs come to; it is measured (`bench/`), never compu
 The tests hold this to published figures: GPT-3's 3.14e23 FLOPs (Brown et al. 2020, table D.1), Llama 3 405B's 3.8e25
 (Grattafiori et al. 2024), LLaMA 65B's 21 days at 380 tokens per second and GPU on 2,048 A100s (Touvron et al. 2023).
 
-Left out: how MFU falls with the number of GPUs (it is your measurement that must be from a run like the planned), the
-memory that an allocator wastes, tensor and pipeline parallelism, failures, and evaluation.
+A utilisation that one GPU reached alone says nothing of what many lose to their exchange. Given the speed of the link,
+the plan adds both what is computed again and what is sent: within a pass the two overlap, so the longer one counts.
+
+Left out: the latency of an exchange, which grows with the number of GPUs, waiting for the slowest of them, the memory
+that an allocator wastes, tensor and pipeline parallelism, failures, and evaluation. So the days are a lower bound.
 """
 
 import dataclasses
@@ -78,11 +81,17 @@ class Memory:
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One row of a table: a number of GPUs, and what a run on them needs and gives."""
+    """One row of a table: a number of GPUs, and what a run on them needs and gives.
+
+    `computing` and `sending` are the seconds that a step's passes compute and that its exchanges take; they overlap.
+    `sending` is 0 where no link was given.
+    """
 
     gpus: int
     memory: Memory
     fits: bool
+    computing: float
+    sending: float
     tokens_per_second: float
     tokens_per_step: int
     steps: int
@@ -128,6 +137,32 @@ def flops_per_token(config: ModelConfig, *, context: int) -> float:
     seen = window - window * (window - 1) / (2 * context)  # the first `window` queries see 1, 2, ...; the others all
     heads = config.attention.num_heads * config.head_dim
     return 6 * parameters(config).matmul + 12 * config.num_layers * heads * seen
+
+
+@checked
+def recomputed_share(config: ModelConfig, *, context: int) -> float:
+    """What recomputation adds to the FLOPs of a step, as a share of them: every block's forward pass once more.
+
+    A forward pass is a third of a step, and the head is not computed again, so this is a little below 1/3.
+    """
+    step = flops_per_token(config, context=context)
+    head = 6 * config.vocab_size * config.d_model
+    return (step - head) / 3 / step
+
+
+@checked
+def bytes_sent(config: ModelConfig, *, gpus: int, parallel: Parallel) -> float:
+    """What each GPU sends: for "ddp" once a step, for "fsdp2" with every pass, at 4 bytes a number.
+
+    "ddp" sums the gradients, which a ring does in two rounds of the vector (`all-reduce`), each of which sends
+    (n - 1) / n of it. "fsdp2" gathers a block's weights forward and backward and scatters the sum of its gradients;
+    embedding and head stay gathered within a pass.
+    """
+    require_positive(gpus=gpus)
+    require(parallel in ("ddp", "fsdp2"), "parallel", "must be 'ddp' or 'fsdp2'", parallel)
+    count = parameters(config)
+    rounds = 2 * count.total if parallel == "ddp" else 3 * count.blocks + 2 * (count.embedding + count.rest)
+    return FLOAT32 * rounds * (gpus - 1) / gpus
 
 
 @checked
@@ -201,14 +236,19 @@ def plan(
     accumulate: int = 1,
     recompute: bool = False,
     chunked_logits: bool = True,
+    link: float | None = None,
 ) -> Plan:
     """A run over `tokens` tokens in bfloat16 on `gpus` GPUs, each with `accumulate` times `batch` texts a step.
 
-    `mfu` is what you measured in a run like this one. The run `fits` if memory's sum is at most 90 % of the GPU's: the
-    rest is the allocator's and the communication's. Raises `ValueError` for an `mfu` outside (0, 1].
+    Without `link`, `mfu` must come from a run like the planned one, and nothing is added to what it says. With `link`,
+    the bytes that a GPU sends in a second, `mfu` is what one GPU reaches alone, with nothing recomputed. Then a pass
+    takes the longer of computing, recomputation included, and sending; "ddp" sends in the last pass of a step alone.
+    The run `fits` if memory's sum is at most 90 % of the GPU's: the rest is the allocator's and the exchange's. Raises
+    `ValueError` for an `mfu` outside (0, 1].
     """
     require(0 < mfu <= 1, "mfu", "must be above 0 and at most 1", mfu)
     require(tokens > 0, "tokens", "must be positive", tokens)
+    require(link is None or link > 0, "link", "must be positive", link)
     require_positive(accumulate=accumulate)
     need = memory(
         config,
@@ -219,13 +259,22 @@ def plan(
         recompute=recompute,
         chunked_logits=chunked_logits,
     )
-    speed = gpus * gpu.peak * mfu / flops_per_token(config, context=context)
+    computing = batch * context * flops_per_token(config, context=context) / (gpu.peak * mfu)
+    sending = 0.0
+    if link is not None:
+        computing *= 1 + recompute * recomputed_share(config, context=context)
+        sending = bytes_sent(config, gpus=gpus, parallel=parallel) / link
+    exchanges = accumulate if parallel == "fsdp2" else 1
+    seconds = (accumulate - exchanges) * computing + exchanges * max(computing, sending)
     step = gpus * accumulate * batch * context
+    speed = step / seconds
     hours = tokens / speed / 3600
     return Plan(
         gpus=gpus,
         memory=need,
         fits=need.total <= 0.9 * gpu.memory,
+        computing=accumulate * computing,
+        sending=exchanges * sending,
         tokens_per_second=speed,
         tokens_per_step=step,
         steps=-(-int(tokens) // step),

@@ -8,6 +8,7 @@ from numpy import ndarray
 
 from transformer_lib.scratch import decoder, functions, optim, pencil
 from transformer_lib.scratch.attention import attention
+from transformer_lib.scratch.autograd import Value
 
 TOKENS = np.array([[0, 2, 0, 1]])
 ATTENTION = "blocks.0.attention."
@@ -51,6 +52,11 @@ def _adam(**others: Any) -> dict[str, Any]:
 HERE = "transformer_lib.scratch."
 FUNCTIONS = f"{HERE}functions."
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}autograd.Value": lambda: {"data": 2.0, "made_from": ((Value(1), 2.0),)},
+    f"{HERE}autograd.Value.exp": lambda: {"self": Value(2)},
+    f"{HERE}autograd.Value.log": lambda: {"self": Value(2)},
+    f"{HERE}autograd.Value.erf": lambda: {"self": Value(2)},
+    f"{HERE}autograd.Value.backward": lambda: {"self": Value(2)},
     f"{HERE}attention.attention": lambda: {
         **{"config": pencil.CONFIG, "weights": _of_attention(), "x": _array(1, 4, 4)}
     },

@@ -10,7 +10,7 @@ from transformer_lib.config import AttentionConfig
 from transformer_lib.nn.attention import Attention
 from transformer_lib.nn.masks import causal_mask, padding_mask
 from transformer_lib.viz.drawings.attention import draw_lookup
-from transformer_lib.viz.drawings.heads import draw_heads, draw_sharing
+from transformer_lib.viz.drawings.heads import draw_heads, draw_shapes, draw_sharing
 from transformer_lib.viz.drawings.masks import draw_masks
 from transformer_lib.viz.drawings.products import draw_products
 
@@ -62,6 +62,11 @@ DRAWINGS = {
             "d_model": 32 * n * (n + 1),
         },
         lambda n: [f"{heads * 16 * (n + 1)} numbers" for heads in (4 * n, 2, 1)],
+    ),
+    "fig-draw-shapes": Case(
+        draw_shapes,
+        lambda n: {"stages": {"x": torch.zeros(2, 6, 8 * n), "q, split": torch.zeros(2, 4, 6, 2 * n)}},
+        lambda n: [f"2 × 6 × {8 * n}", f"2 × 4 × 6 × {2 * n}"],
     ),
     "fig-draw-masks": Case(
         draw_masks, lambda n: {"masks": masks(n)}, lambda n: {1: ["6 of 9 pairs"], 2: ["21 of 36 pairs"]}[n]

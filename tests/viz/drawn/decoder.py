@@ -49,6 +49,16 @@ DRAWINGS = {
             *(f"{32 * n} → {128 * n} → {32 * n}", f"head {32 * n} × {20 * n}", f"4 × {20 * n} logits"),
         ],
     ),
+    "fig-draw-pencil": Case(
+        draw_decoder,
+        lambda n: {
+            "model": model(config(n)),
+            "tokens": torch.tensor([[0, 2, 0]]),
+            "words": ["a", "3", "a"],
+            "name": "pencil",
+        },
+        lambda n: [f"3 × {32 * n}", f"3 × {20 * n} logits"],
+    ),
     "fig-draw-additions": Case(
         draw_additions,
         lambda n: {

@@ -35,8 +35,13 @@ X = 130  # where the stream runs
 
 
 @checked
-def draw_decoder(model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequence[str]) -> Drawing:
-    """A decoder as it reads these tokens, written as `words`, with the probabilities that it really gives."""
+def draw_decoder(
+    model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequence[str], *, name: str = "decoder"
+) -> Drawing:
+    """A decoder as it reads these tokens, written as `words`, with the probabilities that it really gives.
+
+    A book that draws two decoders gives the second another `name`.
+    """
     require(len(words) == tokens.shape[1], "words", f"must be {tokens.shape[1]} in number", len(words))
     with record_outputs(model) as outputs:
         logits = model(tokens)
@@ -89,7 +94,7 @@ def draw_decoder(model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequenc
         "feed-forward network, each beside the stream and added to it. The head makes "
         f"{scores} logits. The softmax of the last row gives the probabilities of the next token, drawn as bars."
     )
-    return sheet.drawing("decoder", title="A decoder, from tokens to probabilities", alt=alt)
+    return sheet.drawing(name, title="A decoder, from tokens to probabilities", alt=alt)
 
 
 def _add_positions(sheet: Sheet, at: Point, words: str) -> Point:

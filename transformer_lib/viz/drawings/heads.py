@@ -6,6 +6,7 @@ Left out: what one head computes, which has a drawing of its own.
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from transformer_lib.config import AttentionConfig, require, require_positive
 from transformer_lib.contract import checked
@@ -15,6 +16,7 @@ from transformer_lib.viz.parts import shape_text
 
 HUES = (BLUE, ORANGE, GREEN, PINK, SKY)
 MOST_HEADS, MOST_SHARED = 5, 8
+MOST_STAGES, STAGE, UNIT, LONGEST = 12, 92, 7, 84  # of a list of shapes; from one to the next; a number; a side
 MIDDLE, BAND, PITCH, TALL = 221, 38, 60, 40  # the axis; a head's band of columns; from head to head; a matrix
 
 
@@ -101,3 +103,37 @@ def draw_sharing(kinds: Mapping[str, AttentionConfig], d_model: int) -> Drawing:
         f"below: {'; '.join(told)}. So many numbers are kept for each token in each layer."
     )
     return sheet.drawing("head-sharing", title="How query heads share keys and values", alt=alt)
+
+
+@checked
+def draw_shapes(stages: Mapping[str, Tensor]) -> Drawing:
+    """Tensors, by the code that makes them, one below the other: batches behind each other, heads beside each other.
+
+    Each has axes batch, time and width, or batch, head and two more. Sides are drawn to one scale, up to a limit.
+    """
+    require(1 <= len(stages) <= MOST_STAGES, "stages", f"must be from 1 to {MOST_STAGES}", list(stages))
+    sheet, told = Sheet(), []
+    for i, (name, tensor) in enumerate(stages.items()):
+        shape, y = tuple(tensor.shape), STAGE * i
+        fits = len(shape) in (3, 4) and min(shape) > 0
+        require(fits, f"stages[{name!r}]", "must have three axes or four, none of them empty", shape)
+        batch, (rows, columns) = shape[0], shape[-2:]
+        heads = shape[1] if len(shape) == 4 else 1
+        require(heads <= MOST_HEADS, f"stages[{name!r}]", f"must have at most {MOST_HEADS} heads", shape)
+        wide, high = (min(UNIT * size, LONGEST) for size in (columns, rows))
+        wide = min(wide, 182 / heads - 14) if heads > 1 else wide
+        step = wide + 14
+        for head in range(heads):
+            x = MIDDLE + step * (head - (heads - 1) / 2)
+            box = Box.around(x, y, wide, min(high, STAGE - 36))
+            first = {"rows": f"{rows:,}"} if head == 0 else {}
+            colour = HUES[head] if heads > 1 else GREY
+            sheet.tensor(box, columns=f"{columns:,}", colour=colour, copies=min(batch, 2), **first)
+        sheet.text((6, y), name, side="start")
+        sheet.text((436, y), shape_text(shape), side="end", bold=True)
+        told.append(f"{name} is {shape_text(shape)}")
+    alt = (
+        "Tensors one below the other, each a stack of as many rectangles as the batch has sequences, with a rectangle "
+        f"for each head side by side. {'; '.join(told)}."
+    )
+    return sheet.drawing("shapes", title="The shapes on the way through the heads", alt=alt)
