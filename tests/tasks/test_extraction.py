@@ -23,7 +23,7 @@ from transformer_lib.tasks.extraction import (
     split_words,
     train_tokenizer,
 )
-from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel, extraction_losses
+from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel, collate, extraction_losses
 from transformer_lib.tasks.mentions import disguised
 from transformer_lib.tasks.tagging import tags_of
 from transformer_lib.training import LossSum, TrainConfig, train, warmup_cosine
@@ -245,3 +245,20 @@ def test_a_tokeniser_that_does_not_fit() -> None:
     larger = train_tokenizer(sentences(300, group="train", names="known", seed=2), 330)
     with pytest.raises(ValueError, match="tokenizer must have at most 320 pieces, got 330"):
         EntityRelationExtractor(extractor().model, larger)
+
+
+def test_relations_between_given_entities_are_those_that_the_model_scores_highest() -> None:
+    reader = extractor()
+    found = reader.relate(FEW, rows=5)
+    assert [x.entities for x in found] == [x.entities for x in FEW] and [x.words for x in found] == [
+        x.words for x in FEW
+    ]
+    for example, each in zip(FEW, found, strict=True):
+        alone = collate([example], [cut_words(example.words, TOKENIZER)], reader.model.config)
+        best = reader.model.eval()(alone.sentences, alone.spans)[1][0].argmax(-1)
+        expected = {(int(best[r.head, r.tail]) - 1, r.head, r.tail) for r in each.relations}
+        assert {(tuple(RELATIONS).index(r.kind), r.head, r.tail) for r in each.relations} == expected
+        count = len(example.entities)
+        assert len(each.relations) == sum(int(best[i, j]) > 0 for i in range(count) for j in range(count) if i != j)
+    with pytest.raises(ValueError, match=r"examples\[0\] must have 1 to 128 pieces"):
+        reader.relate([Annotated((), (), ())])

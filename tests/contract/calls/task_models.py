@@ -14,11 +14,12 @@ from transformer_lib.config import Norm, Seq2SeqConfig, SwiGlu, to_json
 from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq
-from transformer_lib.models.heads import SpanScores
+from transformer_lib.models.heads import MaskedLM, SpanScores
 from transformer_lib.tasks import (
     extraction,
     extraction_model,
     language_model,
+    pretraining,
     question_answering,
     reading,
     translation,
@@ -101,6 +102,10 @@ def _collated() -> extraction_model.Batch:
     return extraction_model.collate([RELATED], _pieces(), KINDS)
 
 
+def _masked() -> pretraining.MaskedBatch:
+    return pretraining.mask_tokens(torch.ones(2, 8, dtype=torch.long), mask=3, vocab_size=8, share=0.9)
+
+
 def _vectors_and_spans() -> dict[str, Any]:
     return {"words": torch.randn(1, 3, 8), "spans": _collated().spans}
 
@@ -179,10 +184,24 @@ OF_EXTRACTION: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}extraction.EntityRelationExtractor.evaluate": lambda: {
         **{"self": _extractor(), "examples": [RELATED], "constrained": False, "rows": 2}
     },
+    f"{HERE}extraction.EntityRelationExtractor.relate": lambda: {
+        **{"self": _extractor(), "examples": [RELATED], "rows": 2}
+    },
     f"{HERE}extraction.EntityRelationExtractor.save": lambda: {"self": _extractor(), "folder": str(_new())} | _about(),
     f"{HERE}extraction.EntityRelationExtractor.load": lambda: {"folder": _saved(_extractor()), "device": "cpu"},
     f"{HERE}extraction.named_relations": lambda: {"example": RELATED},
     f"{HERE}extraction.scores": lambda: {"found": [RELATED], "gold": [RELATED]},
+    f"{HERE}extraction_errors.entity_errors": lambda: {"found": SENTENCE, "gold": RELATED},
+    f"{HERE}extraction_errors.relation_errors": lambda: {"found": SENTENCE, "gold": RELATED},
+    f"{HERE}pretraining.MaskedBatch": lambda: _masked()._asdict(),
+    f"{HERE}pretraining.mask_tokens": lambda: {
+        **{"tokens": torch.ones(2, 8, dtype=torch.long), "mask": 3, "vocab_size": 8, "share": 0.5}
+    },
+    f"{HERE}pretraining.masked_loss": lambda: {"model": MaskedLM(SMALL), "batch": _masked()},
+    f"{HERE}pretraining.learn_masked": lambda: {
+        **{"model": MaskedLM(SMALL), "tokens": torch.arange(40) % 7, "mask": 3, "rate": 0.01, "steps": 1, "seed": 0},
+        **{"batch": 2, "context": 8},
+    },
     f"{HERE}extraction_model.ExtractionConfig": lambda: {
         **{"encoder": KINDS.encoder, "kinds": ("person",), "relations": (), "scheme": "BIO", "pair_width": 4}
     },

@@ -56,6 +56,14 @@ OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}metrics.f1_by_kind": _tuples,
     f"{HERE}metrics.macro_f1": lambda: {"by_kind": metrics.f1_by_kind(**_tuples())},
     f"{HERE}metrics.exact_match": _answer,
+    f"{HERE}answer_rules.answer_by_rules": lambda: {"question": QUESTION, "ask": False},
+    f"{HERE}intervals.bootstrap": lambda: {
+        **{"rows": torch.ones(3, 1), "score": lambda sums: sums[:, 0], "draws": 10, "seed": 0, "share": 0.9}
+    },
+    f"{HERE}intervals.mean_interval": lambda: {"values": [1.0, 2.0], "draws": 10, "seed": 0},
+    f"{HERE}intervals.f1_interval": lambda: {
+        **{"right": [1.0], "given": [1.0], "wanted": [2.0], "draws": 10, "seed": 0}
+    },
     f"{HERE}metrics.token_f1": _answer,
     f"{HERE}reading.Pieces": lambda: {"text": "Anna", "tokenizer": BYTES, "spellings": BYTES.to_bpe().vocabulary},
     f"{HERE}reading.Pieces.tokens": lambda: {"self": LAYOUT.pieces("Anna"), "start": 1, "end": 3},
