@@ -38,7 +38,7 @@ from transformer_lib.training import TrainConfig, evaluate, train, warmup_cosine
 from transformer_lib.viz.alignment import word_weights
 
 V, STEPS, SHOWN = 1100, 400, 100
-SEARCHED = 500  # sentences of the test that beams are tried on
+SEARCHED = 300  # sentences of the test that beams are tried on
 SIDE = ModelConfig(
     vocab_size=V,
     d_model=64,
@@ -230,7 +230,7 @@ def of_alignment(translator: Translator, splits: Meanings) -> dict[str, Any]:
 
 
 def clauses(part: tuple[Meaning, ...]) -> list[Meaning]:
-    return [meaning for meaning in part if isinstance(meaning, Clause)][:300]
+    return [meaning for meaning in part if isinstance(meaning, Clause)][:200]
 
 
 def looks(translator: Translator, chosen: list[Meaning]) -> list[tuple[Meaning, dict[str, Tensor]]]:
@@ -295,4 +295,5 @@ EXPERIMENT = Experiment(
     seeds=(0, 1, 2),
     rates=(0.005, 0.01, 0.02),
     chosen_by="choice",
+    choice_seeds=(100,),
 )

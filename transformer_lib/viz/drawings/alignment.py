@@ -48,12 +48,10 @@ def draw_alignment(
             sheet.text((box.x + (j + 0.5) * step, box.y - 11 - above * LINE), letter)
     bottom = box.y + box.height + 18
     sheet.text((WIDTH / 2, bottom), "columns: words written · rows: words read · frames: true partners")
-    partners = {j for _, j in links}
-    found = sum((max(range(len(source)), key=lambda i: rows[i][j]), j) in links for j in partners)
     alt = (
         f"A grid with a row for each word of the source, {' '.join(source)}, and a column for each word of the target, "
-        f"{' '.join(target)}; the darker a cell, the more the head reads that word. Frames mark the true partners: "
-        f"{found} of {len(partners)} words with a partner have their darkest cell in a frame."
+        f"{' '.join(target)}; the darker a cell, the more the one is read for the other. Frames mark the "
+        f"{len(links)} pairs that translate each other."
     )
     return sheet.drawing("alignment", title="What is read for each word written", alt=alt)
 
