@@ -30,6 +30,6 @@ DRAWINGS = {
     "fig-draw-translation-masks": Case(
         draw_translation_masks,
         pair,
-        lambda n: [["target:  1 t0  2 t1"], ["target:  1 t0  2 t1  3 t2"]][n - 1],
+        lambda n: [["target: 1 t0 | 2 t1"], ["target: 1 t0 | 2 t1 | 3 t2"]][n - 1],
     ),
 }

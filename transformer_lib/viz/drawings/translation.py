@@ -15,7 +15,7 @@ from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.viz.diagram import BLUE, WIDTH, Box, Drawing, Sheet
 from transformer_lib.viz.record import record_attention
 
-MOST_TOKENS = 6
+MOST_TOKENS = 8
 KINDS = {
     "encoder": ("encoder.blocks.0.attention", "source", "source"),
     "decoder": ("blocks.0.attention", "target", "target"),
@@ -59,8 +59,8 @@ def draw_translation_masks(
             (i * step + (step + 22) / 2, lowest + 18), f"{down} reads {across}" if down != across else f"{down} alone"
         )
     for k, (side, own) in enumerate(zip(("source", "target"), words, strict=True)):
-        listed = "  ".join(f"{number + 1} {word}" for number, word in enumerate(own))
-        sheet.text((6, lowest + 46 + 20 * k), f"{side}:  {listed}", side="start")
+        listed = " | ".join(f"{number + 1} {word}" for number, word in enumerate(own))
+        sheet.text((6, lowest + 46 + 20 * k), f"{side}: {listed}", side="start")
     alt = (
         f"Three grids with a row for each token that looks and a column for each it may look at, filled where it may: "
         f"{'; '.join(told)}. The encoder's tokens see all of the source but what fills it up, the decoder's only those "
