@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Sized
 from difflib import SequenceMatcher
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import regex
 
@@ -110,10 +110,10 @@ def bleu_resampled(
     for name, written in systems.items():
         _check_counts(f"systems[{name!r}]", written, references)
     metric = BLEU(lowercase=lowercase, tokenize=tokenize, force=True, references=[list(references)])
-    named = [(name, list(written)) for name, written in systems.items()]
+    named: list[tuple[str, Sequence[str]]] = [(name, list(written)) for name, written in systems.items()]
     _, scores = PairedTest(named, {"BLEU": metric}, references=None, test_type="bs", n_samples=samples)()
-    results = {}
-    for (name, written), found in zip(named, scores["BLEU"], strict=True):
+    results, columns = {}, cast("list[Any]", scores["BLEU"])
+    for (name, written), found in zip(named, columns, strict=True):
         p_value = None if found.p_value is None else float(found.p_value)
         if p_value is not None and written == named[0][1]:
             p_value = 1.0  # sacrebleu takes no difference for a sure one
