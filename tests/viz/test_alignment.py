@@ -16,9 +16,9 @@ PAIR = Pair("Two dogs ran.", "两只狗跑了。")
 @pytest.fixture(scope="module")
 def translator() -> Translator:
     torch.manual_seed(0)
-    tokenizer = train_tokenizer([PAIR, Pair("dogs ran", "狗跑")], 275)
+    tokenizer = train_tokenizer([PAIR, Pair("dogs ran", "狗跑")], 271)
     side = ModelConfig(
-        vocab_size=275,
+        vocab_size=271,
         d_model=16,
         num_layers=2,
         max_length=32,
