@@ -60,6 +60,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "saved",
         "readable",
         "translation",
+        "translation_shortcuts",
+        "translation_errors",
         "tagging",
         "mentions",
         "extraction_model",
@@ -75,7 +77,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "evaluation",
         "translation_run",
     ),
-    "viz": ("style", "record", "outputs", "plot", "label", "diagram", "parts", "drawings"),
+    "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

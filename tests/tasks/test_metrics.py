@@ -11,7 +11,16 @@ from seqeval import metrics as seqeval
 from seqeval.metrics.sequence_labeling import get_entities
 
 from transformer_lib.data.examples import Entity
-from transformer_lib.tasks.metrics import bleu, chrf, exact_match, f1_by_kind, macro_f1, strict_f1, token_f1
+from transformer_lib.tasks.metrics import (
+    bleu,
+    bleu_resampled,
+    chrf,
+    exact_match,
+    f1_by_kind,
+    macro_f1,
+    strict_f1,
+    token_f1,
+)
 
 WORDS = st.lists(
     st.sampled_from(("The", "cat", "sat", "on", "a", "mat", ",", "ran", ".", "猫", "坐", "在", "垫子", "上", "。")),
@@ -44,6 +53,23 @@ def test_bleu_is_sacrebleu_with_its_signature(tokenize, lowercase, corpus):
     case = "lc" if lowercase else "mixed"
     version = sacrebleu.__version__
     assert found.signature == f"nrefs:1|case:{case}|eff:no|tok:{tokenize}|smooth:exp|version:{version}"
+
+
+def test_resampled_scores_have_margins_and_say_what_differs():
+    references = [f"{a} sat on the {b} mat ." for a in ("a cat", "two dogs", "it") for b in ("old", "big", "red", "")]
+    worse = [text.replace("sat", "ran").replace("mat", "map") for text in references]
+    close = [references[0].replace("mat", "map"), *references[1:]]
+    found = bleu_resampled({"right": references, "same": references, "close": close, "worse": worse}, references)
+    assert found["right"].value == pytest.approx(100) and found["right"].margin == pytest.approx(0)
+    assert found["right"].p_value is None and found["same"].p_value == 1 and found["worse"].p_value < 0.01
+    assert found["close"].value == bleu(close, references).value and found["close"].margin > 0.5
+    assert found == bleu_resampled(
+        {"right": references, "same": references, "close": close, "worse": worse}, references
+    )
+    with pytest.raises(ValueError, match=r"^systems must be two"):
+        bleu_resampled({"one": references}, references)
+    with pytest.raises(ValueError, match=r"^systems\['b'\] must be 12"):
+        bleu_resampled({"a": references, "b": references[1:]}, references)
 
 
 @pytest.mark.parametrize("word_order", [0, 2])

@@ -110,3 +110,29 @@ def test_multi30k_has_two_directions(tmp_path: Path) -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "multi30k.py")
     with pytest.raises(ValueError, match="direction must be 'de-en' or 'en-de', got 'de-fr'"):
         recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"direction": "de-fr"}))
+
+
+def test_shortcuts_are_scored_like_models(tmp_path: Path) -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "translation_baselines.py")
+    results = recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"data": "multi30k-de-en"}))
+    json.dumps(results, allow_nan=False)
+    assert (results["pairs"], results["train"]) == (5, 15)
+    systems = results["systems"]
+    # Its pairs say the same words in the same order, so a dictionary is all that one needs.
+    assert systems["dictionary"]["exact"] == 1 and systems["dictionary"]["chrf"] == pytest.approx(100)
+    assert systems["nearest source"]["targets of training"] == 1 > systems["nearest source"]["exact"] == 0
+    assert systems["copied source"]["exact"] == 0 and "signs" not in systems["copied source"]
+    with pytest.raises(ValueError, match="data must be one of"):
+        recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"data": "multi30k de-en"}))
+
+
+def test_the_records_of_shortcuts_are_of_their_models_tests() -> None:
+    results = Path(__file__).parents[2] / "recipes" / "results"
+    found = {path.stem.removeprefix("baselines-"): path for path in results.glob("baselines-*.json")}
+    assert found, "there are records"
+    for name, path in found.items():
+        record, trained = (json.loads(file.read_text()) for file in (path, results / f"{name}.json"))
+        assert record["clean"] and record["results"]["pairs"] == trained["results"]["test"]["pairs"]
+        if model := record["results"]["systems"].get("model"):
+            scores = trained["results"]["test"]
+            assert (model["bleu"], model["chrf"]) == (scores["bleu"], scores["chrf"]), "translated as it was scored"

@@ -2,8 +2,8 @@
 
 A metric is only worth quoting if everybody computes it alike. BLEU (Papineni et al. 2002) and chrF (Popović 2015) are
 therefore sacrebleu's (Post 2018), with the signature that says how they were computed; entities count as in CoNLL-2003,
-and answers as in SQuAD 2.0 (Rajpurkar et al. 2018) and CMRC 2018 (Cui et al. 2019). Left out: confidence intervals,
-several references for one translation, anything that needs a trained model.
+and answers as in SQuAD 2.0 (Rajpurkar et al. 2018) and CMRC 2018 (Cui et al. 2019). Left out: several
+references for one translation, anything that needs a trained model.
 """
 
 import re
@@ -12,11 +12,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Sized
 from difflib import SequenceMatcher
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import regex
 
-from transformer_lib.checks import require, wrong_kind
+from transformer_lib.checks import require, require_positive, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.text.words import LETTER
 
@@ -31,6 +31,19 @@ class Score(NamedTuple):
 
     value: float
     signature: str
+
+
+@checked
+class Resampled(NamedTuple):
+    """A corpus score, half the width of the interval that holds 95 % of its resamplings, and how surely it differs.
+
+    `p_value` is the chance of a difference from the first system as large as this one if there were none; None for the
+    first system itself.
+    """
+
+    value: float
+    margin: float
+    p_value: float | None
 
 
 @checked
@@ -73,6 +86,39 @@ def chrf(
     _check_counts("hypotheses", hypotheses, references)
     require(0 <= word_order <= 6, "word_order", "must be from 0 to 6", word_order)
     return _corpus_score(CHRF(lowercase=lowercase, word_order=word_order), hypotheses, references)
+
+
+@checked
+def bleu_resampled(
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    *,
+    lowercase: bool = False,
+    tokenize: Tokenize = "13a",
+    samples: int = 1000,
+) -> dict[str, Resampled]:
+    """Corpus BLEU of two or more systems on the same references, by sacrebleu's paired bootstrap (Koehn 2004).
+
+    As many sentences as there are get drawn with replacement, `samples` times, the same ones for all systems. The first
+    system is what the others are compared with. Errors as for `bleu`.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.significance import PairedTest
+
+    require(len(systems) > 1, "systems", "must be two or more", list(systems))
+    require_positive(samples=samples)
+    for name, written in systems.items():
+        _check_counts(f"systems[{name!r}]", written, references)
+    metric = BLEU(lowercase=lowercase, tokenize=tokenize, force=True, references=[list(references)])
+    named: list[tuple[str, Sequence[str]]] = [(name, list(written)) for name, written in systems.items()]
+    _, scores = PairedTest(named, {"BLEU": metric}, references=None, test_type="bs", n_samples=samples)()
+    results, columns = {}, cast("list[Any]", scores["BLEU"])
+    for (name, written), found in zip(named, columns, strict=True):
+        p_value = None if found.p_value is None else float(found.p_value)
+        if p_value is not None and written == named[0][1]:
+            p_value = 1.0  # sacrebleu takes no difference for a sure one
+        results[name] = Resampled(float(found.score), float(found.ci), p_value)
+    return results
 
 
 @checked

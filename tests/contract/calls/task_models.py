@@ -164,6 +164,15 @@ OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
         **{"lowercase": True, "tokenize": "zh"},
     },
     f"{HERE}translation.Translator.batch": lambda: {"self": _translator(), "pairs": list(PAIRS)},
+    f"{HERE}translation_shortcuts.cut_words": lambda: {"text": "A dog, two cats."},
+    f"{HERE}translation_shortcuts.cutter": lambda: {"texts": ["大象大象"], "vocab_size": 257},
+    f"{HERE}translation_shortcuts.memory": lambda: {"train": list(PAIRS)},
+    f"{HERE}translation_shortcuts.dictionary": lambda: {"train": list(PAIRS), "rounds": 2},
+    f"{HERE}translation_errors.signs": lambda: {"source": "Is it?", "written": "是。", "reference": "是吗?"},
+    f"{HERE}translation_errors.count_signs": lambda: {
+        **{"sources": ["Is it?"], "written": ["是。"], "references": ["是吗?"]}
+    },
+    f"{HERE}translation_errors.mixes_scripts": lambda: {"text": "这個"},
     f"{HERE}translation_run.Plan": _plan,
     f"{HERE}translation_run.finish": _finish,
 }

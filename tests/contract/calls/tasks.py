@@ -25,7 +25,7 @@ EXAMPLES = LAYOUT.examples([QUESTION])
 STEPS = tagging.allowed_steps(["O", "B-x", "I-x"])
 RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its arguments
     *(EXAMPLES[0].window, EXAMPLES[0], LAYOUT.collate(EXAMPLES), STEPS),
-    *(metrics.Score(1.0, "x"), metrics.strict_f1([["a"]], [["a"]])),
+    *(metrics.Score(1.0, "x"), metrics.Resampled(1.0, 0.5, None), metrics.strict_f1([["a"]], [["a"]])),
 ]
 
 
@@ -51,6 +51,10 @@ OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}mentions.disguised": lambda: {"probability": 0.5},
     f"{HERE}mentions.rename": lambda: {"example": SENTENCE, "new": lambda kind, words: words},
     f"{HERE}metrics.bleu": lambda: _texts() | {"tokenize": "zh"},
+    f"{HERE}metrics.bleu_resampled": lambda: {
+        "systems": {"first": ["a cat sat", "it ran"], "second": ["a cat", "it runs"]},
+        **{"references": ["a cat sat", "it runs"], "lowercase": True, "tokenize": "zh", "samples": 20},
+    },
     f"{HERE}metrics.chrf": lambda: _texts() | {"word_order": 2},
     f"{HERE}metrics.strict_f1": _tuples,
     f"{HERE}metrics.f1_by_kind": _tuples,

@@ -6,7 +6,12 @@ from typing import Any
 import torch
 
 from tests.contract.calls.base import SMALL
+from tests.contract.calls.task_models import SIDE, TRANSLATING
 from tests.viz.drawn.case import every_case
+from transformer_lib.config import Seq2SeqConfig
+from transformer_lib.data.examples import Pair
+from transformer_lib.models.seq2seq import Seq2Seq
+from transformer_lib.tasks.translation import Translator
 from transformer_lib.viz.diagram import Box, Sheet
 
 HERE = "transformer_lib.viz."
@@ -47,7 +52,13 @@ def _sheet() -> Sheet:
     return sheet
 
 
+def _word_weights() -> dict[str, Any]:
+    translator = Translator(Seq2Seq(Seq2SeqConfig(encoder=SIDE, decoder=SIDE)).eval(), TRANSLATING)
+    return {"translator": translator, "pair": Pair("a dog", "猫"), "source": ["a", "dog"], "target": ["猫"]}
+
+
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}alignment.word_weights": _word_weights,
     f"{HERE}plot.plot_attention": lambda: {
         "weights": torch.rand(2, 3, 4),
         "query_labels": ["a", "b", "c"],
