@@ -37,11 +37,11 @@ def draw_heads(module: Attention, time: int) -> Drawing:
     back = _bands(sheet, 396, count)
     for i in range(count):
         centre, band = MIDDLE + PITCH * (i - (count - 1) / 2), q.x + BAND * (i + 0.5)
-        head = sheet.tensor(Box.around(centre, 192, BAND, TALL), f"$Q_{i + 1}$", colour=HUES[i])
+        head = sheet.tensor(Box.around(centre, 192, BAND, TALL), f"$Q_{i}$", colour=HUES[i])
         sheet.arrow((band, q.y + TALL), head.top)
         attend = sheet.module(Box.around(centre, 256, PITCH - 8, 28), "attend")
         sheet.arrow(head.bottom, attend.top)
-        out = sheet.tensor(Box.around(centre, 320, BAND, TALL), f"$O_{i + 1}$", colour=HUES[i])
+        out = sheet.tensor(Box.around(centre, 320, BAND, TALL), f"$O_{i}$", colour=HUES[i])
         sheet.arrow(attend.bottom, out.top)
         sheet.arrow(out.bottom, (band, back.y))
     to_out = sheet.module(Box.around(MIDDLE, 454, 74, 28), "$W_O$")
