@@ -120,7 +120,7 @@ def draw_shapes(stages: Mapping[str, Tensor]) -> Drawing:
         batch, (rows, columns) = shape[0], shape[-2:]
         heads = shape[1] if len(shape) == 4 else 1
         require(heads <= MOST_HEADS, f"stages[{name!r}]", f"must have at most {MOST_HEADS} heads", shape)
-        wide, high = (min(UNIT * size, LONGEST) for size in (columns, rows))
+        wide, high = (float(min(UNIT * size, LONGEST)) for size in (columns, rows))
         wide = min(wide, 182 / heads - 14) if heads > 1 else wide
         step = wide + 14
         for head in range(heads):
