@@ -27,9 +27,9 @@ def load(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def epub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/code}]\n")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/math}]\n")
     (folder / "chapters").mkdir()
-    for name in ("code.ipynb", "references.md", "references.bib"):
+    for name in ("math.ipynb", "references.md", "references.bib"):
         shutil.copy(ROOT / "chapters" / name, folder / "chapters" / name)
     for name in ("_static", "_latex", "tools"):
         shutil.copytree(ROOT / name, folder / name)
@@ -47,7 +47,7 @@ def test_nothing_is_wrong_with_it(epub: Path) -> None:
 
 def test_it_holds_formulas_figures_and_no_hidden_cell(epub: Path) -> None:
     with zipfile.ZipFile(epub) as book:
-        page = book.read("chapters/code.xhtml").decode()
+        page = book.read("chapters/math.xhtml").decode()
         assert any(name.endswith(".svg") for name in book.namelist())
     assert page.count("<math ") > 20
     assert "this fetches it with the book" not in page
@@ -55,9 +55,9 @@ def test_it_holds_formulas_figures_and_no_hidden_cell(epub: Path) -> None:
 
 def test_every_figure_is_in_it(epub: Path) -> None:
     with zipfile.ZipFile(epub) as book:
-        page, files = book.read("chapters/code.xhtml").decode(), book.namelist()
+        page, files = book.read("chapters/math.xhtml").decode(), book.namelist()
     found = dict(re.findall(r'<figure [^>]*id="(fig-[^"]+)">\s*(<[^>]*>)', page))
-    assert set(found) == names_of_figures(ROOT / "chapters" / "code.ipynb") and len(found) > 5
+    assert set(found) == names_of_figures(ROOT / "chapters" / "math.ipynb") and len(found) > 5
     for image in found.values():
         source = re.search(r'src="\.\./([^"]+\.svg)"', image)
         assert source and source[1] in files, image
@@ -70,7 +70,7 @@ SPOILED = {
     "a place": (
         "</body>",
         '<a href="#nowhere">x</a></body>',
-        "href to chapters/code.xhtml#nowhere, which is not there",
+        "href to chapters/math.xhtml#nowhere, which is not there",
     ),
     "an image": ("</body>", '<img src="x.png" alt="x"/></body>', "src to chapters/x.png, which is not there"),
     "a script": ("</body>", "<script>1</script></body>", "has a script"),
@@ -85,7 +85,7 @@ def test_a_spoiled_book_is_found(epub: Path, tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(epub) as book, zipfile.ZipFile(tmp_path / "spoiled.epub", "w") as spoiled:
         for part in book.namelist():
             data = book.read(part)
-            if part == "chapters/code.xhtml":
+            if part == "chapters/math.xhtml":
                 assert old.encode() in data
                 data = data.replace(old.encode(), new.encode()).replace(
                     b"</math>", b"</mth>" if "mth" in new else b"</math>"

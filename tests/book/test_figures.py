@@ -152,10 +152,10 @@ def test_nbval_compares_the_text_of_a_figure_alone(tmp_path: Path, svg: str, tex
 def test_the_pages_for_latex_hold_every_figure(tmp_path: Path) -> None:
     pytest.importorskip("cairosvg", reason="no library cairo on this machine", exc_type=OSError)
     (tmp_path / "_toc.yml").write_text(
-        "format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/code}]\n"
+        "format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/math}]\n"
     )
     (tmp_path / "chapters").mkdir()
-    for name in ("code.ipynb", "references.md", "references.bib"):
+    for name in ("math.ipynb", "references.md", "references.bib"):
         shutil.copy(ROOT / "chapters" / name, tmp_path / "chapters" / name)
     for name in ("_static", "_latex", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -168,7 +168,7 @@ def test_the_pages_for_latex_hold_every_figure(tmp_path: Path) -> None:
     book = tmp_path / "_build" / "latex"
     blocks = re.findall(r"\\begin{figure}.*?\\end{figure}", (book / "book.tex").read_text(), re.DOTALL)
     found = {label[1]: block for block in blocks if (label := re.search(r":(fig-[\w-]+)}}", block))}
-    assert set(found) == names_of_figures(ROOT / "chapters" / "code.ipynb") and len(found) > 5
+    assert set(found) == names_of_figures(ROOT / "chapters" / "math.ipynb") and len(found) > 5
     for block in found.values():
         name = re.search(r"includegraphics(?:\[[^\]]*\])?\{\{([\w-]+)\}\.pdf\}", block)
         assert name and (book / f"{name[1]}.pdf").read_bytes().startswith(b"%PDF"), block

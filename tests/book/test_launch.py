@@ -20,9 +20,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     told = re.sub(r"repository_url: .*", f"repository_url: {FORK}", config)
     (folder / "_config.yml").write_text(told.replace("repository_branch: main", "repository_branch: mine"))
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/faq}]\n")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/errata}]\n")
     (folder / "chapters").mkdir()
-    for name in ("faq.ipynb", "references.md", "references.bib"):
+    for name in ("errata.ipynb", "references.md", "references.bib"):
         shutil.copy(ROOT / "chapters" / name, folder / "chapters" / name)
     for name in ("_static", "tools"):
         shutil.copytree(ROOT / name, folder / name)
@@ -31,16 +31,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     for image in ("logo_binder.svg", "logo_colab.png"):
         assert (folder / "_build/html/_static/images" / image).is_file()
-    return (folder / "_build/html/chapters/faq.html").read_text(encoding="utf-8")
+    return (folder / "_build/html/chapters/errata.html").read_text(encoding="utf-8")
 
 
 def test_a_fork_has_buttons_of_its_own(page: str) -> None:
-    assert 'href="https://mybinder.org/v2/gh/reader/fork/mine?urlpath=lab/tree/chapters/faq.ipynb"' in page
-    assert 'href="https://colab.research.google.com/github/reader/fork/blob/mine/chapters/faq.ipynb"' in page
+    assert 'href="https://mybinder.org/v2/gh/reader/fork/mine?urlpath=lab/tree/chapters/errata.ipynb"' in page
+    assert 'href="https://colab.research.google.com/github/reader/fork/blob/mine/chapters/errata.ipynb"' in page
 
 
 def test_the_first_cell_is_not_on_the_page(page: str) -> None:
-    assert "find_spec" in (ROOT / "chapters/faq.ipynb").read_text(encoding="utf-8")
+    assert "find_spec" in (ROOT / "chapters/errata.ipynb").read_text(encoding="utf-8")
     assert "this fetches it with the book" not in page
 
 

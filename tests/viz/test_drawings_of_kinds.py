@@ -85,7 +85,8 @@ def test_products_of_any_size_fit(size: tuple[int, int, int, int]) -> None:
 
 @pytest.mark.parametrize("heads", [1, 5])
 def test_heads_and_who_shares_what(heads: int) -> None:
-    assert f"Q{heads}" in words(draw_heads(Attention(8 * heads, AttentionConfig(num_heads=heads)), 200))
+    drawn = words(draw_heads(Attention(8 * heads, AttentionConfig(num_heads=heads)), 200))
+    assert f"Q{heads - 1}" in drawn and f"Q{heads}" not in drawn  # heads are counted from 0
     kinds = {"all": AttentionConfig(num_heads=heads), "one": AttentionConfig(num_heads=heads, num_kv_heads=1)}
     assert "one" in words(draw_sharing(kinds, 64 * heads))
 

@@ -48,7 +48,7 @@ def answer_by_rules(question: Question, *, ask: bool = True) -> str:
         place, best = sum(start < candidate.start() for start, _ in words), dict[str, float]()
         for at, word, weight in hits:
             best[word] = max(best.get(word, 0.0), weight / (1 + abs(at - place)) ** 0.5)
-        return sum(best.values())
+        return sum(best.values(), 0.0)
 
     kinds = [kind for pattern, kind in ASKED if ask and re.search(pattern, question.question.lower())]
     barred = "|".join(map(re.escape, sorted(asked | COMMON)))

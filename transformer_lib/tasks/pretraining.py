@@ -82,6 +82,6 @@ def learn_masked(
     def loss(_: nn.Module, window: LMBatch) -> LossSum:
         return masked_loss(model, mask_tokens(window.inputs, mask=mask, vocab_size=size))
 
-    schedule = partial(warmup_cosine, warmup=max(1, steps // 10), total=steps, peak=rate)
+    schedule = partial(warmup_cosine, warmup=steps // 10, total=steps, peak=rate)
     config = TrainConfig(steps=steps, learning_rate=schedule, betas=(0.9, 0.98), progress=False, seed=seed)
     train(model, loss, windows, config)
