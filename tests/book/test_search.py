@@ -26,7 +26,7 @@ QUERIES = {
     "d_k": ["notation#symbol-d_k-d_v", "attention#why-the-scores-are-scaled"],
     "W_Q": ["notation#symbol-W_Q-W_K-W_V"],
     "d_model": ["notation#symbol-d"],
-    "optimizer": ["training#the-loop"],
+    "optimizer": ["backward#sgd-against-adam"],
     "causal_mask": ["api/nn#transformer_lib.nn.masks.causal_mask", "attention#masks-who-may-look-at-whom"],
     "causal mask": ["glossary#term-causal-mask", "attention#masks-who-may-look-at-whom"],
     "scaled_dot_product_attention": ["api/nn#transformer_lib.nn.attend.attend", "attention#query-key-and-value"],
@@ -228,7 +228,7 @@ def only(read: dict[str, Any], html: Path, pattern: str) -> str:
     text = "\n".join(row[3] + "\n" + row[5] for row in read["places"]).lower()
     for page in sorted((html / "chapters").rglob("*.html")):
         for found in re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL):
-            for word in re.findall(r"(?<![\w-])[a-z][a-z_]{6,}(?![\w-])", re.sub(r"<[^>]+>", " ", found)):
+            for word in re.findall(r"(?<![\w-])[a-z]{7,}(?![\w-])", re.sub(r"<[^>]+>", " ", found)):
                 if text.count(word[:6]) == 1:
                     return str(word)
     raise AssertionError("no word stands only there")
