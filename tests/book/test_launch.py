@@ -20,7 +20,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     told = re.sub(r"repository_url: .*", f"repository_url: {FORK}", config)
     (folder / "_config.yml").write_text(told.replace("repository_branch: main", "repository_branch: mine"))
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/errata}]\n")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: chapters/references\nchapters: [{file: chapters/errata}]\n"
+    )
     (folder / "chapters").mkdir()
     for name in ("errata.ipynb", "references.md", "references.bib"):
         shutil.copy(ROOT / "chapters" / name, folder / "chapters" / name)
