@@ -66,22 +66,20 @@ def train(
     goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. It must be
     the same run: the same model, settings, loss, data, and JSON values of `about`. `change` names what is otherwise on
     purpose, such as "training.learning_rate" (see `load_state`); more steps alone need no mention. `on_step` is called
-    with each `Record`. Torch's global random generators are seeded by `config.seed`.
+    with each `Record`. Torch's global random generators are seeded by `config.seed`. With `config.patience` the run may
+    end early, with its last weights; the best are in a checkpoint (`Watch`).
 
     If several processes train the model (see `parallel.py`), each calls this with its share of the batches, and
     `config` is the same for all: its `micro_batches` are those of all together. Rank 0 writes the log; a checkpoint is
     written by all, and any number of ranks can go on from it.
-
-    With `config.patience` the run may end before `config.steps`; the model then has its last weights, and the best are
-    those of the checkpoint with the lowest `held_out` in the log.
 
     Raises `FloatingPointError`, before the weights are touched, if a loss or a gradient is not finite; `ValueError` if
     `batches` runs out, the checkpoint is of another run, `folder` holds an earlier run and `resume` is False, or
     another process is writing there.
     """
     require(folder is not None or not (resume or change), "resume", "needs a folder to go on from", resume)
-    kept = held_out is not None and folder is not None
-    require(kept or not config.patience, "patience", "needs held-out batches, and a folder", config.patience)
+    kept = not config.patience or (held_out is not None and folder is not None)
+    require(kept, "patience", "needs held-out batches, and a folder", config.patience)
     state = new_state(model, batches, config)
     state.settings |= {"loss": describe(given_loss(model, loss_fn))} | dict(about or {})
     rank, ranks = place_of(model)

@@ -31,6 +31,7 @@ class Fault(NamedTuple):
         return f"{self.file}, line {self.line}: {self.why}"
 
 
+@checked
 class Found(NamedTuple):
     """An example, and the line where it begins."""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_between
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated, Pair, Question, bare
 
@@ -45,8 +45,12 @@ def drawn(example: Any, seed: int) -> float:
 class Sides:
     """Below `test`, an example is of the test; else below `validation`, of the validation; else of the training."""
 
-    test: float
-    validation: float
+    test: float = 0.0
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_between(0, 1, test=self.test, validation=self.validation)
+        require(self.test <= self.validation, "validation", f"must be at least test={self.test}", self.validation)
 
     def of(self, number: float) -> Split:
         """The side of an example that drew this number."""
@@ -62,7 +66,7 @@ def sides(numbers: Iterable[float], *, validation: bool, test: bool) -> Sides:
     `ValueError` for fewer than ten different examples, unless nothing is wanted.
     """
     if not (validation or test):
-        return Sides(0.0, 0.0)
+        return Sides()
     different = np.unique(np.fromiter(numbers, dtype=np.float64))
     rule = f"must hold at least {LEAST} different examples, so that some can be held out"
     require(len(different) >= LEAST, "data", rule, len(different))

@@ -12,7 +12,6 @@ import torch
 
 from transformer_lib.checks import require
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
-from transformer_lib.contract import checked
 from transformer_lib.data.examples import Question
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
@@ -36,7 +35,7 @@ def run(run: Run) -> dict[str, Any]:
     """Exact match and F1 on the test, the number of questions on each side, and the facts of the training."""
     material = Material.of(run, ["questions"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
-    vocab, width, layers, dropout, epochs = SIZES[chosen_size(run.options["size"], len(train))]
+    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
     texts = dict.fromkeys(text for question in train for text in (question.context, question.question))
     tokenizer = Tokenizer.train(
         [" " + text for text in texts], number_of(run.options, "vocab", vocab), SPECIAL_TOKENS, at_most=True
@@ -54,8 +53,8 @@ def run(run: Run) -> dict[str, Any]:
         dropout=dropout,
     )
     torch.manual_seed(run.seed)
-    answerer = QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=longest(train, tokenizer))
-    learned, held_out = (readable(part, answerer) for part in (train, validation))
+    answerer = QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=_longest(train, tokenizer))
+    learned, held_out = (_readable(part, answerer) for part in (train, validation))
     batches = reading_batches(answerer.layout, learned, token_budget=4096, seed=run.seed)
     checks = list(reading_batches(answerer.layout, held_out, token_budget=4096, seed=0, epochs=1))
     facts = train_own(
@@ -70,10 +69,10 @@ def run(run: Run) -> dict[str, Any]:
     )
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
-    return facts | {"examples": counts, "left_out": left_out} | finish(run, answerer, held_out, test)
+    return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
 
 
-def finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:
+def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:
     """Choose when to abstain, score the weights as they are saved, and save them."""
     if not run.is_first:
         return {}
@@ -82,30 +81,27 @@ def finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], tes
         answerer = replace(answerer, threshold=ALWAYS)
     else:
         answerer = answerer.with_threshold_from(validation)
-    readable_test = readable(test, answerer)
+    readable_test = _readable(test, answerer)
     record = answerer.evaluate(readable_test) if readable_test else {}
     answerer.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
     return {"test": record, "threshold": answerer.threshold}
 
 
-@checked
-def chosen_size(name: str, count: int) -> str:
+def _chosen_size(name: str, count: int) -> str:
     """The size of this name, or the one for so many questions if it is empty."""
     require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
     return name or ("small" if count < 20_000 else "medium")
 
 
-@checked
-def longest(questions: list[Question], tokenizer: Tokenizer) -> int:
-    """The number of tokens that no answer of these exceeds, but the longest of a hundred."""
+def _longest(questions: list[Question], tokenizer: Tokenizer) -> int:
+    """The number of tokens that no answer of these exceeds, but the _longest of a hundred."""
     answers = [" " + answer.text for question in questions for answer in question.answers]
     require(len(answers) > 0, "data", "must have answers in the questions to train on", answers)
     lengths = sorted(map(len, tokenizer.encode_batch(answers)))
     return max(1, lengths[int(0.99 * (len(lengths) - 1))])
 
 
-@checked
-def readable(questions: list[Question], answerer: QuestionAnswerer) -> list[Question]:
+def _readable(questions: list[Question], answerer: QuestionAnswerer) -> list[Question]:
     """Those that leave room for a passage."""
     faults = answerer.unreadable([question.question for question in questions])
     return [question for number, question in enumerate(questions) if number not in faults]

@@ -10,7 +10,6 @@ from torch import nn
 
 from transformer_lib.checks import require
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
-from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
@@ -36,7 +35,7 @@ def run(run: Run) -> dict[str, Any]:
     """Strict F1 on the test, the number of sentences on each side, and the facts of the training."""
     material = Material.of(run, ["columns", "offsets"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
-    vocab, width, layers, dropout, epochs = SIZES[chosen_size(run.options["size"], len(train))]
+    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
     texts = [" " + " ".join(example.words) for example in train]
     tokenizer = Tokenizer.train(texts, number_of(run.options, "vocab", vocab), at_most=True)
     kinds = sorted({entity.kind for example in train for entity in example.entities})
@@ -59,25 +58,25 @@ def run(run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     extractor = EntityRelationExtractor(ExtractionModel(config).to(run.device), tokenizer)
     swap, disguise = swapped(train, 0.5), disguised(0.2)
-    learned, held_out = (readable(part, extractor) for part in (train, validation))
+    learned, held_out = (_readable(part, extractor) for part in (train, validation))
     batches = extraction_batches(
         learned, extractor, token_budget=1024, seed=run.seed, change=lambda example: disguise(swap(example))
     )
     checks = list(extraction_batches(held_out, extractor, token_budget=4096, seed=0, epochs=1))
     facts = train_own(
-        run, extractor.model, loss, batches, checks, steps_per_epoch=batches.per_epoch, epochs=epochs, peak=0.003
+        run, extractor.model, word_loss, batches, checks, steps_per_epoch=batches.per_epoch, epochs=epochs, peak=0.003
     )
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
-    return facts | {"examples": counts, "left_out": left_out} | finish(run, extractor, test)
+    return facts | {"examples": counts, "left_out": left_out} | _finish(run, extractor, test)
 
 
-def loss(model: nn.Module, batch: Batch) -> LossSum:
+def word_loss(model: nn.Module, batch: Batch) -> LossSum:
     """All nats of tags and relations, for each word."""
     return extraction_losses(model, batch).together()
 
 
-def finish(run: Run, extractor: EntityRelationExtractor, test: list[Annotated]) -> dict[str, Any]:
+def _finish(run: Run, extractor: EntityRelationExtractor, test: list[Annotated]) -> dict[str, Any]:
     """Score the weights as they are saved, and save them."""
     if not run.is_first:
         return {}
@@ -89,15 +88,13 @@ def finish(run: Run, extractor: EntityRelationExtractor, test: list[Annotated]) 
     return {"test": record}
 
 
-@checked
-def chosen_size(name: str, count: int) -> str:
+def _chosen_size(name: str, count: int) -> str:
     """The size of this name, or the one for so many sentences if it is empty."""
     require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
     return name or ("small" if count < 5_000 else "medium")
 
 
-@checked
-def readable(examples: list[Annotated], extractor: EntityRelationExtractor) -> list[Annotated]:
+def _readable(examples: list[Annotated], extractor: EntityRelationExtractor) -> list[Annotated]:
     """Those with words, and not too many, of kinds that the model knows."""
     config = extractor.model.config
     kept = []

@@ -93,7 +93,8 @@ class Rows(Sequence[list[int]]):
         self._ids, self._ends = array("i"), array("q", [0])
 
     def append(self, ids: list[int]) -> None:
-        """Add one list."""
+        """Add one list; `ValueError` for an id that four bytes cannot hold."""
+        require(all(0 <= i < 2**31 for i in ids), "ids", "must be from 0 to 2**31 - 1", ids)
         self._ids.extend(ids)
         self._ends.append(len(self._ids))
 
@@ -114,8 +115,14 @@ class Rows(Sequence[list[int]]):
 @checked
 def number_of(options: Mapping[str, str], name: str, default: int) -> int:
     """A whole number of at least 1 among the options; the default where it is left empty."""
+    require(name in options, "name", f"must be one of {sorted(options)}", name)
     text = options[name]
     if not text:
         return default
-    require(text.isdecimal() and int(text) >= 1, name, "must be a whole number of at least 1", text)
+    require(
+        text.isascii() and text.isdecimal() and len(text) < 19 and int(text) >= 1,
+        name,
+        "must be a whole number of at least 1",
+        text,
+    )
     return int(text)

@@ -110,8 +110,8 @@ def _extracted(extractor: EntityRelationExtractor, gold: list[Annotated]) -> dic
         if not any(chain(ours, theirs)):
             whole.pop(name)
             continue
-        right = [len(a & b) for a, b in zip(ours, theirs, strict=True)]
-        intervals[name] = list(f1_interval(right, list(map(len, ours)), list(map(len, theirs))))
+        both = [a & b for a, b in zip(ours, theirs, strict=True)]
+        intervals[name] = list(f1_interval(*([float(len(row)) for row in part] for part in (both, ours, theirs))))
         errors[name] = dict(Counter(e for a, b in zip(found, gold, strict=True) for e in sorts(a, b)).most_common())
     return {"examples": len(gold), "left_out": 0, "scores": whole, "intervals": intervals, "errors": errors}
 

@@ -37,8 +37,8 @@ SIZES = {  # vocabulary, width, layers, context, dropout, epochs
 
 def run(run: Run) -> dict[str, Any]:
     """Bits per byte on the test, how a text goes on, and the facts of the training."""
-    train, validation, test = texts_of(Material.of(run, ["texts"]))
-    size = chosen_size(run.options["size"], sum(map(len, train)))
+    train, validation, test = _texts_of(Material.of(run, ["texts"]))
+    size = _chosen_size(run.options["size"], sum(map(len, train)))
     vocab, width, layers, context, dropout, epochs = SIZES[size]
     tokenizer = Tokenizer.train(train, number_of(run.options, "vocab", vocab), (END,), at_most=True)
     streams = [stream(tokenizer, part) for part in (train, validation, test)]
@@ -91,8 +91,7 @@ def next_token_loss(model: nn.Module, batch: LMBatch) -> LossSum:
     return chunked_token_loss(model.hidden(inputs), weight, targets)
 
 
-@checked
-def texts_of(material: Material) -> list[list[str]]:
+def _texts_of(material: Material) -> list[list[str]]:
     """The texts to train on, to choose by and to measure on.
 
     Many documents are split whole, as other examples are. Of a few, each is cut: first the training, then the
@@ -123,8 +122,7 @@ def stream(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     return torch.tensor([i for ids in tokenizer.encode_batch(texts) for i in (*ids, end)])
 
 
-@checked
-def chosen_size(name: str, characters: int) -> str:
+def _chosen_size(name: str, characters: int) -> str:
     """The size of this name, or the one for so many characters if it is empty."""
     require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
     return name or ("tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium")

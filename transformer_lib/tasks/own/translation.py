@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from transformer_lib.checks import require
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, Seq2SeqConfig, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
@@ -42,6 +43,7 @@ MOST_SPELLED = 400_000  # pairs that the tokeniser learns from: it keeps all of 
 AT_ONCE = 10_000
 
 
+@checked
 class Size(NamedTuple):
     """A model, and how long it learns."""
 
@@ -63,6 +65,7 @@ SIZES = {
 @checked
 def size_for(pairs: int) -> Size:
     """The size for so many pairs."""
+    require(pairs >= 0, "pairs", "must not be negative", pairs)
     return SIZES["tiny" if pairs < 2_000 else "small" if pairs < 50_000 else "medium" if pairs < 500_000 else "large"]
 
 
@@ -71,10 +74,10 @@ def run(run: Run) -> dict[str, Any]:
     material = Material.of(run, ["pairs"])
     lowercase = run.options["lowercase"] == "yes"
     count = sum(1 for _ in material.examples("train"))
-    size = chosen_size(run.options["size"], count)
+    size = _chosen_size(run.options["size"], count)
     vocab = number_of(run.options, "vocab", size.vocab)
     tokenizer = Tokenizer.train(
-        spelled(material.examples("train"), count, lowercase), vocab, (PAD, START, END), at_most=True
+        _spelled(material.examples("train"), count, lowercase), vocab, (PAD, START, END), at_most=True
     )
     train = Encoded(material.examples("train"), tokenizer, lowercase)
     held_out = Encoded(material.examples("validation"), tokenizer, lowercase)
@@ -108,10 +111,12 @@ def run(run: Run) -> dict[str, Any]:
     )
     counts = {"train": len(train), "validation": len(held_out), "test": len(test)}
     facts |= {"examples": counts, "too_long": train.too_long + held_out.too_long, "vocab_size": tokenizer.vocab_size}
-    return facts | finish(run, Translator(model.to(torch.float16).to(torch.float32).eval(), tokenizer, lowercase), test)
+    return facts | _finish(
+        run, Translator(model.to(torch.float16).to(torch.float32).eval(), tokenizer, lowercase), test
+    )
 
 
-def finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str, Any]:
+def _finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str, Any]:
     """Score the weights as they are saved, and save them."""
     if not run.is_first:
         return {}
@@ -122,16 +127,13 @@ def finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str, 
     return {"test": record}
 
 
-@checked
-def chosen_size(name: str, count: int) -> Size:
+def _chosen_size(name: str, count: int) -> Size:
     """The size of this name, or the one for so many pairs if it is empty."""
-    if name and name not in SIZES:
-        raise ValueError(f"size must be one of {sorted(SIZES)}, got {name!r}")
+    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
     return SIZES[name] if name else size_for(count)
 
 
-@checked
-def spelled(pairs: Iterable[Pair], count: int, lowercase: bool) -> Iterator[str]:
+def _spelled(pairs: Iterable[Pair], count: int, lowercase: bool) -> Iterator[str]:
     """What the tokeniser learns from: all sentences, or of very many every so manyth pair."""
     stride = -(-count // MOST_SPELLED)
     for number, pair in enumerate(pairs):
@@ -147,6 +149,7 @@ def tokenize_for(texts: Iterable[str]) -> Tokenize:
     return "zh" if han > len(signs) / 2 else "13a"
 
 
+@checked
 class Encoded(Sequence[PairIds]):
     """Pairs as token ids in little memory; `too_long` counts those that were left out."""
 
