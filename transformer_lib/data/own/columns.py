@@ -12,7 +12,7 @@ not say which it uses. They can be told apart by all the tags of the file:
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -56,7 +56,7 @@ def read_columns(file: Path) -> Iterator[Found | Fault]:
 
 
 @checked
-def scheme_of(sentences: Iterator[list[str]]) -> Scheme:
+def scheme_of(sentences: Iterable[list[str]]) -> Scheme:
     """The scheme in which the tags of these sentences are written; for none of them IOB2."""
     begins, apart, letters = 0, 0, set()
     for tags in sentences:

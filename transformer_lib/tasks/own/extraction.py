@@ -10,6 +10,7 @@ from torch import nn
 
 from transformer_lib.checks import require
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
@@ -71,6 +72,7 @@ def run(run: Run) -> dict[str, Any]:
     return facts | {"examples": counts, "left_out": left_out} | _finish(run, extractor, test)
 
 
+@checked
 def word_loss(model: nn.Module, batch: Batch) -> LossSum:
     """All nats of tags and relations, for each word."""
     return extraction_losses(model, batch).together()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import PackedBatches
@@ -83,8 +83,10 @@ def run(run: Run) -> dict[str, Any]:
     return facts | record | {"tokens": counts, "sample": beginning + writer(beginning, max_new_tokens=80)}
 
 
+@checked
 def next_token_loss(model: nn.Module, batch: LMBatch) -> LossSum:
     """Every token but the first is a target."""
+    require_kind(model, DecoderLM, "model", "a DecoderLM")
     assert isinstance(model, DecoderLM)
     weight = model.head.weight
     inputs, targets = (part.to(weight.device) for part in batch)
