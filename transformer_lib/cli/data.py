@@ -91,7 +91,7 @@ def score_lines(result: dict[str, Any]) -> list[str]:
 def _numbers(value: Any, name: str = "") -> list[tuple[str, float]]:
     """Each number of nested objects, with the names that lead to it."""
     if not isinstance(value, dict):
-        return [(name, value)]
+        return [(name, float(value))]
     return [number for key, part in value.items() for number in _numbers(part, f"{name} {key}".strip())]
 
 
