@@ -38,7 +38,7 @@ StrPath = str | os.PathLike[str]
 @checked
 def read_bytes(path: StrPath, *, most: int | None = None) -> bytes:
     """The content of a regular file; `ValueError` for anything else that has a name, or for more than `most` bytes."""
-    with _regular(path) as stream:
+    with regular_file(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         require(most is None or size <= most, os.fspath(path), f"must have at most {most} bytes", size)
         # Asked for `most` bytes, Python would set so many aside.
@@ -48,7 +48,7 @@ def read_bytes(path: StrPath, *, most: int | None = None) -> bytes:
 @checked
 def sha256_of(path: StrPath) -> str:
     """The SHA-256 of a regular file, as 64 hexadecimal digits."""
-    with _regular(path) as stream:
+    with regular_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -146,8 +146,10 @@ def _check_replaceable(path: Path) -> None:
     require(not os.path.lexists(path) or path.is_file(), "path", rule, str(path))
 
 
+@checked
 @contextmanager
-def _regular(path: StrPath) -> Iterator[BufferedReader]:
+def regular_file(path: StrPath) -> Iterator[BufferedReader]:
+    """A regular file, open for reading its bytes; `ValueError` for anything else that has a name."""
     _check_name(path)
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

@@ -11,8 +11,21 @@ from typing import NoReturn
 
 from transformer_lib.checks import shown
 from transformer_lib.cli import commands
+from transformer_lib.cli.data import OWN
 
 Command = Callable[[argparse.Namespace], int]
+
+KINDS = ("pairs", "columns", "offsets", "questions", "texts")
+FORMATS = """Say what is in files of examples, and what is odd about it.
+
+pairs      source TAB target; JSON lines with source and target, or with translation: {"en": ..., "de": ...};
+           or two files (--as pairs) of which line i of the second translates line i of the first
+columns    a word and its tag a line (tab or blanks), IO, IOB1, IOB2 or BILOU, an empty line after a sentence
+offsets    JSON lines: {"text": ..., "entities": [{"start": 0, "end": 5, "label": "PER"}], "relations":
+           [{"head": 0, "tail": 1, "type": "Work_For"}]}
+questions  SQuAD 1.1 or 2.0; or JSON lines with context, question and answers: {"text": [...], "answer_start": [...]}
+texts      files of plain text, or a folder of .txt
+"""
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MOST_BEAMS = 100
@@ -47,12 +60,16 @@ def parser() -> Parser:
         sub.add_argument("--checkpoint", type=Path, required=True, help="the folder of a saved model")
         return sub
 
-    _add_train(add("train", commands.train, "run a recipe, and write what it measured to results/ beside it"))
+    _add_train(add("train", commands.train, "train on your own data, or run a recipe"))
+    _add_check(add("check-data", commands.check_data, "say what is in files of examples, and what is odd about it"))
     experiment = add("experiment", commands.experiment, "compare under several seeds, as a file says; goes on if ended")
     experiment.add_argument("experiments", type=Path, nargs="+", help="Python files, as in recipes/experiments")
     experiment.add_argument("--again", action="store_true", help="make all runs anew, whatever was recorded")
-    evaluate = add("evaluate", commands.evaluate, "score a saved model again and compare with its record")
+    evaluate = add("evaluate", commands.evaluate, "score a saved model: again, or on your own data")
     evaluate.add_argument("checkpoint", type=Path, help="the folder of a saved model")
+    text = "files to score it on; without them, what it was scored on, to be compared with its record"
+    evaluate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help=text)
+    evaluate.add_argument("--skip-bad", action="store_true", help="go on without lines that cannot be used")
     _add_translate(add_user("translate", commands.translate, "translate sentences"))
     extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
     _add_texts(extract, "a sentence")
@@ -64,14 +81,36 @@ def parser() -> Parser:
 
 
 def _add_train(train: Parser) -> None:
-    train.add_argument("recipe", type=Path, help="a Python file, such as recipes/multi30k.py")
+    text = f"{', '.join(OWN)}: on your own data; or a recipe, a Python file such as recipes/multi30k.py"
+    train.add_argument("recipe", type=Path, metavar="TASK", help=text)
+    own = train.add_argument_group("your own data (check-data --help lists the formats)")
+    text = "examples to train on; without --validation and --test, a tenth is held out for each"
+    own.add_argument("--data", type=Path, nargs="+", metavar="FILE", help=text)
+    own.add_argument("--validation", type=Path, nargs="+", default=[], metavar="FILE", help="to choose the weights by")
+    own.add_argument("--test", type=Path, nargs="+", default=[], metavar="FILE", help="to be scored on at the end")
+    own.add_argument("--out", type=Path, metavar="FOLDER", help="for the model, its scores, checkpoints and log")
+    own.add_argument("--skip-bad", action="store_true", help="go on without lines that cannot be used")
+    own.add_argument("--size", default="", help="tiny, small, medium, ... (default: by the number of examples)")
+    own.add_argument("--vocab", type=whole(1, 2**24), help="tokens of the vocabulary at most (default: by the size)")
+    own.add_argument("--epochs", type=whole(1, 2**31), help="at most (default: by the size; it stops early)")
+    own.add_argument("--lowercase", action="store_true", help="of a translation: read and write lower case")
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
-    train.add_argument("--folder", type=Path, help="for checkpoints and log (default: runs/NAME-seedK)")
+    train.add_argument("--folder", type=Path, help="of a recipe: for checkpoints and log (default: runs/NAME-seedK)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
     text = "with --resume: what may be otherwise than the run had it (may be given several times)"
     train.add_argument("--change", action="append", default=[], metavar="NAME", help=text)
     train.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
     train.add_argument("--parallel", metavar="HOW", help="under torchrun: ddp (default), or fsdp2 for a sharded model")
+
+
+def _add_check(check: Parser) -> None:
+    check.formatter_class = argparse.RawDescriptionHelpFormatter
+    check.description = FORMATS
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files of one kind, or a folder of .txt")
+    check.add_argument("--as", dest="kind", choices=KINDS, help="the kind, where it is told wrongly")
+    for name in ("validation", "test"):
+        text = f"files for {name}: what stands there and in the first is named"
+        check.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="FILE", help=text)
 
 
 def _add_translate(translate: Parser) -> None:

@@ -11,6 +11,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from transformer_lib.checks import require
+from transformer_lib.cli.data import check_data as check_data
+from transformer_lib.cli.data import model_folder, own_settings, score_lines
 from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
 from transformer_lib.device import check_device
 
@@ -24,18 +26,20 @@ LINES = 1024  # of a text that are translated or read together, before they are 
 
 
 def train(options: Namespace) -> int:
-    """Run a recipe; rank 0 prints what it measured."""
+    """Train on own data or run a recipe; rank 0 prints what was measured."""
     from transformer_lib.runs.recipe import execute
 
     check_device(options.device)
+    own = own_settings(options)
     with redirect_stdout(sys.stderr if options.json else sys.stdout):  # a recipe may print what it likes
         record = execute(
-            options.recipe,
+            own.recipe if own else options.recipe,
             seed=options.seed,
             device=options.device,
-            folder=options.folder,
+            folder=options.out if own else options.folder,
+            record_file=options.out / "record.json" if own else None,
             resume=options.resume,
-            options=dict(options.set),
+            options=own.settings if own else dict(options.set),
             parallel=options.parallel,
             change=options.change,
         )
@@ -61,10 +65,20 @@ def experiment(options: Namespace) -> int:
 
 
 def evaluate(options: Namespace) -> int:
-    """Score a saved model again; 1 if that is not what its record says."""
+    """Score a saved model on own data; or again, and then 1 if that is not what its record says."""
     from transformer_lib.tasks.evaluation import score_again
 
-    result = score_again(options.checkpoint, device=check_device(options.device))
+    if options.data:
+        from transformer_lib.tasks.own.scoring import score_own
+
+        folder = model_folder(options.checkpoint)
+        own = score_own(folder, options.data, device=check_device(options.device), skip_bad=options.skip_bad)
+        if options.json:
+            say_json(own)
+        else:
+            say("\n".join(score_lines(own)))
+        return 0
+    result = score_again(model_folder(options.checkpoint), device=check_device(options.device))
     if options.json:
         say_json(result)
     else:
@@ -80,7 +94,7 @@ def translate(options: Namespace) -> int:
 
     device = check_device(options.device)
     lines = read_lines(options.text, options.file)
-    translator = Translator.load(options.checkpoint, device=device)
+    translator = Translator.load(model_folder(options.checkpoint), device=device)
     return deliver(
         lines,
         as_json=options.json,
@@ -97,7 +111,7 @@ def extract(options: Namespace) -> int:
 
     device = check_device(options.device)
     lines = read_lines(options.text, options.file)
-    extractor = EntityRelationExtractor.load(options.checkpoint, device=device)
+    extractor = EntityRelationExtractor.load(model_folder(options.checkpoint), device=device)
     return deliver(
         lines,
         as_json=options.json,
@@ -115,7 +129,7 @@ def answer(options: Namespace) -> int:
     device = check_device(options.device)
     passages, failed = _passages(lines_of(read_input(options.passages)))
     require(bool(passages), "passages", "must not be empty", passages)
-    answerer = QuestionAnswerer.load(options.checkpoint, device=device)
+    answerer = QuestionAnswerer.load(model_folder(options.checkpoint), device=device)
     fault = answerer.unreadable([options.question]).get(0)
     if fault is None:
         found = answerer(options.question, passages)
@@ -140,7 +154,11 @@ def generate(options: Namespace) -> int:
         if given:
             raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
     lines = read_lines(options.text, options.file)
-    writer = Writer.load(options.checkpoint, device=device) if options.checkpoint else _from_hf(options, device)
+    writer = (
+        Writer.load(model_folder(options.checkpoint), device=device)
+        if options.checkpoint
+        else _from_hf(options, device)
+    )
     new = options.max_new_tokens
     return deliver(
         lines,

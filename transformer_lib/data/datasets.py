@@ -17,7 +17,6 @@ others: manythings.org replaces its file from time to time, and CoNLL04's split 
 import gzip
 import hashlib
 import json
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,7 @@ from transformer_lib.data.examples import (
     Question,
     Relation,
     Splits,
+    bare,
     check_annotated,
     check_question,
     parallel,
@@ -159,8 +159,7 @@ def split_by_source(pairs: Sequence[Pair], *, validation: int, test: int) -> Par
     require(test >= 0, "test", "must not be negative", test)
 
     def key(pair: Pair) -> str:
-        text = unicodedata.normalize("NFC", pair.source).casefold()
-        return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or pair.source
+        return bare(pair.source)
 
     keys = sorted({key(pair) for pair in pairs}, key=lambda key: hashlib.sha256(key.encode()).digest())
     require(validation + test < len(keys), "pairs", f"must have more than {validation + test} sources", len(keys))

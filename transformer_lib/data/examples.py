@@ -3,6 +3,7 @@
 Everything is text and whole numbers: how words are cut into tokens is the business of the task that reads them.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -80,6 +81,23 @@ class Question(NamedTuple):
     context: str
     question: str
     answers: tuple[Answer, ...]
+
+
+class _Kept(dict[int, int | None]):
+    """For `str.translate`: letters, marks and numbers as they are, and everything else gone; filled as it is asked."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = code if unicodedata.category(chr(code))[0] in "LMN" else None
+        return self[code]
+
+
+_kept = _Kept()
+
+
+@checked
+def bare(text: str) -> str:
+    """The text without case, spacing, punctuation, and ways in which accents are spelled; itself if none is left."""
+    return unicodedata.normalize("NFC", text).casefold().translate(_kept) or text
 
 
 @checked

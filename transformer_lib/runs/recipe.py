@@ -37,9 +37,10 @@ from transformer_lib.files import read_text, remove_folder, sole_writer, write_t
 from transformer_lib.identity import digest
 from transformer_lib.runs.account import PARTS, keep_time, parts_below
 from transformer_lib.runs.provenance import commit_of, machine_of, versions
-from transformer_lib.training.checkpoint import load_weights
+from transformer_lib.training.checkpoint import checkpoint_at, load_weights
 from transformer_lib.training.config import MOST_SEED, TrainConfig
-from transformer_lib.training.loop import LossFunction, Share, evaluate, train
+from transformer_lib.training.log import read_log
+from transformer_lib.training.loop import LOG, LossFunction, Share, evaluate, train
 from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back
 from transformer_lib.training.state import Batches, model_tensors, set_model_tensors
 
@@ -93,7 +94,8 @@ class Run:
         """Train `model` in place with checkpoints in `folder/name`, and give the facts of the training.
 
         Afterwards the model has the mean weights of the last n checkpoints, for the n of `averages` with the lowest
-        loss on `held_out`. `config.micro_batches` are those of all processes together.
+        loss on `held_out`; with `config.patience`, those of the checkpoint with the lowest loss.
+        `config.micro_batches` are those of all processes together.
         """
         require(max(averages) <= config.keep, "averages", f"must be at most keep={config.keep}", averages)
         folder, rank, ranks = self.folder / name, *_place()
@@ -116,10 +118,13 @@ class Run:
             about={"recipe": dict(self.recipe)} if self.recipe else None,
             on_step=keep_time(folder / PARTS, steps=config.steps, write=rank == 0),
         )
-        losses = _choose_average(trained, loss, held_out, config, folder, averages)
+        if config.patience is None:
+            losses = _choose_average(trained, loss, held_out, config, folder, averages)
+        else:
+            losses = {1: _take_best(trained, folder)}
         take_back(trained, model)
         facts: dict[str, Any] = {
-            "steps": config.steps,
+            "steps": state.step,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "precision": config.precision,
             "held_out_loss": min(losses.values()),
@@ -139,8 +144,11 @@ def execute(
     options: Mapping[str, str] | None = None,
     parallel: str | None = None,
     change: Collection[str] = (),
+    record_file: str | Path | None = None,
 ) -> dict[str, Any]:
     """Run a recipe, write its record and give it (rank 0); checkpoints go to `folder`, else `runs/<name>-seed<k>`.
+
+    The record goes to `record_file`, else to `results/<name>-seed<k>.json` beside the recipe.
 
     `parallel`, "ddp" or "fsdp2" (`training/parallel.py`), is for the processes that `torchrun` started; None is "ddp".
     With `resume`, program, options and seed of the recipe must be those that the run began with, and so must whatever
@@ -182,7 +190,7 @@ def execute(
             "versions": versions(),
         }
         if run.is_first:
-            file = Path(path).parent / "results" / f"{name}.json"
+            file = Path(record_file or Path(path).parent / "results" / f"{name}.json")
             file.parent.mkdir(exist_ok=True)
             write_text(file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record if run.is_first else {}
@@ -254,6 +262,13 @@ def _place() -> tuple[int, int]:
 
 
 # Weights --------------------------------------------------------------------------------------------------------------
+
+
+def _take_best(model: nn.Module, folder: Path) -> float:
+    """Set the model to its best checkpoint, by the log, and give the held-out loss of that one."""
+    record = min((r for r in read_log(folder / LOG) if r.held_out is not None), key=lambda r: cast("float", r.held_out))
+    load_weights(checkpoint_at(folder, record.step), model)
+    return cast("float", record.held_out)
 
 
 def _choose_average(

@@ -1,6 +1,7 @@
 """Score a saved model again, under the settings that it was scored with, and compare with its record.
 
-`about.json` names the data as here, the split, and the arguments of the task's own `evaluate`. Left out: other data.
+`about.json` names the data as here, the split, and the arguments of the task's own `evaluate`.
+Other data is the business of `own/scoring.py`.
 """
 
 import json
@@ -17,6 +18,7 @@ from transformer_lib.data.examples import Pair
 from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
 
+OWN = "own"  # data that only its owner has
 DATA = ("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh")
 
 
@@ -45,6 +47,8 @@ def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> di
     device = check_device(device)
     about = read_about(folder)
     settings = dict(about["evaluation"])
+    rule = "must be scored on files that you name (evaluate --data), since it was trained on somebody's own"
+    require(settings.get("data") != OWN, "a model of own data", rule, str(folder))
     require({"data", "split"} <= settings.keys(), "evaluation", "must name data and split", settings)
     task = load_task(folder, device=device)
     try:

@@ -61,10 +61,13 @@ class Tokenizer:
         return cls(rust)
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, special_tokens: Iterable[str] = ()) -> "Tokenizer":
+    def train(
+        cls, texts: Iterable[str], vocab_size: int, special_tokens: Iterable[str] = (), *, at_most: bool = False
+    ) -> "Tokenizer":
         """Learn what `BPE.train` would; no merge crosses from one text to the next.
 
-        `ValueError` if `vocab_size` is too small for the bytes and special tokens or too large for the texts.
+        `ValueError` if `vocab_size` is too small for the bytes and special tokens, or too large for the texts; but with
+        `at_most` there are then as many merges as the texts have to give.
         """
         texts, special_tokens = _checked(texts), list(special_tokens)
         limit = count_merges(vocab_size, special_tokens)
@@ -79,7 +82,8 @@ class Tokenizer:
         )
         rust.train_from_iterator(texts, trainer)
         merges = _merges(rust)
-        check_enough(merges, limit, vocab_size)
+        if not at_most:
+            check_enough(merges, limit, vocab_size)
         return cls.from_bpe(BPE(merges, special_tokens))
 
     def to_bpe(self) -> BPE:

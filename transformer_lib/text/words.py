@@ -21,4 +21,10 @@ _WORD = regex.compile(rf"(?!{MARK}){LETTER}+(?:[-'\u2019.]{LETTER}+)*|[^\s\x1c-\
 @checked
 def split_words(text: str) -> tuple[str, ...]:
     """Runs of letters and digits, also around a hyphen, an apostrophe or a point; any other sign is a word."""
-    return tuple(_WORD.findall(text))
+    return tuple(text[start:end] for start, end in word_spans(text))
+
+
+@checked
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Of each word of `split_words`, the place of its first character and the place after its last."""
+    return [match.span() for match in _WORD.finditer(text)]

@@ -142,15 +142,26 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 
 @checked
-def save_latest(folder: str | Path, state: TrainState, *, keep: int) -> Path:
-    """Save the state as `folder/step-00000123`, then remove all but the newest `keep` of its kind."""
-    path = Path(folder) / f"step-{state.step:08d}"
+def save_latest(folder: str | Path, state: TrainState, *, keep: int, best: int | None = None) -> Path:
+    """Save the state as `folder/step-00000123`, then remove all but the newest `keep` of its kind, and that of `best`.
+
+    `best` is the number of a step.
+    """
+    path = checkpoint_at(folder, state.step)
     save_state(path, state)
     if place_of(state.model)[0] == 0:
+        spared = None if best is None else checkpoint_at(folder, best)
         for old in _checkpoints(path.parent)[:-keep]:
-            remove_folder(old)
+            if old != spared:
+                remove_folder(old)
         remove_partials(path.parent)
     return path
+
+
+@checked
+def checkpoint_at(folder: str | Path, step: int) -> Path:
+    """Where `save_latest` saves the state of this step."""
+    return Path(folder) / f"step-{step:08d}"
 
 
 @checked

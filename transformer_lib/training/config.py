@@ -15,7 +15,7 @@ OptimizerName = Literal["adamw", "muon"]
 Schedule = Callable[[int], float]
 
 MOST_SEED = 2**32 - 1  # times the number of processes, it must still be a seed of torch's
-WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "progress")
+WATCHING = ("steps", "eval_every", "checkpoint_every", "keep", "patience", "progress")
 
 
 @checked
@@ -30,7 +30,8 @@ class TrainConfig:
     runs the model under autocast, with weights, optimiser and loss as they were; a run of real size should give what
     `best_precision(device)` says. `seed` decides the dropout. Every `eval_every` and `checkpoint_every` steps, and
     after the last, the run is evaluated and saved (`None`: after the last only); the newest `keep` checkpoints stay.
-    `progress` shows a bar (`None`: only on a terminal).
+    With `patience`, that with the lowest held-out loss stays as well, and the run ends before `steps` once so many
+    evaluations have passed without a lower one. `progress` shows a bar (`None`: only on a terminal).
     """
 
     steps: int
@@ -45,13 +46,18 @@ class TrainConfig:
     eval_every: int | None = None
     checkpoint_every: int | None = None
     keep: int = 2
+    patience: int | None = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, micro_batches=self.micro_batches, keep=self.keep)
-        for name in ("eval_every", "checkpoint_every"):
+        for name in ("eval_every", "checkpoint_every", "patience"):
             if getattr(self, name) is not None:
                 require_positive(**{name: getattr(self, name)})
+        if self.patience is not None:
+            rule = "must be eval_every, a number, where there is a patience, so that the best weights are kept"
+            same = self.checkpoint_every == self.eval_every is not None
+            require(same, "checkpoint_every", rule, self.checkpoint_every)
         require(self.clip is None or self.clip > 0, "clip", "must be positive or None", self.clip)
         require_numbers(weight_decay=self.weight_decay)
         require(self.weight_decay >= 0, "weight_decay", "must not be negative", self.weight_decay)

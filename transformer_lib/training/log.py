@@ -56,9 +56,9 @@ class StepLog:
 
 
 @checked
-def read_log(path: str | Path) -> list[Record]:
-    """The records of a log, in the order of their steps; a damaged line is a `ValueError`."""
-    lines = Path(path).read_bytes().splitlines()
+def read_log(path: str | Path, *, most: int | None = None) -> list[Record]:
+    """The records of a log, or its first `most`, in the order of their steps; a damaged line is a `ValueError`."""
+    lines = Path(path).read_bytes().splitlines()[:most]
     return [_parse(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
 
 

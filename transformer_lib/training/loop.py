@@ -25,7 +25,7 @@ from transformer_lib.files import sole_writer
 from transformer_lib.identity import describe
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
-from transformer_lib.training.log import Record, StepLog
+from transformer_lib.training.log import Record, StepLog, read_log
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon
 from transformer_lib.training.parallel import (
@@ -39,6 +39,7 @@ from transformer_lib.training.parallel import (
     without_exchange,
 )
 from transformer_lib.training.state import Batches, TrainState
+from transformer_lib.training.watch import Watch
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
 LOG = "log.jsonl"
@@ -65,7 +66,8 @@ def train(
     goes on from the newest one there, bit for bit as if it had never stopped, or begins if there is none. It must be
     the same run: the same model, settings, loss, data, and JSON values of `about`. `change` names what is otherwise on
     purpose, such as "training.learning_rate" (see `load_state`); more steps alone need no mention. `on_step` is called
-    with each `Record`. Torch's global random generators are seeded by `config.seed`.
+    with each `Record`. Torch's global random generators are seeded by `config.seed`. With `config.patience` the run may
+    end early, with its last weights; the best are in a checkpoint (`Watch`).
 
     If several processes train the model (see `parallel.py`), each calls this with its share of the batches, and
     `config` is the same for all: its `micro_batches` are those of all together. Rank 0 writes the log; a checkpoint is
@@ -76,6 +78,8 @@ def train(
     another process is writing there.
     """
     require(folder is not None or not (resume or change), "resume", "needs a folder to go on from", resume)
+    kept = not config.patience or (held_out is not None and folder is not None)
+    require(kept, "patience", "needs held-out batches, and a folder", config.patience)
     state = new_state(model, batches, config)
     state.settings |= {"loss": describe(given_loss(model, loss_fn))} | dict(about or {})
     rank, ranks = place_of(model)
@@ -87,19 +91,18 @@ def train(
         stream = endless(batches)
         log = stack.enter_context(_open_log(folder if rank == 0 else None, state))
         bar = stack.enter_context(_progress_bar(config, state))
-        while state.step < config.steps:
+        watch = Watch(_records_before(folder, state.step), config.patience)
+        while state.step < config.steps and not watch.over:
             record = train_step(state, loss_fn, islice(stream, config.micro_batches // ranks), config)
             if held_out is not None and _is_due(state.step, config.eval_every, config):
                 nats = evaluate(model, loss_fn, held_out, precision=config.precision)
                 record = dataclasses.replace(record, held_out=nats)
             if log is not None:
                 log.write(record)
+            watch.add(record)
             if folder is not None and _is_due(state.step, config.checkpoint_every, config):
-                if log is not None:
-                    log.flush_to_disk()
-                save_latest(folder, state, keep=config.keep)
-            bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
-            bar.update()
+                _save(folder, state, log, config.keep, watch.best if config.patience else None)
+            bar.show(record)
             if on_step is not None:
                 on_step(record)
     return state
@@ -207,9 +210,33 @@ def _open_log(folder: str | Path | None, state: TrainState) -> StepLog | nullcon
     return nullcontext() if folder is None else StepLog(Path(folder) / LOG, step=state.step)
 
 
-def _progress_bar(config: TrainConfig, state: TrainState) -> "tqdm[Any]":
+def _save(folder: str | Path, state: TrainState, log: StepLog | None, keep: int, best: int | None) -> None:
+    if log is not None:
+        log.flush_to_disk()
+    save_latest(folder, state, keep=keep, best=best)
+
+
+def _records_before(folder: str | Path | None, step: int) -> list[Record]:
+    """What the log says of the steps up to this one."""
+    return [] if folder is None or step == 0 else read_log(Path(folder) / LOG, most=step)
+
+
+class _Bar(tqdm):  # type: ignore[misc]  # which has no types
+    """A progress bar that also says the loss, and how many tokens are learned from in a second."""
+
+    tokens = 0
+
+    def show(self, record: Record) -> None:
+        self.tokens += record.tokens
+        if not self.disable:
+            speed = f"{self.tokens / max(self.format_dict['elapsed'], 1e-9):,.0f}/s"
+            self.set_postfix(loss=f"{record.loss:.3f}", tokens=speed, refresh=False)
+            self.update()
+
+
+def _progress_bar(config: TrainConfig, state: TrainState) -> _Bar:
     hidden = None if config.progress is None else not config.progress  # tqdm's None: hidden unless on a terminal
-    return tqdm(total=config.steps, initial=state.step, unit="step", disable=hidden)
+    return _Bar(total=config.steps, initial=state.step, unit="step", disable=hidden)
 
 
 def _is_due(step: int, every: int | None, config: TrainConfig) -> bool:

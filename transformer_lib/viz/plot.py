@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from transformer_lib.config import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
 from transformer_lib.viz.style import GREY, LINES, PALE, STYLE, WIDTH, space_between
 
@@ -128,6 +128,7 @@ def write_values(axes: Any, values: Float[Tensor, "row column"], *, least: Numbe
 
     The palest shade is that of `least`, the darkest that of `most`. None is so dark that its number could not be read.
     """
+    _check_axes(axes)
     _check_drawable("values", values)
     require(least < most, "least", "must be below most", (least, most))
     shown = values.detach().double().cpu()
@@ -147,6 +148,7 @@ def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
     """
     import numpy as np
 
+    _check_axes(axes)
     axes.figure.canvas.draw()  # only now is it known where things stand
     centres = axes.transData.transform(list(points.values()))
     taken = [np.array(centre) for centre in centres]
@@ -180,6 +182,12 @@ def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
 def _check_drawable(field: str, matrix: Tensor) -> None:
     require(matrix.numel() > 0, field, "must not be empty", tuple(matrix.shape))
     require(not matrix.is_meta, field, "must hold values, which none on the device 'meta' does", tuple(matrix.shape))
+
+
+def _check_axes(axes: object) -> None:
+    from matplotlib.axes import Axes  # an annotation of it would take a second to import
+
+    require_kind(axes, Axes, "axes", "the axes of a figure")
 
 
 @contextmanager

@@ -96,6 +96,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.contract.checked": lambda: {"target": _function},
     "transformer_lib.contract.checked_once": lambda: {"target": _function},
     "transformer_lib.files.read_bytes": lambda: {"path": _path("x", "text"), "most": 100},
+    "transformer_lib.files.regular_file": lambda: {"path": _path("x", "text")},
     "transformer_lib.files.decode": lambda: {"data": b"text", "name": "x"},
     "transformer_lib.files.read_text": lambda: {"path": _path("x", "text")},
     "transformer_lib.files.split_lines": lambda: {"text": "a\nb"},

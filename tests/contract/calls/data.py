@@ -21,6 +21,7 @@ from transformer_lib.data import (
     toy_translation,
 )
 from transformer_lib.data.download import RemoteFile
+from transformer_lib.data.own import found, splits, survey
 
 STREAM = torch.arange(20) % 7
 PAIRS = [examples.Pair("One cat.", "一只猫。"), examples.Pair("Two dogs.", "两只狗。"), examples.Pair("Tea.", "茶。")]
@@ -31,7 +32,10 @@ SENTENCE = examples.Annotated(
 )
 ASKED = toy_questions.questions(train=3, held_out=2).train
 CLAUSE = toy_grammar.Clause("buy", "past", toy_grammar.Phrase("the", "teacher"), toy_grammar.Phrase("two", "book"))
-SQUAD = {"context": "小猫坐", "qas": [{"id": "7", "question": "谁?", "answers": [{"text": "猫", "answer_start": 1}]}]}
+SQUAD: dict[str, Any] = {
+    "context": "小猫坐",
+    "qas": [{"id": "7", "question": "谁?", "answers": [{"text": "猫", "answer_start": 1}]}],
+}
 RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its arguments
     *(PAIRS[0], SENTENCE, SENTENCE.entities[0], SENTENCE.relations[0], ASKED[0], examples.Answer("猫", 1)),
     *(examples.ParallelCorpus(tuple(PAIRS), (), ()), examples.Splits((SENTENCE,), (), ())),
@@ -71,6 +75,48 @@ def _both() -> dict[str, Any]:
     return {"question": ASKED[0], "train": list(ASKED)}
 
 
+def _file(name: str) -> Path:
+    """A small file in one of the formats of a reader's own data."""
+    texts = {
+        "pairs.tsv": "a\tb\nc\td\n",
+        "columns.conll": "Ada B-person\nwrote O\n",
+        "offsets.jsonl": json.dumps({"text": "Ada wrote", "entities": [[0, 3, "person"]]}) + "\n",
+        "questions.json": json.dumps({"data": [{"paragraphs": [SQUAD]}]}),
+        "texts.txt": "one\ntwo\n",
+    }
+    file = Path(tempfile.mkdtemp(dir=".")) / name
+    file.write_text(texts[name])
+    return file
+
+
+OWN: dict[str, Callable[[], dict[str, Any]]] = {
+    "columns.read_columns": lambda: {"file": _file("columns.conll")},
+    "columns.scheme_of": lambda: {"sentences": [["O", "B-x"]]},
+    "columns.entities_of": lambda: {"tags": ["O", "B-x", "I-x"], "scheme": "IOB2"},
+    "found.Fault": lambda: {"file": "a.tsv", "line": 1, "why": "must have a tab"},
+    "found.Found": lambda: {"example": PAIRS[0], "file": "a.tsv", "line": 1},
+    "found.lines_in": lambda: {"path": _file("texts.txt")},
+    "found.json_lines": lambda: {"path": _file("offsets.jsonl")},
+    "found.text_of": lambda: {"record": {"text": "a"}, "field": "text"},
+    "kind.kind_of": lambda: {"files": [_file("pairs.tsv")]},
+    "kind.read_own": lambda: {"files": [_file("pairs.tsv")], "kind": "pairs"},
+    "offsets.read_offsets": lambda: {"file": _file("offsets.jsonl")},
+    "offsets.annotated": lambda: {"record": {"text": "Ada wrote", "entities": [[0, 3, "person"]]}},
+    "offsets.cut": lambda: {"text": "Ada wrote", "spans": [(0, 3, "person")]},
+    "pairs.read_pairs": lambda: {"files": [_file("pairs.tsv")]},
+    "questions.read_questions": lambda: {"file": _file("questions.json")},
+    "questions.question": lambda: {"record": SQUAD["qas"][0] | {"context": SQUAD["context"]}, "number": 1},
+    "splits.unshared": lambda: {"example": PAIRS[0]},
+    "splits.drawn": lambda: {"example": PAIRS[0], "seed": 0},
+    "splits.Sides": lambda: {"test": 0.1, "validation": 0.2},
+    "splits.Sides.of": lambda: {"self": splits.Sides(0.1, 0.2), "number": 0.5},
+    "splits.sides": lambda: {"numbers": [i / 20 for i in range(20)], "validation": True, "test": True},
+    "splits.key_of": lambda: {"text": "a"},
+    "survey.Survey": dict,
+    "survey.Survey.add": lambda: {"self": survey.Survey(), "found": found.Found(PAIRS[0], "a.tsv", 1)},
+    "survey.Survey.report": lambda: {"self": survey.Survey()},
+    "texts.read_texts": lambda: {"files": [_file("texts.txt")]},
+}
 HERE = "transformer_lib.data."
 SHORTCUTS = ("majority", "without_passage", "without_question", "first_of_kind", "overlap")
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -93,6 +139,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}examples.parallel": lambda: {"sources": ["a", "b"], "targets": ["c", "d"]},
     f"{HERE}examples.check_annotated": lambda: {"example": SENTENCE},
     f"{HERE}examples.check_question": lambda: {"example": ASKED[0]},
+    f"{HERE}examples.bare": lambda: {"text": "Zo\u00eb, twice!"},
+    **{f"{HERE}own.{name}": call for name, call in OWN.items()},
     f"{HERE}ngram.NGram": lambda: {"tokens": STREAM, "order": 2, "vocab_size": 7},
     f"{HERE}ngram.NGram.log_probs": lambda: {"self": _counted(), "tokens": STREAM[:5]},
     f"{HERE}ngram.NGram.next_probs": lambda: {"self": _counted(), "tokens": STREAM[:5]},

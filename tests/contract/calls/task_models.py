@@ -12,6 +12,7 @@ from tests.contract.calls.base import SMALL
 from tests.contract.calls.runs import new_run
 from transformer_lib.config import Norm, Seq2SeqConfig, SwiGlu, to_json
 from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
+from transformer_lib.data.packing import LMBatch
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.models.heads import MaskedLM, SpanScores
@@ -305,6 +306,12 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}language_model.Writer.unreadable": lambda: {"self": _writer(), "prompts": ["a", ""], "max_new_tokens": 2},
 }
 OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
+    f"{HERE}own.text.next_token_loss": lambda: {
+        "model": _writer().model,
+        "batch": LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long()),
+    },
+    f"{HERE}own.translation.Encoded": lambda: {"pairs": PAIRS, "tokenizer": TRANSLATING, "lowercase": False},
     f"{HERE}evaluation.load_task": lambda: {"folder": _saved(_extractor()), "device": "cpu"},
     f"{HERE}readable.fault_of_text": lambda: {"text": "a", "tokens": 3},
     f"{HERE}readable.fault_of_length": lambda: {"ids": [1, 2], "most": 3, "what": "tokens"},

@@ -1,6 +1,8 @@
 """How each public callable of `transformer_lib.tasks` is called validly."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS,
 from transformer_lib.data.examples import Annotated, Answer, Entity, Question
 from transformer_lib.models import Encoder
 from transformer_lib.tasks import metrics, reading, retrieval, tagging
+from transformer_lib.tasks.own.material import Material, Rows
+from transformer_lib.tasks.own.translation import SIZES
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.tokenizer import Tokenizer
 
@@ -45,8 +49,30 @@ def _answer() -> dict[str, Any]:
     return {"predicted": "the cat", "answers": ["cat", "a dog"], "language": "en"}
 
 
+def _material() -> Material:
+    file = Path(tempfile.mkdtemp(dir=".")) / "pairs.tsv"
+    file.write_text("".join(f"a {i}\tb {i}\n" for i in range(20)))
+    return Material((file,), (), (), ("pairs",), seed=0)
+
+
+OF_OWN: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}own.material.Material": lambda: {**vars(_material())},
+    f"{HERE}own.material.Material.examples": lambda: {"self": _material(), "split": "train"},
+    f"{HERE}own.material.Material.whole": lambda: {"self": _material(), "split": "train"},
+    f"{HERE}own.material.Rows": dict,
+    f"{HERE}own.material.Rows.append": lambda: {"self": Rows(), "ids": [1, 2]},
+    f"{HERE}own.material.number_of": lambda: {"options": {"vocab": "7"}, "name": "vocab", "default": 3},
+    f"{HERE}own.translation.Size": lambda: SIZES["tiny"]._asdict(),
+    f"{HERE}own.translation.size_for": lambda: {"pairs": 20},
+    f"{HERE}own.translation.tokenize_for": lambda: {"texts": ["they work"]},
+    f"{HERE}own.text.stream": lambda: {
+        "tokenizer": Tokenizer.from_bpe(BPE([], ["<|end|>"])),
+        "texts": ["a", "b"],
+    },
+}
 OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"{type(record).__module__}.{type(record).__name__}": record._asdict for record in RECORDS},
+    **OF_OWN,
     f"{HERE}mentions.swapped": lambda: {"examples": [SENTENCE], "probability": 0.5},
     f"{HERE}mentions.disguised": lambda: {"probability": 0.5},
     f"{HERE}mentions.rename": lambda: {"example": SENTENCE, "new": lambda kind, words: words},
@@ -114,6 +140,13 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 EXCUSED: dict[str, str] = {
+    **{
+        f"{HERE}own.{name}": "it trains, or needs what was trained; tests/tasks/own/test_own_training.py tries it"
+        for name in (
+            *(f"{task}.run" for task in ("translation", "extraction", "answers", "text")),
+            *("material.Material.of", "training.train_own", "scoring.score_own"),
+        )
+    },
     f"{HERE}evaluation.load_examples": "it downloads; tests/tasks/test_translation_run.py reads what it refuses",
     f"{HERE}evaluation.score_again": "it scores the examples of load_examples; tests/test_main.py tries it",
     f"{HERE}translation_run.train_translator": "it trains on the examples of load_examples",

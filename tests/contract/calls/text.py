@@ -46,6 +46,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}tokenizer.Tokenizer.save": lambda: {"self": FAST, "path": Path(tempfile.mkdtemp(dir=".")) / "t.json"},
     f"{HERE}tokenizer.Tokenizer.load": lambda: {"path": _file("tokenizer.json"), "any_rules": True},
     f"{HERE}words.split_words": lambda: {"text": "Ada's book"},
+    f"{HERE}words.word_spans": lambda: {"text": "Ada's book"},
 }
 
 EXCUSED: dict[str, str] = {}

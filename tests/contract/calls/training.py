@@ -26,6 +26,7 @@ from transformer_lib.training import (
     recompute,
     schedule,
     state,
+    watch,
 )
 
 FLAT = partial(schedule.warmup_cosine, warmup=1, total=9, peak=1e-3)
@@ -98,6 +99,9 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "checkpoint.load_state": lambda: {"path": _saved(), "state": _state(0), "change": ["training.clip"]},
     "checkpoint.load_weights": lambda: {"path": _saved(), "model": _model()},
     "checkpoint.read_about": lambda: {"path": _saved()},
+    "checkpoint.checkpoint_at": lambda: {"folder": _place(), "step": 3},
+    "watch.Watch": lambda: {"records": [RECORD], "patience": 2},
+    "watch.Watch.add": lambda: {"self": watch.Watch([], None), "record": RECORD},
     "checkpoint.save_latest": lambda: {"folder": _place(), "state": _state(), "keep": 2},
     "checkpoint.latest": lambda: {"folder": _run()},
     "chunked.chunked_token_loss": lambda: {

@@ -1,0 +1,107 @@
+"""An answerer of own questions about passages, from scratch.
+
+    python -m transformer_lib train answers --data questions.json --out my-answerer
+
+From scratch a reader needs very many questions; the chapter on question answering shows how many are too few.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from transformer_lib.checks import require
+from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
+from transformer_lib.data.examples import Question
+from transformer_lib.runs.recipe import Run
+from transformer_lib.tasks.evaluation import OWN
+from transformer_lib.tasks.own.material import OPTIONS as SHARED
+from transformer_lib.tasks.own.material import Material, number_of
+from transformer_lib.tasks.own.training import train_own
+from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
+from transformer_lib.tasks.reading import SPECIAL_TOKENS
+from transformer_lib.text.tokenizer import Tokenizer
+
+NAME = "answers"
+OPTIONS = SHARED
+ALWAYS = -1e9  # a threshold that no margin is below
+SIZES = {
+    "small": (3_000, 128, 2, 0.2, 30),
+    "medium": (8_000, 256, 4, 0.1, 4),
+}  # vocabulary, width, layers, dropout, epochs
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Exact match and F1 on the test, the number of questions on each side, and the facts of the training."""
+    material = Material.of(run, ["questions"])
+    train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
+    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
+    texts = dict.fromkeys(text for question in train for text in (question.context, question.question))
+    tokenizer = Tokenizer.train(
+        [" " + text for text in texts], number_of(run.options, "vocab", vocab), SPECIAL_TOKENS, at_most=True
+    )
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        d_model=width,
+        num_layers=layers,
+        max_length=384,
+        attention=AttentionConfig(num_heads=width // 32),
+        feedforward=SwiGlu(d_ff=8 * width // 3),
+        positions=Rope(),
+        norm=Norm(kind="rms"),
+        segments=3,
+        dropout=dropout,
+    )
+    torch.manual_seed(run.seed)
+    answerer = QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=_longest(train, tokenizer))
+    learned, held_out = (_readable(part, answerer) for part in (train, validation))
+    batches = reading_batches(answerer.layout, learned, token_budget=4096, seed=run.seed)
+    checks = list(reading_batches(answerer.layout, held_out, token_budget=4096, seed=0, epochs=1))
+    facts = train_own(
+        run,
+        answerer.reader,
+        reading_loss,
+        batches,
+        checks,
+        steps_per_epoch=batches.per_epoch,
+        epochs=epochs,
+        peak=0.003,
+    )
+    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+    left_out = len(train) + len(validation) - len(learned) - len(held_out)
+    return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
+
+
+def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:
+    """Choose when to abstain, score the weights as they are saved, and save them."""
+    if not run.is_first:
+        return {}
+    answerer.reader.to(torch.float16).to(torch.float32).eval()
+    if all(question.answers for question in validation):  # there is always an answer, so one is always given
+        answerer = replace(answerer, threshold=ALWAYS)
+    else:
+        answerer = answerer.with_threshold_from(validation)
+    readable_test = _readable(test, answerer)
+    record = answerer.evaluate(readable_test) if readable_test else {}
+    answerer.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
+    return {"test": record, "threshold": answerer.threshold}
+
+
+def _chosen_size(name: str, count: int) -> str:
+    """The size of this name, or the one for so many questions if it is empty."""
+    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
+    return name or ("small" if count < 20_000 else "medium")
+
+
+def _longest(questions: list[Question], tokenizer: Tokenizer) -> int:
+    """The number of tokens that no answer of these exceeds, but the _longest of a hundred."""
+    answers = [" " + answer.text for question in questions for answer in question.answers]
+    require(len(answers) > 0, "data", "must have answers in the questions to train on", answers)
+    lengths = sorted(map(len, tokenizer.encode_batch(answers)))
+    return max(1, lengths[int(0.99 * (len(lengths) - 1))])
+
+
+def _readable(questions: list[Question], answerer: QuestionAnswerer) -> list[Question]:
+    """Those that leave room for a passage."""
+    faults = answerer.unreadable([question.question for question in questions])
+    return [question for number, question in enumerate(questions) if number not in faults]

@@ -1,0 +1,108 @@
+"""An extractor of own annotated sentences, from scratch: entities, and relations where there are any.
+
+python -m transformer_lib train extraction --data sentences.jsonl --out my-extractor
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from transformer_lib.checks import require
+from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
+from transformer_lib.contract import checked
+from transformer_lib.data.examples import Annotated
+from transformer_lib.runs.recipe import Run
+from transformer_lib.tasks.evaluation import OWN
+from transformer_lib.tasks.extraction import EntityRelationExtractor, cut_words, extraction_batches
+from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, ExtractionModel, extraction_losses
+from transformer_lib.tasks.mentions import disguised, swapped
+from transformer_lib.tasks.own.material import OPTIONS as SHARED
+from transformer_lib.tasks.own.material import Material, number_of
+from transformer_lib.tasks.own.training import train_own
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training.loss import LossSum
+
+NAME = "extraction"
+OPTIONS = SHARED
+MAX_LENGTH = 512  # tokens of a sentence; longer ones are not trained on
+SIZES = {
+    "small": (1024, 128, 3, 0.2, 70),
+    "medium": (4096, 192, 4, 0.2, 30),
+}  # vocabulary, width, layers, dropout, epochs
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Strict F1 on the test, the number of sentences on each side, and the facts of the training."""
+    material = Material.of(run, ["columns", "offsets"])
+    train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
+    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
+    texts = [" " + " ".join(example.words) for example in train]
+    tokenizer = Tokenizer.train(texts, number_of(run.options, "vocab", vocab), at_most=True)
+    kinds = sorted({entity.kind for example in train for entity in example.entities})
+    require(len(kinds) > 0, "data", "must have entities in the sentences to train on", kinds)
+    config = ExtractionConfig(
+        encoder=ModelConfig(
+            vocab_size=tokenizer.vocab_size,
+            d_model=width,
+            num_layers=layers,
+            max_length=MAX_LENGTH,
+            attention=AttentionConfig(num_heads=width // 32),
+            feedforward=SwiGlu(d_ff=8 * width // 3),
+            positions=Rope(),
+            norm=Norm(kind="rms"),
+            dropout=dropout,
+        ),
+        kinds=tuple(kinds),
+        relations=tuple(sorted({relation.kind for example in train for relation in example.relations})),
+    )
+    torch.manual_seed(run.seed)
+    extractor = EntityRelationExtractor(ExtractionModel(config).to(run.device), tokenizer)
+    swap, disguise = swapped(train, 0.5), disguised(0.2)
+    learned, held_out = (_readable(part, extractor) for part in (train, validation))
+    batches = extraction_batches(
+        learned, extractor, token_budget=1024, seed=run.seed, change=lambda example: disguise(swap(example))
+    )
+    checks = list(extraction_batches(held_out, extractor, token_budget=4096, seed=0, epochs=1))
+    facts = train_own(
+        run, extractor.model, word_loss, batches, checks, steps_per_epoch=batches.per_epoch, epochs=epochs, peak=0.003
+    )
+    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+    left_out = len(train) + len(validation) - len(learned) - len(held_out)
+    return facts | {"examples": counts, "left_out": left_out} | _finish(run, extractor, test)
+
+
+@checked
+def word_loss(model: nn.Module, batch: Batch) -> LossSum:
+    """All nats of tags and relations, for each word."""
+    return extraction_losses(model, batch).together()
+
+
+def _finish(run: Run, extractor: EntityRelationExtractor, test: list[Annotated]) -> dict[str, Any]:
+    """Score the weights as they are saved, and save them."""
+    if not run.is_first:
+        return {}
+    extractor.model.to(torch.float16).to(torch.float32).eval()
+    record = extractor.evaluate(test) if test else {}
+    if not extractor.model.config.relations:
+        record.pop("relations", None)  # there are none to be found, which is no score of 0
+    extractor.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
+    return {"test": record}
+
+
+def _chosen_size(name: str, count: int) -> str:
+    """The size of this name, or the one for so many sentences if it is empty."""
+    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
+    return name or ("small" if count < 5_000 else "medium")
+
+
+def _readable(examples: list[Annotated], extractor: EntityRelationExtractor) -> list[Annotated]:
+    """Those with words, and not too many, of kinds that the model knows."""
+    config = extractor.model.config
+    kept = []
+    for example in examples:
+        known = all(entity.kind in config.kinds for entity in example.entities)
+        known = known and all(relation.kind in config.relations for relation in example.relations)
+        if known and 1 <= sum(map(len, cut_words(example.words, extractor.tokenizer))) <= MAX_LENGTH:
+            kept.append(example)
+    return kept

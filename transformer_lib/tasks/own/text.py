@@ -1,0 +1,130 @@
+"""A language model of own texts, from scratch.
+
+python -m transformer_lib train text --data my-texts/ --out my-model
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from transformer_lib.checks import require, require_kind
+from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
+from transformer_lib.contract import checked
+from transformer_lib.data.batching import PackedBatches
+from transformer_lib.data.packing import LMBatch, bits_per_byte, held_out_batches
+from transformer_lib.models import DecoderLM
+from transformer_lib.runs.recipe import Run
+from transformer_lib.tasks.language_model import Writer
+from transformer_lib.tasks.own.material import OPTIONS as SHARED
+from transformer_lib.tasks.own.material import Material, number_of
+from transformer_lib.tasks.own.training import train_own
+from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.training.chunked import chunked_token_loss
+from transformer_lib.training.loss import LossSum
+
+NAME = "text"
+OPTIONS = SHARED
+END = "<|end|>"  # of a document
+HELD_OUT, MOST_HELD_OUT = 0.05, 1_000_000  # of the characters, for validation and again for test
+BATCH = 16
+SIZES = {  # vocabulary, width, layers, context, dropout, epochs
+    "tiny": (512, 128, 3, 128, 0.2, 40),
+    "small": (1024, 192, 4, 256, 0.2, 20),
+    "medium": (8192, 384, 6, 512, 0.1, 4),
+}
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Bits per byte on the test, how a text goes on, and the facts of the training."""
+    train, validation, test = _texts_of(Material.of(run, ["texts"]))
+    size = _chosen_size(run.options["size"], sum(map(len, train)))
+    vocab, width, layers, context, dropout, epochs = SIZES[size]
+    tokenizer = Tokenizer.train(train, number_of(run.options, "vocab", vocab), (END,), at_most=True)
+    streams = [stream(tokenizer, part) for part in (train, validation, test)]
+    for name, ids in zip(("data", "validation", "test"), streams, strict=True):
+        require(len(ids) > context, name, f"must have more than {context} tokens", len(ids))
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        d_model=width,
+        num_layers=layers,
+        max_length=context,
+        attention=AttentionConfig(num_heads=width // 32),
+        feedforward=SwiGlu(d_ff=8 * width // 3),
+        positions=Rope(),
+        norm=Norm(kind="rms"),
+        dropout=dropout,
+    )
+    torch.manual_seed(run.seed)
+    model = DecoderLM(config).to(run.device)
+    batches = PackedBatches(streams[0], batch=max(1, BATCH // run.processes), context=context, seed=run.seed)
+    checks = held_out_batches(streams[1], batch=BATCH, context=context)
+    per_epoch = max(1, batches.per_epoch // BATCH)
+    facts = train_own(
+        run,
+        model,
+        next_token_loss,
+        batches,
+        checks,
+        steps_per_epoch=per_epoch,
+        epochs=epochs,
+        peak=0.005,
+        optimizer="muon",
+    )
+    model = model.to(torch.float16).to(torch.float32).eval()
+    nats = [next_token_loss(model, batch) for batch in held_out_batches(streams[2], batch=BATCH, context=context)]
+    loss = float(sum(part.total.item() for part in nats) / sum(int(part.count) for part in nats))
+    record = {"bits_per_byte": bits_per_byte(loss, sum(len(text.encode()) for text in test) / (len(streams[2]) - 1))}
+    writer = Writer(model, tokenizer)
+    if run.is_first:
+        writer.save(run.model_folder(), record=record, dtype=torch.float16)
+    counts = {"train": len(streams[0]), "validation": len(streams[1]), "test": len(streams[2])}
+    beginning = test[0][:20]
+    return facts | record | {"tokens": counts, "sample": beginning + writer(beginning, max_new_tokens=80)}
+
+
+@checked
+def next_token_loss(model: nn.Module, batch: LMBatch) -> LossSum:
+    """Every token but the first is a target."""
+    require_kind(model, DecoderLM, "model", "a DecoderLM")
+    assert isinstance(model, DecoderLM)
+    weight = model.head.weight
+    inputs, targets = (part.to(weight.device) for part in batch)
+    return chunked_token_loss(model.hidden(inputs), weight, targets)
+
+
+def _texts_of(material: Material) -> list[list[str]]:
+    """The texts to train on, to choose by and to measure on.
+
+    Many documents are split whole, as other examples are. Of a few, each is cut: first the training, then the
+    validation, then the test.
+    """
+    given = [list(material.whole(split)) for split in ("train", "validation", "test")]
+    if given[1] and given[2]:
+        return given
+    documents = given[0]
+    if len(documents) >= 20:
+        return [list(material.examples(split)) for split in ("train", "validation", "test")]
+    sides: list[list[str]] = [[], given[1], given[2]]
+    for text in documents:
+        part = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(text))))
+        end = len(text)
+        for side in (2, 1):
+            if not given[side]:
+                sides[side].append(text[end - part : end])
+                end -= part
+        sides[0].append(text[:end])
+    return sides
+
+
+@checked
+def stream(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
+    """All texts in one row, each followed by the token that ends a document."""
+    end = tokenizer.special_tokens[END]
+    return torch.tensor([i for ids in tokenizer.encode_batch(texts) for i in (*ids, end)])
+
+
+def _chosen_size(name: str, characters: int) -> str:
+    """The size of this name, or the one for so many characters if it is empty."""
+    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
+    return name or ("tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium")
