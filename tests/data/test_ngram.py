@@ -12,7 +12,9 @@ VOCAB = 4
 words = st.lists(st.integers(0, VOCAB - 1), min_size=5, max_size=60)
 
 
-def kneser_ney(train: list[int] | list[list[int]], history: tuple[int, ...], word: int, order: int, vocab: int) -> float:
+def kneser_ney(
+    train: list[int] | list[list[int]], history: tuple[int, ...], word: int, order: int, vocab: int
+) -> float:
     """P(word | history) straight from the definition: dictionaries, one probability at a time, no arrays."""
 
     rows = train if isinstance(train[0], list) else [train]
@@ -119,9 +121,12 @@ def test_longer_histories_predict_held_out_source_better():
         (lambda: NGram(torch.arange(4), order=5, vocab_size=4), "tokens must hold at least order=5 tokens, got 4"),
         (lambda: NGram(torch.arange(5), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[4\]"),
         (lambda: NGram(torch.tensor([0, -1]), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[-1\]"),
-        (lambda: NGram(torch.zeros(2, 3, dtype=torch.long), order=4, vocab_size=4), "must hold at least order=4 tokens"),
-        (lambda: NGram(torch.zeros(0, 3, dtype=torch.long), order=2, vocab_size=4), "must hold at least order=2 tokens"),
-        (lambda: NGram(torch.zeros(1, 1, 3, dtype=torch.long), order=2, vocab_size=4), "tokens must have one dimension"),
+        (
+            lambda: NGram(torch.tensor([[1, 2, 3]]), order=4, vocab_size=4),
+            "tokens must hold at least order=4 tokens, got 3",
+        ),
+        (lambda: NGram(torch.ones(0, 3).long(), order=2, vocab_size=4), "tokens must have at least one row, got 0"),
+        (lambda: NGram(torch.ones(1, 1, 3).long(), order=2, vocab_size=4), "tokens must have one dimension, or two"),
         (lambda: NGram(torch.ones(4), order=2, vocab_size=4), "tokens must have an integer type, got 'float32'"),
         (lambda: NGram(torch.arange(4), order=2, vocab_size=2**40), "vocab_size must be at most 16777216"),
         (

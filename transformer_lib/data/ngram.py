@@ -33,7 +33,7 @@ MOST_WORDS = 1 << 24  # of a vocabulary; a gram is numbered by a row, below 2**3
 
 @checked
 class NGram:
-    """An n-gram model of `order` n, fitted to a stream of tokens in 0..vocab_size-1, or to rows that are counted apart."""
+    """An n-gram model of `order` n, fitted to a stream of tokens in 0..vocab_size-1, or to rows counted apart."""
 
     def __init__(self, tokens: Int[Tensor, "*rows time"], *, order: int, vocab_size: int) -> None:
         require_positive(order=order, vocab_size=vocab_size)
@@ -42,7 +42,8 @@ class NGram:
         require(tokens.ndim in (1, 2), "tokens", "must have one dimension, or two", tuple(tokens.shape))
         rows, length = (1, *tokens.shape)[-2:]
         words = self._words(tokens.reshape(-1)).reshape(rows, length)
-        require(rows > 0 and length >= order, "tokens", f"must hold at least order={order} tokens", length)
+        require(rows > 0, "tokens", "must have at least one row", rows)
+        require(length >= order, "tokens", f"must hold at least order={order} tokens", length)
         tables: list[tuple[Ids, Ids]] = []
         grams = np.zeros((rows, length + 1), dtype=np.int64)  # the empty gram, before every word and after the last
         for k in range(order):
