@@ -12,11 +12,15 @@ VOCAB = 4
 words = st.lists(st.integers(0, VOCAB - 1), min_size=5, max_size=60)
 
 
-def kneser_ney(train: list[int], history: tuple[int, ...], word: int, order: int, vocab: int) -> float:
+def kneser_ney(
+    train: list[int] | list[list[int]], history: tuple[int, ...], word: int, order: int, vocab: int
+) -> float:
     """P(word | history) straight from the definition: dictionaries, one probability at a time, no arrays."""
 
+    rows = train if isinstance(train[0], list) else [train]
+
     def grams(n):
-        return [tuple(train[i : i + n]) for i in range(len(train) - n + 1)]
+        return [tuple(row[i : i + n]) for row in rows for i in range(len(row) - n + 1)]
 
     def counts(k):
         return Counter(grams(order)) if k == order else Counter(gram[1:] for gram in set(grams(k + 1)))
@@ -73,6 +77,16 @@ def test_only_the_last_words_of_a_history_matter():
     assert not torch.equal(model.next_probs(torch.tensor([1, 2])), model.next_probs(torch.tensor([2, 2])))
 
 
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=5), words, st.integers(1, 4))
+def test_no_gram_reaches_from_one_row_into_the_next(train, text, order):
+    """So the order of rows changes nothing, and the definition, which never joins them, gives the same."""
+    rows, told = torch.tensor(train), torch.tensor(text)
+    found = NGram(rows, order=order, vocab_size=VOCAB).log_probs(told)
+    assert torch.equal(NGram(rows.flip(0), order=order, vocab_size=VOCAB).log_probs(told), found)
+    expected = [math.log(kneser_ney(train, tuple(text[:i]), text[i], order, VOCAB)) for i in range(1, len(text))]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
 def test_loss_on_a_markov_chain_approaches_its_entropy():
     """The next of 8 words is the double of this one plus 0 or 1, at 3 : 1; no model can be below H(1/4) = 0.5623."""
     generator = torch.Generator().manual_seed(0)
@@ -107,6 +121,12 @@ def test_longer_histories_predict_held_out_source_better():
         (lambda: NGram(torch.arange(4), order=5, vocab_size=4), "tokens must hold at least order=5 tokens, got 4"),
         (lambda: NGram(torch.arange(5), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[4\]"),
         (lambda: NGram(torch.tensor([0, -1]), order=2, vocab_size=4), r"tokens must be in 0\.\.3, got \[-1\]"),
+        (
+            lambda: NGram(torch.tensor([[1, 2, 3]]), order=4, vocab_size=4),
+            "tokens must hold at least order=4 tokens, got 3",
+        ),
+        (lambda: NGram(torch.ones(0, 3).long(), order=2, vocab_size=4), "tokens must have at least one row, got 0"),
+        (lambda: NGram(torch.ones(1, 1, 3).long(), order=2, vocab_size=4), "tokens must have one dimension, or two"),
         (lambda: NGram(torch.ones(4), order=2, vocab_size=4), "tokens must have an integer type, got 'float32'"),
         (lambda: NGram(torch.arange(4), order=2, vocab_size=2**40), "vocab_size must be at most 16777216"),
         (

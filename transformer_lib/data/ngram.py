@@ -10,7 +10,10 @@ ones fail, and count in how many different histories a gram was seen (Kneser and
 D(3 or more) of each order come in closed form from how many grams were seen once, twice, three and four times (Chen
 and Goodman 1998), so nothing is tuned by hand and nothing on held-out text.
 
-Left out: pruning, and any treatment of documents; the stream is read straight through its separators.
+A stream is read straight through its separators. Texts of equal length can be given as rows, and no gram then reaches
+from one row into the next.
+
+Left out: pruning, and any treatment of documents.
 """
 
 import numpy as np
@@ -30,25 +33,29 @@ MOST_WORDS = 1 << 24  # of a vocabulary; a gram is numbered by a row, below 2**3
 
 @checked
 class NGram:
-    """An n-gram model of `order` n, fitted to one stream of tokens in 0..vocab_size-1."""
+    """An n-gram model of `order` n, fitted to a stream of tokens in 0..vocab_size-1, or to rows counted apart."""
 
-    def __init__(self, tokens: Int[Tensor, "time"], *, order: int, vocab_size: int) -> None:
+    def __init__(self, tokens: Int[Tensor, "*rows time"], *, order: int, vocab_size: int) -> None:
         require_positive(order=order, vocab_size=vocab_size)
         require(vocab_size <= MOST_WORDS, "vocab_size", f"must be at most {MOST_WORDS}", vocab_size)
         self.vocab_size = vocab_size
-        words = self._words(tokens)
-        require(len(words) >= order, "tokens", f"must hold at least order={order} tokens", len(words))
+        require(tokens.ndim in (1, 2), "tokens", "must have one dimension, or two", tuple(tokens.shape))
+        rows, length = (1, *tokens.shape)[-2:]
+        words = self._words(tokens.reshape(-1)).reshape(rows, length)
+        require(rows > 0, "tokens", "must have at least one row", rows)
+        require(length >= order, "tokens", f"must hold at least order={order} tokens", length)
         tables: list[tuple[Ids, Ids]] = []
-        grams = np.zeros(len(words) + 1, dtype=np.int64)  # the empty gram, before every word and after the last
+        grams = np.zeros((rows, length + 1), dtype=np.int64)  # the empty gram, before every word and after the last
         for k in range(order):
-            keys, first, longer, counts = np.unique(
-                grams[:-1] * vocab_size + words[k:], return_index=True, return_inverse=True, return_counts=True
+            longer = grams[:, :-1] * vocab_size + words[:, k:]
+            keys, first, places, counts = np.unique(
+                longer.ravel(), return_index=True, return_inverse=True, return_counts=True
             )
             if tables:  # what was the longest order is not: count the different grams that end with each of its rows
                 below = tables[-1][0]
-                tables[-1] = below, np.bincount(grams[1:][first], minlength=len(below))
+                tables[-1] = below, np.bincount(grams[:, 1:].ravel()[first], minlength=len(below))
             tables.append((keys, counts))
-            grams = longer
+            grams = places.reshape(longer.shape)
         histories = [1] + [len(keys) for keys, _ in tables]
         self._levels = [_Level(*table, size, vocab_size) for table, size in zip(tables, histories, strict=False)]
 
