@@ -61,7 +61,7 @@ def run(run: Run) -> dict[str, Any]:
         model.model.double()
         settings = read_about(folder)["evaluation"]
         written = {"model": model([each.source for each in test], beams=settings["beams"]), **written}
-    counting = {"lowercase": not chinese, "tokenize": "zh" if chinese else "13a"}
+    counting: dict[str, Any] = {"lowercase": not chinese, "tokenize": "zh" if chinese else "13a"}
     known = {each.target for each in train}
     fresh = [number for number, text in enumerate(references) if text not in known]
     results: dict[str, Any] = score(written, references, **counting)
