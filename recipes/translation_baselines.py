@@ -3,7 +3,8 @@
 Nothing is trained but a dictionary, by counting. Four shortcuts translate the test: the most frequent target, a copy of
 the source, a dictionary learned from the pairs, and the translation of the nearest source of training. Where a model
 stands in `recipes/models`, it translates the test as well, and everything is compared with it by paired bootstrap, and
-by the mistakes that a rule can find.
+by the mistakes that a rule can find. Some references may stand in training, as translations of another source: `fresh`
+says what the scores are without them.
 
     python -m transformer_lib train recipes/translation_baselines.py --set data=tatoeba-en-zh
 """
@@ -46,7 +47,8 @@ def shortcuts(train: Sequence[Pair], test: Sequence[Pair], *, chinese: bool) -> 
 
 
 def run(run: Run) -> dict[str, Any]:
-    """BLEU with its interval, chrF and exact match of each shortcut and of the model, if there is one."""
+    """BLEU with its interval, chrF and exact match of each shortcut and of the model, if there is one, on all pairs and
+    on the fresh ones."""
     data = run.options["data"]
     require(data in DATA, "data", f"must be one of {DATA}", data)
     chinese = data.endswith("zh")
@@ -59,22 +61,38 @@ def run(run: Run) -> dict[str, Any]:
         model.model.double()
         settings = read_about(folder)["evaluation"]
         written = {"model": model([each.source for each in test], beams=settings["beams"]), **written}
-    lowercase = not chinese
-    scores = bleu_resampled(written, references, lowercase=lowercase, tokenize="zh" if chinese else "13a")
+    counting: dict[str, Any] = {"lowercase": not chinese, "tokenize": "zh" if chinese else "13a"}
     known = {each.target for each in train}
-    results: dict[str, Any] = {
+    fresh = [number for number, text in enumerate(references) if text not in known]
+    results: dict[str, Any] = score(written, references, **counting)
+    for name, found in score(*only(fresh, written, references), **counting).items() if fresh else ():
+        results[name]["fresh"] = found
+    for name, texts in written.items():
+        results[name]["targets of training"] = sum(text in known for text in texts) / len(test)
+        if chinese:
+            results[name]["signs"] = count_signs([each.source for each in test], texts, references)
+    results["references"] = {"targets of training": 1 - len(fresh) / len(test)}
+    if chinese:
+        results["references"]["signs"] = count_signs([each.source for each in test], references, references)
+    return {"pairs": len(test), "fresh": len(fresh), "train": len(train), "systems": results}
+
+
+def only(
+    chosen: list[int], written: dict[str, list[str]], references: list[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The chosen sentences of each system and of the references."""
+    return {name: [texts[i] for i in chosen] for name, texts in written.items()}, [references[i] for i in chosen]
+
+
+def score(written: dict[str, list[str]], references: list[str], *, lowercase: bool, tokenize: Any) -> dict[str, Any]:
+    """Of each system BLEU with half its interval, chrF, and the share that is the reference to the letter."""
+    found = bleu_resampled(written, references, lowercase=lowercase, tokenize=tokenize)
+    return {
         name: {
-            "bleu": scores[name].value,
-            "margin": scores[name].margin,
+            "bleu": found[name].value,
+            "margin": found[name].margin,
             "chrf": chrf(texts, references, lowercase=lowercase).value,
-            "exact": sum(a == b for a, b in zip(texts, references, strict=True)) / len(test),
-            "targets of training": sum(text in known for text in texts) / len(test),
-            **({"signs": count_signs([each.source for each in test], texts, references)} if chinese else {}),
+            "exact": sum(a == b for a, b in zip(texts, references, strict=True)) / len(references),
         }
         for name, texts in written.items()
     }
-    if chinese:
-        signs = count_signs([each.source for each in test], references, references)
-        known_too = sum(text in known for text in references) / len(test)
-        results["references"] = {"targets of training": known_too, "signs": signs}
-    return {"pairs": len(test), "train": len(train), "systems": results}

@@ -122,6 +122,10 @@ def test_shortcuts_are_scored_like_models(tmp_path: Path) -> None:
     assert systems["dictionary"]["exact"] == 1 and systems["dictionary"]["chrf"] == pytest.approx(100)
     assert systems["nearest source"]["targets of training"] == 1 > systems["nearest source"]["exact"] == 0
     assert systems["copied source"]["exact"] == 0 and "signs" not in systems["copied source"]
+    # No reference stands in training, so all pairs are fresh and the scores are the same once more.
+    assert results["fresh"] == 5 and systems["references"]["targets of training"] == 0
+    assert systems["dictionary"]["fresh"]["chrf"] == systems["dictionary"]["chrf"]
+    assert recipe.only([1], {"a": ["x", "y"]}, ["z", "y"]) == ({"a": ["y"]}, ["y"])
     with pytest.raises(ValueError, match="data must be one of"):
         recipe.run(Run(0, torch.device("cpu"), tmp_path, options={"data": "multi30k de-en"}))
 
