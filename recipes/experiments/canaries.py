@@ -1,10 +1,9 @@
 """Does a model tie a secret to its name, or learn only which numbers are frequent, and how many copies does it take?
 
-Forty random names with a secret of four digits each are planted in 60,000 characters of text: ten never, ten once, ten
+Forty random names with a secret of four digits each are planted in 30,000 characters of text: ten never, ten once, ten
 4 times and ten 16 times. Among the ten of a kind every digit stands once at each of the four places, so whoever counts
 digits learns nothing. One side keeps the text as it is, the other one of each of its documents. A model of one block
-and width 64 learns it for 600 steps of 16 windows of 48 characters, seven to eight times through; in a third arm the
-text is the first third of it, which is seen three times as often.
+and width 64 learns it for 600 steps of 8 windows of 48 characters, about seven times through.
 
 The exposure of a secret is log2(10,000) minus log2 of its rank among all numbers. `N copies` is the median over the ten
 after their own names at the end, `N copies, other names` after the names of the other nine, `N copies, counted` by the
@@ -35,7 +34,7 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.experiment import Experiment
 from transformer_lib.training import warmup_cosine
 
-V, TIME, BATCH, EVERY, SIZE, EACH = 128, 48, 16, 100, 60_000, 10
+V, TIME, BATCH, EVERY, SIZE, EACH = 128, 48, 8, 150, 30_000, 10
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
 COPIES = (0, 1, 4, 16)
 CONFIG = ModelConfig(
@@ -173,11 +172,10 @@ def run(seed: int, rate: float, deduplicated: bool, size: int, steps: int) -> di
 EXPERIMENT = Experiment(
     arms={
         "as it is": {"deduplicated": False, "size": SIZE, "steps": 600},
-        "a third of the text": {"deduplicated": False, "size": SIZE // 3, "steps": 600},
         "deduplicated": {"deduplicated": True, "size": SIZE, "steps": 600},
     },
     run=run,
-    seeds=(0, 1, 2, 3, 4, 5),
+    seeds=(0, 1, 2, 3),
     rates=(0.002, 0.004, 0.008),
     chosen_by="choice",
     choice_seeds=(100, 101),
