@@ -176,7 +176,7 @@ EXPERIMENT = Experiment(
     },
     run=run,
     seeds=(0, 1, 2, 3),
-    rates=(0.002, 0.004, 0.008),
+    rates=(0.001, 0.002, 0.004),
     chosen_by="choice",
     choice_seeds=(100, 101),
     data=texts,
