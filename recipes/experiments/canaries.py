@@ -10,8 +10,8 @@ after their own names at the end, `N copies, other names` after the names of the
 frequency of each digit at each place among the planted lines. `N copies, by name` is the chance that a secret ranks
 higher after its own name than after another: one half, if names do not matter. `once or absent` is the chance that a
 secret which stands once has more exposure than one which never does, and `greedy` how many of the ten with 16 copies
-are written when asked for. `early` is what holds at the step at which the loss on held-out text (`choice`) was lowest.
-The rate is tuned by that loss.
+are written when asked for. `early` is what holds at the moment, of four, at which the loss on held-out text (`choice`)
+was lowest. The rate is tuned by that loss.
 """
 
 import math
