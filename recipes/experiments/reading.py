@@ -1,12 +1,12 @@
 """What does a reader of authored passages rest on, and what do new wordings and more passages cost it?
 
 An encoder of two layers learns 5,000 questions with Muon, 320 steps; beside it one that is not shown which words of the
-passage the question has, also for three times the steps, and one that is never shown a question. Each has its rate
-tuned alike, and the threshold below which it abstains is chosen on validation. Exact match is in per cent, `start` the
-share of 300 answers whose first token has the highest score. `without marks` takes the marks from a reader that was
-trained with them; `no way out` forbids it to say that there is no answer, besides. The lists `passages` are exact match
-on questions to two collections of 40 passages, of which the best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the
-threshold of single passages or with one chosen on a third collection; `others` are the other things asked for.
+passage the question has. Each has its rate tuned alike, and the threshold below which it abstains is chosen on
+validation. Exact match is in per cent, `start` the share of 300 answers whose first token has the highest score.
+`without marks` takes the marks from a reader that was trained with them; `no way out` forbids it to say that there is
+no answer, besides. The lists `passages` are exact match on questions to two collections of 40 passages, of which the
+best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the threshold of single passages or with one chosen on a third
+collection; `others` are the other things asked for.
 """
 
 from collections import defaultdict
@@ -200,8 +200,6 @@ EXPERIMENT = Experiment(
     arms={
         "reader": {"marks": True, "asks": True, "steps": 320},
         "without the mark": {"marks": False, "asks": True, "steps": 320},
-        "without the question": {"marks": True, "asks": False, "steps": 320},
-        "without the mark, 960 steps": {"marks": False, "asks": True, "steps": 960},
     },
     run=run,
     rates=(0.005, 0.01, 0.02),
