@@ -73,6 +73,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "reading",
         "question_answering",
         "answer_rules",
+        "answer_errors",
         "pretraining",
         "language_model",
         "evaluation",

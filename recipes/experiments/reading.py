@@ -1,12 +1,12 @@
 """What does a reader of authored passages rest on, and what do new wordings and more passages cost it?
 
 An encoder of two layers learns 5,000 questions with Muon, 320 steps; beside it one that is not shown which words of the
-passage the question has, and, for 160 steps, one that is never shown a question. Each has its rate tuned alike, and the
-threshold below which it abstains is chosen on validation. Exact match is in per cent, `start` the share of 300 answers
-whose first token has the highest score. `without marks` takes the marks from a reader that was trained with them; `no
-way out` forbids it to say that there is no answer, besides. The lists `passages` are exact match on questions to two
-collections of 40 passages, of which the best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the threshold of single
-passages or with one chosen on a third collection; `others` are the other things asked for.
+passage the question has. Each has its rate tuned alike, and the threshold below which it abstains is chosen on
+validation. Exact match is in per cent, `start` the share of 300 answers whose first token has the highest score.
+`without marks` takes the marks from a reader that was trained with them; `no way out` forbids it to say that there is
+no answer, besides. The lists `passages` are exact match on questions to two collections of 40 passages, of which the
+best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the threshold of single passages or with one chosen on a third
+collection; `others` are the other things asked for.
 """
 
 from collections import defaultdict
@@ -124,8 +124,9 @@ def looks(reader: Reader, test: Sequence[Question]) -> dict[str, float]:
     forced = silent.clone()
     forced[:, 0] = -torch.inf
     shared = (batch.segments == 2).float()
-    weights = torch.stack([look.weights for look in seen])[:, torch.arange(len(sample)), :, batch.targets[:, 0]]
-    to_shared = torch.einsum("elhk,ek->lh", weights.transpose(0, 1), shared) / len(sample)
+    rows = torch.arange(len(sample)), batch.targets[:, 0]
+    weights = torch.stack([look.weights[rows[0], :, rows[1]] for look in seen])  # layer, example, head, key
+    to_shared = torch.einsum("lehk,ek->lh", weights, shared) / len(sample)
 
     def share(scores: torch.Tensor) -> float:
         return (scores.argmax(-1) == batch.targets[:, 0]).float().mean().item()
@@ -199,7 +200,6 @@ EXPERIMENT = Experiment(
     arms={
         "reader": {"marks": True, "asks": True, "steps": 320},
         "without the mark": {"marks": False, "asks": True, "steps": 320},
-        "without the question": {"marks": True, "asks": False, "steps": 160},
     },
     run=run,
     rates=(0.005, 0.01, 0.02),

@@ -87,6 +87,8 @@ OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}metrics.macro_f1": lambda: {"by_kind": metrics.f1_by_kind(**_tuples())},
     f"{HERE}metrics.exact_match": _answer,
     f"{HERE}answer_rules.answer_by_rules": lambda: {"question": QUESTION, "ask": False},
+    f"{HERE}answer_errors.question_kind": lambda: {"question": "Who?"},
+    f"{HERE}answer_errors.answer_error": lambda: {"found": "Boris", "question": QUESTION},
     f"{HERE}intervals.bootstrap": lambda: {
         **{"rows": torch.ones(3, 1), "score": lambda sums: sums[:, 0], "draws": 10, "seed": 0, "share": 0.9}
     },
