@@ -2,11 +2,12 @@
 
 XQuAD, English, as in the recipe: 845 questions to train on, 71 to choose by, 274 to test. An encoder of two layers
 reads the three sentences that share most with the question, six epochs, and keeps the weights of the epoch with the
-least loss on validation. `marks` shows it which tokens the question has; `features` also how near each word is to the question's rare words, and whether it is a number or capitalised;
-`authored first` learns 6,000 authored questions before, and `pre-trained` has guessed hidden tokens, as in the
-experiment on pre-training. Each has its rate tuned alike, on the loss of those questions of validation whose answer
-stands in the three sentences. Exact match and F1 are in per cent, the lists as in the experiment on rules; `can be
-said` is the share of answers that stand whole in the three sentences. The curves are nats per epoch.
+least loss on validation. `marks` shows it which tokens the question has; `features` also how near each word is to the
+question's rare words, and whether it is a number or capitalised; `authored first` learns 6,000 authored questions
+before, and `pre-trained` has guessed hidden tokens, as in the experiment on pre-training. Each has its rate tuned
+alike, on the loss of those questions of validation whose answer stands in the three sentences. Exact match and F1 are
+in per cent, the lists as in the experiment on rules; `can be said` is the share of answers that stand whole in the
+three sentences. The curves are nats per epoch.
 """
 
 import importlib.util
