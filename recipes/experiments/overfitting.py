@@ -1,8 +1,8 @@
 """When does a small model begin to learn its text by heart, and what helps: dropout, weight decay or more text?
 
-A decoder of two layers and width 64 reads the same 8,000 tokens for 400 steps of 512 tokens, nearly twenty-six times
+A decoder of two layers and width 64 reads the same 6,000 tokens for 300 steps of 512 tokens, nearly twenty-six times
 over. One thing changes at a time, and each arm has its rate tuned alike. `train`, `choice` and `test` are curves, a
-point every 40 steps. A run may stop at the point that is lowest on `choice`, and that point chooses the rate as well;
+point every 30 steps. A run may stop at the point that is lowest on `choice`, and that point chooses the rate as well;
 `stopped` is the loss on `test` there, `last` the one at the end.
 """
 
@@ -18,7 +18,7 @@ from transformer_lib.runs.experiment import Experiment
 from transformer_lib.runs.practice import learn_text, next_token_loss, streams
 from transformer_lib.training import Record, evaluate
 
-V, CONTEXT, STEPS, EVERY, TOKENS = 512, 64, 400, 40, 8_000
+V, CONTEXT, STEPS, EVERY, TOKENS = 512, 64, 300, 30, 6_000
 CONFIG = ModelConfig(
     vocab_size=V,
     d_model=64,
