@@ -63,5 +63,6 @@ EXPERIMENT = Experiment(
     run=run,
     rates=(0.0007, 0.0014, 0.0028),
     chosen_by="lowest",
+    choice_seeds=(100,),
     data=lambda: (streams(V).train, streams(V).choice, streams(V).test),
 )
