@@ -56,7 +56,7 @@ def test_padded_batches_are_the_same(name: str, side: str, tmp_path: Path) -> No
     theirs = case.save(tmp_path / "model")
     valid = VALID if side == "right" else VALID.flip(1)
     found, expected = our_output(opened(case, tmp_path / "model"), TOKENS, valid), their_output(theirs, TOKENS, valid)
-    rows = slice(None) if "marian" in name else valid  # there it is the source that is padded
+    rows = valid if found.shape[:2] == valid.shape and "marian" not in name else slice(None)  # whose source is padded
     close(found[rows], expected[rows])
 
 
@@ -95,7 +95,7 @@ def test_a_round_trip_keeps_every_key(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     theirs = case.save(tmp_path / "model", dtype=F32)
     mine = opened(case, tmp_path / "model")
-    to_hf(mine, tmp_path / "again", token_ids=TOKEN_IDS if "marian" in name else None)
+    to_hf(mine, tmp_path / "again", **case.written)
     again, report = type(theirs).from_pretrained(tmp_path / "again", output_loading_info=True)
     pooler = {key for key in theirs.state_dict() if key.startswith("pooler.")}
     assert set(report["missing_keys"]) == pooler
@@ -103,11 +103,16 @@ def test_a_round_trip_keeps_every_key(name: str, tmp_path: Path) -> None:
     expected, found = theirs.state_dict(), again.state_dict()
     assert found.keys() == expected.keys()
     tables = {key for key in expected if "embed_positions" in key}  # which each computes, and are not in the file
+    first = mine.config.max_length if "roberta" in name else 0
+    for state in (expected, found):  # without the rows that stand for no position
+        state |= {key: state[key][-first:] for key in state if "position_embeddings" in key}
     assert [key for key in expected.keys() - pooler - tables if not torch.equal(found[key], expected[key])] == []
     for key in tables:
         close(found[key], expected[key], key)
     close(their_output(again.eval(), LONG), their_output(theirs, LONG))
-    second = opened(case, tmp_path / "again") if case.drop == () else from_hf(tmp_path / "again")
+    second = from_hf(tmp_path / "again")
+    if hasattr(mine, "labels"):
+        assert second.labels == mine.labels == ("bad", "so so", "good") == tuple(again.config.id2label.values())
     assert second.config == mine.config or "gpt2 relu" in name
     for key, tensor in mine.state_dict().items():
         assert torch.equal(second.state_dict()[key], tensor), key
@@ -172,7 +177,7 @@ def test_shards_are_read_and_written(name: str, tmp_path: Path) -> None:
     assert len(list((tmp_path / "model").glob("model-*.safetensors"))) > 1
     mine = opened(case, tmp_path / "model")
     close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
-    to_hf(mine, tmp_path / "again", max_shard_bytes=5000, token_ids=TOKEN_IDS if "marian" in name else None)
+    to_hf(mine, tmp_path / "again", max_shard_bytes=5000, **case.written)
     files = list((tmp_path / "again").glob("model-*.safetensors"))
     assert len(files) > 1 and all(file.stat().st_size < 5000 + 3000 for file in files)  # and a header each
     again = type(theirs).from_pretrained(tmp_path / "again").eval()
@@ -189,6 +194,8 @@ def test_tied_weights_stay_tied_and_untied_ones_apart(tmp_path: Path) -> None:
 def test_dropout_is_theirs_or_the_callers(tmp_path: Path) -> None:
     CASES["gpt2"].save(tmp_path / "same")
     assert from_hf(tmp_path / "same").config.dropout == 0.1
+    CASES["marian"].save(tmp_path / "unlike")  # 0.1 in the stream, none in attention
+    assert from_hf(tmp_path / "unlike").config.encoder.dropout == 0.1
     assert from_hf(tmp_path / "same", dropout=0.0).config.dropout == 0.0
 
 
@@ -226,10 +233,12 @@ def test_the_first_bert_checkpoint_opens(tmp_path: Path) -> None:
     state |= {"bert.embeddings.position_ids": torch.arange(64)[None]}
     state |= {"bert.pooler.dense.weight": torch.zeros(16, 16), "cls.seq_relationship.bias": torch.zeros(2)}
     fields = fields_of(tmp_path / "model")
-    with rejects("bert.pooler.dense.weight is unknown", "cls.seq_relationship.bias is unknown"):
-        from_hf_state(fields, state)
-    mine = from_hf_state(fields, state, drop=("bert.pooler.*", "cls.seq_relationship.*"))
-    close(our_output(mine, TOKENS), their_output(theirs, TOKENS))
+    close(our_output(from_hf_state(fields, state), TOKENS), their_output(theirs, TOKENS))
+    with rejects("cls.predictions.bias is unknown", "bert.pooler.dense.weight is unknown"):
+        from_hf_state(fields | {"architectures": ["BertModel"]}, state)
+    for name in ("architectures", "model_type"):
+        del fields[name]
+    close(our_output(from_hf_state(fields, state), TOKENS), their_output(theirs, TOKENS))
 
 
 def test_a_llama_config_of_transformers_4_opens(tmp_path: Path) -> None:
@@ -417,7 +426,6 @@ def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: py
             {"rotary": True, "experts": 8},
             ["rotary is not honoured, got True", "experts is not honoured, got 8"],
         ),
-        ("gpt2", {"attn_pdrop": 0.3}, ["dropout must be one for all places", "0.3"]),
         ("gpt2", {"n_head": 5}, ["d_model", "num_heads=5"]),
         ("gpt2", {"n_layer": -1}, ["num_layers", "-1"]),
         ("gpt2", {"vocab_size": None}, ["vocab_size must be given"]),
