@@ -20,7 +20,7 @@ from transformer_lib.config import Alibi, AttentionConfig, Mlp, ModelConfig, Nor
 from transformer_lib.generation import generate
 from transformer_lib.interop.hub import find
 from transformer_lib.interop.huggingface import from_hf, from_hf_state, lacking_ids, read_tokenizer, to_hf
-from transformer_lib.models import DecoderLM, Seq2Seq, presets
+from transformer_lib.models import DecoderLM, MaskedLM, Seq2Seq, SequenceClassifier, presets
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training import token_loss
 
@@ -400,15 +400,16 @@ def test_a_model_of_the_hub_is_looked_up_by_name(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert find(str(tmp_path)) == tmp_path and asked == []
     assert find("openai-community/gpt2") == tmp_path
-    files = [
-        "model.safetensors",
-        "config.json",
-        "generation_config.json",
-        "tokenizer.json",
-        "model.safetensors.index.json",
-    ]
-    assert all(any(fnmatch.fnmatch(file, pattern) for pattern in asked[0][1]) for file in files)
-    assert not any(fnmatch.fnmatch("pytorch_model.bin", pattern) for pattern in asked[0][1])
+    assert len(asked) == 2  # for there were no safetensors
+    first, second = (patterns for _, patterns in asked)
+    files = ["config.json", "generation_config.json", "tokenizer.json", "vocab.txt", "source.spm"]
+    safe, old = ["model.safetensors", "model.safetensors.index.json"], ["pytorch_model.bin"]
+    assert all(any(fnmatch.fnmatch(file, pattern) for pattern in first) for file in files + safe)
+    assert not any(fnmatch.fnmatch(file, pattern) for pattern in first for file in [*old, "training_args.bin"])
+    assert all(any(fnmatch.fnmatch(file, pattern) for pattern in second) for file in old)
+    assert not any(fnmatch.fnmatch("training_args.bin", pattern) for pattern in second)
+    (tmp_path / "model.safetensors").touch()
+    assert find("openai-community/gpt2") == tmp_path and len(asked) == 3
     with rejects("no/network", "cannot be reached"):
         find("no/network")
 
@@ -570,6 +571,45 @@ def test_a_model_that_their_format_cannot_describe_is_refused(
     with rejects("config must fit the format", *words):
         to_hf(DecoderLM(config), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_heads_that_differ_in_a_non_linearity_are_refused(tmp_path: Path) -> None:
+    """No config names it: theirs has that of the layers in BERT's head, and GELU in RoBERTa's, as ours always."""
+    config = dataclasses.replace(
+        presets.bert_base(), vocab_size=13, d_model=16, num_layers=1, max_length=64, segments=1
+    )
+    heads = AttentionConfig(num_heads=4, bias=True)
+    config = dataclasses.replace(config, attention=heads, feedforward=Mlp(d_ff=24, activation="relu"))
+    masked = MaskedLM(config)
+    with rejects("activation must be 'gelu' in a masked language model"):
+        to_hf(masked, tmp_path / "model")
+    to_hf(masked, tmp_path / "roberta", model_type="roberta", token_ids={"pad_token_id": 0})
+    fields = fields_of(tmp_path / "roberta")
+    assert (fields["max_position_embeddings"], fields["pad_token_id"]) == (65, 0)
+    theirs = CASES["bert masked"].save(tmp_path / "theirs")
+    with rejects("activation must be 'gelu' in a masked language model"):
+        from_hf_state(fields_of(tmp_path / "theirs") | {"hidden_act": "relu"}, theirs.state_dict())
+    classifier = SequenceClassifier(config, ("no", "yes"), pooling="relu")
+    with rejects("pooling must be 'tanh' for 'bert', got 'relu'"):
+        to_hf(classifier, tmp_path / "model")
+    for model_type, words in (
+        ("roberta", "a model of type 'roberta' cannot be without, got ['pad_token_id']"),
+        ("gpt2", "model must be a DecoderLM for 'gpt2', got 'SequenceClassifier'"),
+        ("albert", "model_type must be one of"),
+    ):
+        with rejects(words):
+            to_hf(classifier, tmp_path / "model", model_type=model_type)
+
+
+def test_a_classifier_has_as_many_labels_as_weights(tmp_path: Path) -> None:
+    theirs = CASES["bert labels"].save(tmp_path / "model")
+    fields, state = fields_of(tmp_path / "model"), theirs.state_dict()
+    assert from_hf_state(fields, state).labels == ("bad", "so so", "good")
+    with rejects("id2label must name the 3 labels of the weights, or num_labels count them"):
+        from_hf_state(fields | {"id2label": {"0": "bad"}, "num_labels": 10**12}, state)
+    del state["classifier.weight"]
+    with rejects("weights must hold classifier.weight"):
+        from_hf_state(fields, state)
 
 
 def test_nothing_is_written_for_bad_arguments(tmp_path: Path) -> None:
