@@ -575,11 +575,9 @@ def test_a_model_that_their_format_cannot_describe_is_refused(
 
 def test_heads_that_differ_in_a_non_linearity_are_refused(tmp_path: Path) -> None:
     """No config names it: theirs has that of the layers in BERT's head, and GELU in RoBERTa's, as ours always."""
-    config = dataclasses.replace(
-        presets.bert_base(), vocab_size=13, d_model=16, num_layers=1, max_length=64, segments=1
-    )
-    heads = AttentionConfig(num_heads=4, bias=True)
-    config = dataclasses.replace(config, attention=heads, feedforward=Mlp(d_ff=24, activation="relu"))
+    sizes = {"vocab_size": 13, "d_model": 16, "num_layers": 1, "max_length": 64, "segments": 1}
+    parts = {"attention": AttentionConfig(num_heads=4, bias=True), "feedforward": Mlp(d_ff=24, activation="relu")}
+    config = dataclasses.replace(presets.bert_base(), **sizes, **parts)
     masked = MaskedLM(config)
     with rejects("activation must be 'gelu' in a masked language model"):
         to_hf(masked, tmp_path / "model")
