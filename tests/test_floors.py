@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["generation", "interop"], 7),
     "runs": 8,
     **dict.fromkeys(["tasks", "book"], 9),
-    "viz": 10,
+    **dict.fromkeys(["viz", "folders"], 10),
     **dict.fromkeys(["cli", "__init__"], 11),
     "__main__": 12,
 }

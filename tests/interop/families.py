@@ -152,7 +152,7 @@ CASES = {
             "max_window_layers": 0,
         },
     ),
-    "qwen2": Case("Qwen2ForCausalLM", ROPE | {"head_dim": 6, "attention_dropout": 0.1}),
+    "qwen2": Case("Qwen2ForCausalLM", ROPE | {"head_dim": 6}),
     "bert": Case("BertModel", _BERT),
     "bert masked": Case("BertForMaskedLM", _BERT | {"type_vocab_size": 3}),
     "bert labels": Case("BertForSequenceClassification", _BERT | _LABELS | {"hidden_act": "relu"}),

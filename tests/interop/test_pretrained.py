@@ -78,27 +78,25 @@ def test_masked_tokens_are_predicted_alike(
     same(their_output(theirs(hf.BertForMaskedLM, tmp_path / "model", dtype), tokens, valid)[valid], expected[valid])
 
 
-@types
-def test_texts_are_labelled_alike(dtype: torch.dtype, folder: Path, rows: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_texts_are_labelled_alike(folder: Path, rows: tuple[Tensor, Tensor, Tensor]) -> None:
     """Its config names two labels, and counts fifty."""
     tokens, _, valid = rows
-    mine = from_hf(folder / "bert_ft_10k_25s", dtype=dtype)
+    mine = from_hf(folder / "bert_ft_10k_25s", dtype=torch.float64)
     assert isinstance(mine, SequenceClassifier) and len(mine.labels) == 50
     config = hf.BertConfig.from_pretrained(folder / "bert_ft_10k_25s", num_labels=50)
     with torch.no_grad():
         found = mine(tokens, valid=valid)
-    model = theirs(hf.BertForSequenceClassification, folder / "bert_ft_10k_25s", dtype, config=config)
+    model = theirs(hf.BertForSequenceClassification, folder / "bert_ft_10k_25s", torch.float64, config=config)
     same(found, their_output(model, tokens, valid))
 
 
-@types
-def test_vectors_are_the_same(dtype: torch.dtype, folder: Path, rows: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_vectors_are_the_same(folder: Path, rows: tuple[Tensor, Tensor, Tensor]) -> None:
     """A bare encoder with names of its own; its pooler has to be left out by name."""
     tokens, _, valid = rows
     with rejects("bert.pooler.dense.weight is unknown"):
         from_hf(folder / "bert_ft")
-    mine = from_hf(folder / "bert_ft", dtype=dtype, drop=["bert.pooler.*"])
+    mine = from_hf(folder / "bert_ft", dtype=torch.float64, drop=["bert.pooler.*"])
     assert isinstance(mine, Encoder)
     with torch.no_grad():
         found = mine(tokens, valid=valid)
-    same(found[valid], their_output(theirs(hf.BertModel, folder / "bert_ft", dtype), tokens, valid)[valid])
+    same(found[valid], their_output(theirs(hf.BertModel, folder / "bert_ft", torch.float64), tokens, valid)[valid])
