@@ -8,7 +8,7 @@ Left out: Marian's folders as translators, and encoders of Hugging Face's, which
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformer_lib.tasks.question_answering import QuestionAnswerer
     from transformer_lib.tasks.translation import Translator
 
-    Tool = Writer | Translator | EntityRelationExtractor | QuestionAnswerer
+    Tool: TypeAlias = Writer | Translator | EntityRelationExtractor | QuestionAnswerer
 
 OURS, THEIRS = "about.json", "config.json"
 

@@ -163,7 +163,7 @@ def _encoder_family(
     parts["names"] = parts["names"] | masked | sequence | heads
     unused = parts.pop("unused", ())
     without = {theirs + kind: unused for kind in ("ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering")}
-    architectures = {theirs + kind: ours for kind, ours in classes.items()}
+    architectures = {theirs + kind: ours for kind, ours in classes.items()} | parts.pop("more", {})
     return Family(model_type=model_type, architectures=architectures, unused=without, **parts)
 
 
@@ -237,6 +237,7 @@ BERT = _encoder_family(
     },
     computed={"bert.embeddings.position_ids": _counts},
     unused=("bert.pooler.*", "cls.seq_relationship.*"),
+    more={"BertForPreTraining": "MaskedLM"},  # which also tells whether two sentences belong together: `drop` that
 )
 ROBERTA = _roberta_like("roberta", "Roberta")
 XLM_ROBERTA = _roberta_like("xlm-roberta", "XLMRoberta")
