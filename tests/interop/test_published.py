@@ -24,6 +24,9 @@ VOCAB, LENGTH, HEAD = 61, 40, 4
 TOKENS = integers(VOCAB - 5, 2, 30) + 3  # none of them is padding
 VALID = torch.arange(30) < torch.tensor([[30], [17]])
 
+_CLASSES = {str(fields.get("architectures")): name for name, fields in reversed(PUBLISHED.items())}
+FIRST = frozenset(_CLASSES.values())
+
 published = pytest.mark.parametrize("name", PUBLISHED)
 
 
@@ -79,7 +82,7 @@ def test_it_is_read(name: str) -> None:
 
 @published
 def test_it_is_their_model(name: str, tmp_path: Path) -> None:
-    """In both directions."""
+    """And the first of each class is written again, for them to read."""
     case = case_of(name)
     theirs, tokens = case.build(torch.float64), padded(case)
     fields = shrunk(PUBLISHED[name])
@@ -89,6 +92,8 @@ def test_it_is_their_model(name: str, tmp_path: Path) -> None:
     expected, found = their_output(theirs, tokens, VALID, **options), our_output(mine, tokens, VALID)
     rows = VALID if found.shape[:2] == VALID.shape and "Marian" not in case.architecture else slice(None)
     close(found[rows], expected[rows])
+    if name not in FIRST:
+        return
     to_hf(mine, tmp_path / "model", **case.written)
     with Float64():
         again = type(theirs).from_pretrained(tmp_path / "model", dtype=torch.float64)
