@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["generation", "interop"], 7),
     "runs": 8,
     **dict.fromkeys(["tasks", "book"], 9),
-    "viz": 10,
+    **dict.fromkeys(["viz", "folders"], 10),
     **dict.fromkeys(["cli", "__init__"], 11),
     "__main__": 12,
 }
@@ -37,7 +37,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "text": ("bpe", "tokenizer", "words"),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
-    "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
+    "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
         *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
@@ -49,7 +49,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("config", "precision", "log", "watch", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("shards", "names", "generation_config", "reader", "rope_configs", "configs", "huggingface", "hub"),
+        *("pickled", "shards", "names", "families", "weights", "labels"),
+        *("generation_config", "reader", "rope_configs", "encoder_configs", "configs", "huggingface", "hub"),
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),

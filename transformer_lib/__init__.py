@@ -2,6 +2,8 @@
 
 from transformer_lib.config import ModelConfig as ModelConfig
 from transformer_lib.config import Seq2SeqConfig as Seq2SeqConfig
+from transformer_lib.folders import load as load
+from transformer_lib.folders import save as save
 from transformer_lib.generation import generate as generate
 from transformer_lib.models import DecoderLM as DecoderLM
 from transformer_lib.models import Encoder as Encoder

@@ -51,12 +51,13 @@ class AttentionConfig:
 
     `num_kv_heads=None` means as many as query heads, `head_dim=None` means `d_model / num_heads`. `window=w` lets a
     position look at itself and the `w - 1` before it. `qk_norm` normalises each query and key (Henry et al. 2020).
+    `bias` adds a vector to what each projection makes; "qkv" gives one to queries, keys and values alone (Qwen2).
     """
 
     num_heads: int
     num_kv_heads: int | None = None
     head_dim: int | None = None
-    bias: bool = False
+    bias: bool | Literal["qkv"] = False
     qk_norm: bool = False
     window: int | None = None
 
@@ -73,6 +74,16 @@ class AttentionConfig:
     def kv_heads(self) -> int:
         """Number of key/value heads."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have a bias."""
+        return self.bias in (True, "qkv")
+
+    @property
+    def out_bias(self) -> bool:
+        """Whether the projection back to the stream has a bias."""
+        return self.bias is True
 
 
 @checked

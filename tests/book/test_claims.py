@@ -37,7 +37,7 @@ WHY = {
     "open": "has no ground yet: to be measured, or taken back",
 }
 WITH_CELL = ("seeds", "timed")
-MOST_OPEN = 1  # lower it with every claim that gets its ground
+MOST_OPEN = 0  # lower it with every claim that gets its ground
 
 COMPARES = re.compile(
     r"\b(?:better|worse|best|worst|beat(?:s|en)?|win(?:s|ning)?|won|los(?:es?|t|ing)|fail(?:s|ed)?|need(?:s|ed)?"

@@ -28,15 +28,26 @@ class Case(NamedTuple):
     def is_decoder(self) -> bool:
         return self.architecture.endswith(("LMHeadModel", "ForCausalLM"))
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """How `to_hf` is told to write it again."""
+        kind = getattr(hf, self.architecture).config_class.model_type
+        ids = {"pad_token_id": self.settings.get("pad_token_id", 1)} if "roberta" in kind else {}
+        if kind == "marian":
+            ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+        return {"model_type": kind, "token_ids": ids}
+
     def build(self, dtype: torch.dtype) -> Any:
         """The model; in float64 to be called within `Float64`, or its norms and angles are rounded."""
         kind = getattr(hf, self.architecture)
         with torch.no_grad(), Float64() if dtype is torch.float64 else nullcontext():
             torch.manual_seed(0)
-            model = randomise(kind(kind.config_class(**self.settings)), dtype=dtype)
+            model = randomise(kind(kind.config_class.from_dict(self.settings)), dtype=dtype)
             if self.architecture == "MarianMTModel":
-                model.final_logits_bias.copy_(torch.linspace(-1, 1, 13)[None])
-                angles = torch.arange(64)[:, None] / 10_000 ** (torch.arange(0, 16, 2) / 16)
+                config, width = model.config, model.config.d_model
+                model.final_logits_bias.copy_(torch.linspace(-1, 1, config.vocab_size)[None])
+                channels = torch.arange(0, width, 2) / width
+                angles = torch.arange(config.max_position_embeddings)[:, None] / 10_000**channels
                 for side in (model.model.encoder, model.model.decoder):
                     side.embed_positions.weight.copy_(torch.cat([angles.sin(), angles.cos()], dim=1))
         return model
@@ -77,6 +88,16 @@ _BERT = {
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
 }
+_DISTILBERT = {
+    "vocab_size": 13,
+    "dim": 16,
+    "hidden_dim": 24,
+    "n_layers": 2,
+    "n_heads": 4,
+    "max_position_embeddings": 64,
+}
+_ROBERTA = _BERT | {"max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+_LABELS = {"id2label": {"0": "bad", "1": "so so", "2": "good"}, "label2id": {"bad": 0, "so so": 1, "good": 2}}
 _MARIAN = {
     "vocab_size": 13,
     "d_model": 16,
@@ -91,8 +112,6 @@ _MARIAN = {
     "eos_token_id": 1,
     "decoder_start_token_id": 0,
     "forced_eos_token_id": None,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.1,
 }
 _OLD = {"original_max_position_embeddings": TRAINED, "factor": 4.0}
 CASES = {
@@ -133,8 +152,19 @@ CASES = {
             "max_window_layers": 0,
         },
     ),
+    "qwen2": Case("Qwen2ForCausalLM", ROPE | {"head_dim": 6}),
     "bert": Case("BertModel", _BERT),
     "bert masked": Case("BertForMaskedLM", _BERT | {"type_vocab_size": 3}),
+    "bert labels": Case("BertForSequenceClassification", _BERT | _LABELS | {"hidden_act": "relu"}),
+    "bert tags": Case("BertForTokenClassification", _BERT | _LABELS),
+    "bert span": Case("BertForQuestionAnswering", _BERT),
+    "roberta masked": Case("RobertaForMaskedLM", _ROBERTA | {"hidden_act": "gelu_new"}),
+    "roberta labels": Case(
+        "RobertaForSequenceClassification", _ROBERTA | _LABELS | {"pad_token_id": 3, "max_position_embeddings": 68}
+    ),
+    "xlm-roberta tags": Case("XLMRobertaForTokenClassification", _ROBERTA | _LABELS),
+    "distilbert masked": Case("DistilBertForMaskedLM", _DISTILBERT),
+    "distilbert labels": Case("DistilBertForSequenceClassification", _DISTILBERT | _LABELS),
     "marian": Case("MarianMTModel", _MARIAN),
     "marian relu scaled": Case("MarianMTModel", _MARIAN | {"activation_function": "relu", "scale_embedding": True}),
 }
@@ -143,18 +173,22 @@ DECODERS = [name for name, case in CASES.items() if case.is_decoder]
 
 def their_output(model: nn.Module, tokens: Tensor, valid: Tensor | None = None, **options: Any) -> Tensor:
     """Logits, or a bare encoder's vectors; positions count the real tokens, as ours do."""
-    mask = None if valid is None else valid.long()
-    decoder = "Causal" in type(model).__name__ or "LMHead" in type(model).__name__
-    if decoder and valid is not None:
-        options["position_ids"] = (valid.cumsum(1) - 1).clamp(min=0)
-    if "Bert" in type(model).__name__:
+    name, mask = type(model).__name__, None if valid is None else valid.long()
+    decoder = "Causal" in name or "LMHead" in name
+    if (decoder and valid is not None) or "Roberta" in name:  # where a token of ours may have the padding token's id
+        real = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+        first = model.config.pad_token_id + 1 if "Roberta" in name else 0
+        options.setdefault("position_ids", (real.cumsum(1) - 1).clamp(min=0) + first)
+    if getattr(model.config, "type_vocab_size", 1) > 1:
         options["token_type_ids"] = tokens % 2
-    else:
+    if decoder or "Marian" in name:
         options["use_cache"] = False
-    if "Marian" in type(model).__name__:
+    if "Marian" in name:
         options["decoder_input_ids"] = tokens.flip(1)
     with torch.no_grad(), Float64() if model.dtype is torch.float64 else nullcontext():
         output = model(tokens, attention_mask=mask, **options)
+    if "start_logits" in output:
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
     return output.logits if "logits" in output else output.last_hidden_state
 
 
@@ -166,4 +200,6 @@ def our_output(model: nn.Module, tokens: Tensor, valid: Tensor | None = None) ->
             case "Seq2Seq":
                 return model(tokens, tokens.flip(1), source_valid=valid)
             case _:
-                return model(tokens, valid=valid, segments=tokens % 2)
+                segments = tokens % 2 if model.config.segments > 1 else None
+                found = model(tokens, valid=valid, segments=segments)
+                return torch.stack(found, dim=-1) if isinstance(found, tuple) else found

@@ -89,7 +89,7 @@ CASES: dict[str, tuple[type[nn.Module], ModelConfig]] = {
     "qwen3": (
         DecoderLM,
         like(
-            attention=heads(num_kv_heads=2, head_dim=6, qk_norm=True, window=3),
+            attention=heads(num_kv_heads=2, head_dim=6, bias="qkv", qk_norm=True, window=3),
             norm=RMS,
             tie_embeddings=False,
             head_bias=True,

@@ -1,8 +1,10 @@
-"""Folders of weights that are cut, forged or something else: refused with the reason, and nothing of them runs."""
+"""Folders of weights that are cut, forged or something else: refused with the reason, and nothing of them runs.
+
+Those of torch.save are in `test_pickled`.
+"""
 
 import json
 import os
-import pickle
 import resource
 import shutil
 import signal
@@ -160,29 +162,6 @@ def test_an_index_that_is_none_is_refused(shards: Path, tmp_path: Path, text: st
     (folder / INDEX).write_text(text)
     with rejects(INDEX):
         from_hf(folder)
-
-
-class Bomb:
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (Path("exploded"),)
-
-
-@pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pt", "weights.pth"])
-def test_a_pickle_is_refused_and_not_opened(
-    whole: Path, tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = copy(whole, tmp_path)
-    (folder / "model.safetensors").unlink()
-    (folder / file).write_bytes(pickle.dumps(Bomb()))
-    with rejects("a pickle runs code", file):
-        from_hf(folder)
-    shutil.copy(folder / file, folder / "model.safetensors")  # nor under another name
-    with rejects("must be a safetensors file"):
-        from_hf(folder)
-    assert not Path("exploded").exists()
-    pickle.loads((folder / file).read_bytes())
-    assert Path("exploded").exists()  # it would have
 
 
 def test_other_folders_are_refused(whole: Path, tmp_path: Path) -> None:

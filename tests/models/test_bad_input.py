@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from tests.oracles import CONFIG, integers, randomise, rejects
 from transformer_lib.config import AttentionConfig, Learned, Seq2SeqConfig
-from transformer_lib.models import DecoderLM, Encoder, MaskedLMHead, Seq2Seq, SequenceHead, SpanHead, TokenHead
+from transformer_lib.models import (
+    DecoderLM,
+    Encoder,
+    MaskedLMHead,
+    PooledHead,
+    Seq2Seq,
+    SequenceHead,
+    SpanHead,
+    TokenHead,
+)
 from transformer_lib.nn import KeyValues, KVCache
 
 LEARNED = dataclasses.replace(CONFIG, positions=Learned(), max_length=6, segments=2)
@@ -201,7 +210,7 @@ def test_a_model_that_no_memory_could_hold(change: dict[str, Any]) -> None:
 def test_vectors_that_do_not_fit_a_head() -> None:
     small = dataclasses.replace(CONFIG, d_model=4, attention=AttentionConfig(num_heads=2))
     heads: list[tuple[str, Any]] = [
-        *(("x", head(4, 3)) for head in (TokenHead, SequenceHead)),
+        *(("x", head(4, 3)) for head in (TokenHead, SequenceHead, PooledHead)),
         *(("x", head) for head in (SpanHead(4), MaskedLMHead(small, nn.Embedding(13, 4)))),
         ("x", DecoderLM(small).logits),
     ]

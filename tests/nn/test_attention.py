@@ -52,6 +52,16 @@ def test_cross_attention_is_torchs(bias: bool, projected: bool) -> None:
     same_gradients(mine, theirs, to_torch, (mine(x, context=context, mask=padding_mask(VALID)), expected))
 
 
+def test_queries_keys_and_values_alone_can_have_a_bias() -> None:
+    mine, whole = make(dataclasses.replace(CONFIG, bias="qkv")), Attention(WIDTH, CONFIG).double()
+    assert mine.to_out.bias is None
+    whole.load_state_dict(mine.state_dict() | {"to_out.bias": torch.zeros(WIDTH, dtype=torch.float64)})
+    x = normal(2, 7, WIDTH)
+    close(mine(x, mask="causal"), whole(x, mask="causal"))
+    with rejects("bias", "'out'"):
+        AttentionConfig(num_heads=2, bias="out")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_grouped_queries_are_full_heads_with_repeated_keys_and_values(kv_heads: int) -> None:
     config = AttentionConfig(num_heads=4, num_kv_heads=kv_heads, head_dim=6, bias=True, qk_norm=True)

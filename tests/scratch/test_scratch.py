@@ -53,6 +53,7 @@ CONFIGS = {
         positions=NoPositions(),
     ),
     "relu": dataclasses.replace(CONFIG, feedforward=Mlp(d_ff=8, activation="relu"), num_layers=3),
+    "three biases": dataclasses.replace(CONFIG, attention=AttentionConfig(num_heads=4, num_kv_heads=2, bias="qkv")),
 }
 
 

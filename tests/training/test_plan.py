@@ -34,6 +34,7 @@ CONFIGS = {
     "untied": dataclasses.replace(TINY, tie_embeddings=False, attention=AttentionConfig(num_heads=4, num_kv_heads=2)),
     "normed": dataclasses.replace(TINY, attention=AttentionConfig(num_heads=4, qk_norm=True), embedding_norm=True),
     "post": dataclasses.replace(TINY, norm_order="post", segments=3),
+    "three biases": dataclasses.replace(TINY, attention=AttentionConfig(num_heads=4, num_kv_heads=2, bias="qkv")),
 }
 
 

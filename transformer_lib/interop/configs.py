@@ -12,13 +12,23 @@ from typing import Any
 
 from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Seq2SeqConfig, Sinusoidal, require
 from transformer_lib.contract import checked
-from transformer_lib.interop.reader import ACTIVATIONS, Fields, Reader
+from transformer_lib.interop.encoder_configs import (
+    read_bert,
+    read_distilbert,
+    read_roberta,
+    write_bert,
+    write_distilbert,
+    write_roberta,
+)
+from transformer_lib.interop.reader import Fields, Reader, activation_of
 from transformer_lib.interop.rope_configs import (
     read_llama,
     read_mistral,
+    read_qwen2,
     read_qwen3,
     write_llama,
     write_mistral,
+    write_qwen2,
     write_qwen3,
 )
 
@@ -28,11 +38,10 @@ Config = ModelConfig | Seq2SeqConfig
 @checked
 def read_config(fields: Fields, *, dropout: float | None = None) -> Config:
     """Our config for theirs; `dropout` replaces their several rates, which matter in training only."""
-    kind = fields.get("model_type")
-    require(isinstance(kind, str) and kind in _READERS, "model_type", f"must be one of {sorted(_READERS)}", kind)
+    kind = model_type_of(fields)
     reader = Reader(fields, dropout)
     try:
-        config = _READERS[str(kind)](reader)
+        config = _READERS[kind](reader)
     except (ValueError, TypeError, AttributeError, OverflowError, ZeroDivisionError) as error:
         reader.check()  # what is missing is the better explanation
         raise ValueError(f"config.json must describe a model: {error}") from error
@@ -41,10 +50,20 @@ def read_config(fields: Fields, *, dropout: float | None = None) -> Config:
 
 
 @checked
+def model_type_of(fields: Fields) -> str:
+    """The family that a `config.json` is of; without a `model_type`, as in BERT's first years, it has to be a BERT."""
+    kind = fields.get("model_type")
+    if kind is None and fields.keys() >= _OLD_BERT and fields.get("type_vocab_size") != 1:  # as RoBERTa has it
+        kind = "bert"
+    require(isinstance(kind, str) and kind in _READERS, "model_type", f"must be one of {sorted(_READERS)}", kind)
+    return str(kind)
+
+
+@checked
 def write_config(config: Config, model_type: str) -> Fields:
     """Their fields for our config; `ValueError` naming what `model_type` cannot express.
 
-    Dropout may be lost: only GPT-2's and BERT's formats have our one rate, and a trained model has no use for it.
+    Dropout may be lost: only the formats of GPT-2 and of encoders have our one rate. A trained model has no use for it.
     """
     require(model_type in _WRITERS, "model_type", f"must be one of {sorted(_WRITERS)}", model_type)
     kind = Seq2SeqConfig if model_type == "marian" else ModelConfig
@@ -67,13 +86,12 @@ def _parts(config: Config, prefix: str = "") -> dict[str, object]:
     return {prefix + field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
-# GPT-2, BERT and Marian -----------------------------------------------------------------------------------------------
+# GPT-2 and Marian ----------------------------------------------------------------------------------------------------
 
 
 def _read_gpt2(reader: Reader) -> ModelConfig:
     width, inner = reader.take("n_embd", 768), reader.get("n_inner")
     reader.expect(scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, reorder_and_upcast_attn=False)
-    reader.expect(add_cross_attention=False)
     return ModelConfig(
         vocab_size=reader.take("vocab_size", 50_257),
         d_model=width,
@@ -98,44 +116,10 @@ def _write_gpt2(config: ModelConfig) -> Fields:
         "n_positions": config.max_length,
         "n_head": config.attention.num_heads,
         "n_inner": config.feedforward.d_ff,
-        "activation_function": _activation(config, "gelu_new"),
+        "activation_function": activation_of(config, "gelu_new"),
         "layer_norm_epsilon": config.norm.eps,
         **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
         "tie_word_embeddings": config.tie_embeddings,
-    }
-
-
-def _read_bert(reader: Reader) -> ModelConfig:
-    reader.expect(position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
-    reader.expect(tie_word_embeddings=True)
-    return ModelConfig(
-        vocab_size=reader.take("vocab_size", 30_522),
-        d_model=reader.take("hidden_size", 768),
-        num_layers=reader.take("num_hidden_layers", 12),
-        max_length=reader.take("max_position_embeddings", 512),
-        attention=AttentionConfig(num_heads=reader.take("num_attention_heads", 12), bias=True),
-        feedforward=Mlp(d_ff=reader.take("intermediate_size", 3072), activation=reader.choose("hidden_act", "gelu")),
-        positions=Learned(),
-        norm=Norm(eps=reader.number("layer_norm_eps", 1e-12)),
-        norm_order="post",
-        dropout=reader.dropout(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1),
-        embedding_norm=True,
-        segments=reader.take("type_vocab_size", 2),
-    )
-
-
-def _write_bert(config: ModelConfig) -> Fields:
-    return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.num_layers,
-        "max_position_embeddings": config.max_length,
-        "num_attention_heads": config.attention.num_heads,
-        "intermediate_size": config.feedforward.d_ff,
-        "hidden_act": _activation(config, "gelu"),
-        "layer_norm_eps": config.norm.eps,
-        **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), config.dropout),
-        "type_vocab_size": config.segments,
     }
 
 
@@ -143,7 +127,7 @@ def _read_marian(reader: Reader) -> Seq2SeqConfig:
     vocab = reader.take("vocab_size", 58_101)
     reader.expect(decoder_vocab_size=vocab, share_encoder_decoder_embeddings=True, tie_word_embeddings=True)
     reader.expect(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False, add_bias_logits=False)
-    reader.expect(static_position_embeddings=True, extra_pos_embeddings=0, is_encoder_decoder=True, is_decoder=False)
+    reader.expect(static_position_embeddings=True, is_encoder_decoder=True)
     dropout = reader.dropout(dropout=0.1, attention_dropout=0.0, activation_dropout=0.0)
     width, length = reader.take("d_model", 1024), reader.take("max_position_embeddings", 1024)
     activation, scaled = reader.choose("activation_function", "gelu"), reader.take("scale_embedding", False)
@@ -172,7 +156,7 @@ def _write_marian(config: Seq2SeqConfig) -> Fields:
         "decoder_vocab_size": decoder.vocab_size,
         "d_model": encoder.d_model,
         "max_position_embeddings": encoder.max_length,
-        "activation_function": _activation(encoder, "gelu"),
+        "activation_function": activation_of(encoder, "gelu"),
         "scale_embedding": encoder.scale_embeddings,
         **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), encoder.dropout),
         "is_encoder_decoder": True,
@@ -184,24 +168,29 @@ def _write_marian(config: Seq2SeqConfig) -> Fields:
     return fields
 
 
-def _activation(config: ModelConfig, default: str) -> str:
-    wanted = config.feedforward.activation if isinstance(config.feedforward, Mlp) else None
-    return next((theirs for theirs, ours in ACTIVATIONS.items() if ours == wanted), default)
-
-
 _READERS: dict[str, Callable[[Reader], Config]] = {
     "gpt2": _read_gpt2,
-    "bert": _read_bert,
+    "bert": read_bert,
+    "roberta": read_roberta,
+    "xlm-roberta": read_roberta,
+    "distilbert": read_distilbert,
     "marian": _read_marian,
     "llama": read_llama,
     "mistral": read_mistral,
+    "qwen2": read_qwen2,
     "qwen3": read_qwen3,
 }
 _WRITERS: dict[str, Callable[[Any], Fields]] = {
     "gpt2": _write_gpt2,
-    "bert": _write_bert,
+    "bert": write_bert,
+    "roberta": write_roberta,
+    "xlm-roberta": write_roberta,
+    "distilbert": write_distilbert,
     "marian": _write_marian,
     "llama": write_llama,
     "mistral": write_mistral,
+    "qwen2": write_qwen2,
     "qwen3": write_qwen3,
 }
+# Fields that a BERT of 2018 has, whose config had no `model_type`.
+_OLD_BERT = {"hidden_size", "num_hidden_layers", "intermediate_size", "type_vocab_size"}

@@ -1,16 +1,18 @@
-"""Models of Hugging Face's transformers as ours, and ours as theirs: GPT-2, Llama, Mistral, Qwen3, BERT and Marian.
+"""Models of Hugging Face's transformers as ours, and ours as theirs.
 
-Nothing of theirs is imported: a model is its `config.json` and its safetensors, and the numbers are the same to the
-last few bits (the tests compare with the oldest and the newest version of their code that we know). Nothing is skipped
-in silence: a weight that is missing, unknown, not finite or of another shape, and a field of the config that our models
-do not honour, is a `ValueError` that lists them. How a text is to be written is in `generation_config`.
+Decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3. Encoders, bare, as masked language models or with a head that labels
+texts or tokens or finds a span: BERT, RoBERTa, XLM-R, DistilBERT. Encoder-decoders: Marian.
 
-Left out: their pooler and classification heads (`drop` leaves such weights out on request), encoders that are decoders,
+Nothing of theirs is imported: a model is its `config.json` and its weights, and the numbers are the same to the last
+few bits (the tests compare with the oldest and the newest version of their code that we know). Nothing that counts is
+skipped in silence: a weight that is missing, unknown, not finite or of another shape, and a field of the config that
+our models do not honour, is a `ValueError` that lists them. How a text is to be written is in `generation_config`.
+
+Left out: the pooler of a bare encoder (`drop` leaves such weights out on request), encoders that are decoders,
 quantised weights, and everything that needs code from the folder.
 """
 
 import dataclasses
-import fnmatch
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,19 +21,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig, require, require_positive
+from transformer_lib.config import Mlp, ModelConfig, Rope, Seq2SeqConfig, require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 from transformer_lib.files import new_folder, read_json, write_text
-from transformer_lib.interop.configs import Config, read_config, write_config
-from transformer_lib.interop.names import FAMILIES, Family, Named, to_ours, to_theirs
+from transformer_lib.interop.configs import Config, model_type_of, read_config, write_config
+from transformer_lib.interop.encoder_configs import PADDING, first_position
+from transformer_lib.interop.families import FAMILIES
+from transformer_lib.interop.labels import labels_of, write_labels
+from transformer_lib.interop.names import Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import FLOATS, common_type, not_finite, read_weights, write_weights
-from transformer_lib.models import DecoderLM, Encoder, MaskedLM, Seq2Seq
+from transformer_lib.interop.weights import fit, named, require_room
+from transformer_lib.models import (
+    DecoderLM,
+    Encoder,
+    MaskedLM,
+    Seq2Seq,
+    SequenceClassifier,
+    SpanFinder,
+    TokenClassifier,
+)
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.state import model_tensors
 
-Model = DecoderLM | Encoder | MaskedLM | Seq2Seq
-CLASSES: dict[str, Any] = {"DecoderLM": DecoderLM, "Encoder": Encoder, "MaskedLM": MaskedLM, "Seq2Seq": Seq2Seq}
+Model = DecoderLM | Encoder | MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder | Seq2Seq
+KINDS = (DecoderLM, Encoder, MaskedLM, SequenceClassifier, TokenClassifier, SpanFinder, Seq2Seq)
+CLASSES: dict[str, Any] = {kind.__name__: kind for kind in KINDS}
+OFFSET = ("roberta", "xlm-roberta")  # families whose positions begin after the padding token's id
 # Their defaults are the tokens of one published model.
 NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "forced_eos_token_id"))
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -49,7 +65,9 @@ def from_hf(
 ) -> Model:
     """The model that transformers wrote to the folder `source`, in eval mode.
 
-    Its class follows from the config's `architectures`. It keeps the type it is stored in (of several, the one that
+    Its class follows from the config's `architectures`; without any, the weights tell whether an encoder is bare or a
+    masked language model. Weights that such a class computes nothing with, as BERT's pooler in a masked language model,
+    may stand there. The model keeps the type it is stored in (of several, the one that
     holds the numbers of all) unless `dtype` names another. `dropout` replaces theirs, which may differ from place to
     place. `drop` lists patterns (`bert.pooler.*`) of weights to leave out.
     """
@@ -76,29 +94,19 @@ def from_hf_state(
     """As `from_hf`, from the fields of a `config.json` and a state dict; what needs no change is not copied."""
     require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
     config = read_config(fields, dropout=dropout)
-    family = FAMILIES[fields["model_type"]]
-    kind = _class_of(fields, family)
-    tensors = _named(state, family)
-    for name in [name for name in tensors if any(fnmatch.fnmatchcase(name, pattern) for pattern in drop)]:
-        del tensors[name]
+    family = _family_at(model_type_of(fields), fields.get("pad_token_id", PADDING))
+    tensors = named(state, family, drop=drop)
+    architecture = _architecture_of(fields, family, tensors)
     if isinstance(config, Seq2SeqConfig) and "final_logits_bias" in tensors:
         config = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, head_bias=True))
-    _require_room(config, family, tensors)
-    with torch.device("meta"):
-        model: Model = kind(config)
+    require_room(config, family, tensors)
+    model = _empty(architecture, config, family, fields, tensors)
+    _check_head(model, family)
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
     expected = to_theirs(own, family, config)
-    computed = {name: tensors.pop(name) for pattern in family.computed for name in fnmatch.filter(tensors, pattern)}
-    second = {name: tensors.pop(name) for name in family.tied if name in tensors and name not in expected}
-    for name, tensor in second.items():
-        tensors.setdefault(family.tied[name], tensor)
-    _require_all(tensors, expected)
-    stored = common_type(tensors, "weights")
-    wanted = dtype or stored
-    faults = [f"{name} must be finite in {wanted}" for name in not_finite(tensors, wanted)]
-    faults += _unlike_first(second, tensors, family) + _unlike_computed(computed, family, config)
-    require(not faults, "weights", "must be those of the config", faults)
-    _assign(model, to_ours(tensors, family, config, own), wanted)
+    unused = family.unused.get(architecture, ())
+    tensors = fit(tensors, expected, family, config, dtype=dtype, unused=unused)
+    _assign(model, to_ours(tensors, family, config, own), dtype or common_type(tensors, "weights"))
     return model.eval()
 
 
@@ -107,6 +115,7 @@ def to_hf(
     model: Model,
     folder: str | Path,
     *,
+    model_type: str | None = None,
     tokenizer: Tokenizer | None = None,
     token_ids: Mapping[str, int] | None = None,
     dtype: torch.dtype | None = None,
@@ -114,34 +123,41 @@ def to_hf(
 ) -> None:
     """Write the new folder, for transformers' `from_pretrained`; it appears whole or not at all.
 
+    `model_type` names the format where several fit: an encoder is written as a BERT, or as a DistilBERT if it has no
+    segments, and can be a RoBERTa; such a one needs its `pad_token_id`, which tells where positions begin.
     `token_ids` goes into the config (`eos_token_id`, `pad_token_id`, ...), where their `generate` looks for it. `dtype`
     stores the weights in another type. `ValueError` if their format has no place for something of the model's, or if a
     weight is not finite in that type.
     """
     require_positive(max_shard_bytes=max_shard_bytes)
     require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
-    family, architecture = _family_of(model)
-    fields = write_config(model.config, family.model_type)
+    kind, ids = model_type or _type_of(model), dict(token_ids or {})
+    require(kind in FAMILIES, "model_type", f"must be one of {sorted(FAMILIES)} or None", kind)
     vocab = model.config.decoder.vocab_size if isinstance(model, Seq2Seq) else model.config.vocab_size
-    needed = {"pad_token_id", "eos_token_id", "decoder_start_token_id"} if isinstance(model, Seq2Seq) else set()
-    missing = sorted(needed - set(token_ids or {}))
-    require(not missing, "token_ids", "must say what their Marian model cannot be without", missing)
-    for name, token in (token_ids or {}).items():
-        require(name.endswith("_token_id"), "token_ids", "must be named *_token_id", name)
-        require(type(token) is int and 0 <= token < vocab, name, f"must be a token below {vocab}", token)
+    _check_ids(ids, kind, vocab)
+    family = _family_at(kind, ids.get("pad_token_id", PADDING))
+    ours = list(family.architectures.values())
+    require(type(model).__name__ in ours, "model", f"must be a {' or '.join(ours)} for {kind!r}", type(model).__name__)
+    architecture = next(theirs for theirs, name in family.architectures.items() if CLASSES[name] is type(model))
+    _check_head(model, family)
+    fields = write_config(model.config, kind)
+    if kind in OFFSET:
+        fields["max_position_embeddings"] += family.first_position - first_position(PADDING)
+    if isinstance(model, SequenceClassifier | TokenClassifier):
+        fields |= write_labels(model.labels)
     if tokenizer is not None:
         require(tokenizer.vocab_size <= vocab, "tokenizer", f"must have at most {vocab} tokens", tokenizer.vocab_size)
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
-    kind = dtype or common_type(own, "model")
-    tensors = {name: tensor.to("cpu", kind) for name, tensor in to_theirs(own, family, model.config).items()}
-    for name in not_finite(tensors, kind):
-        require(False, name, f"must be finite in {kind}", "inf or nan")
+    stored = dtype or common_type(own, "model")
+    tensors = {name: tensor.to("cpu", stored) for name, tensor in to_theirs(own, family, model.config).items()}
+    for name in not_finite(tensors, stored):
+        require(False, name, f"must be finite in {stored}", "inf or nan")
     if isinstance(model, Encoder):
         tensors = {name.removeprefix(family.prefix): tensor for name, tensor in tensors.items()}
-    known = {"architectures": [architecture], "torch_dtype": str(kind).removeprefix("torch.")}
+    known = {"architectures": [architecture], "torch_dtype": str(stored).removeprefix("torch.")}
     with new_folder(Path(folder)) as new:
         write_weights(new, tensors, max_shard_bytes=max_shard_bytes)
-        _write_json(new / CONFIG, fields | known | NO_TOKENS | dict(token_ids or {}))
+        _write_json(new / CONFIG, fields | known | NO_TOKENS | ids)
         if tokenizer is not None:
             tokenizer.save(new / TOKENIZER)
             _write_json(new / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
@@ -166,104 +182,84 @@ def lacking_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
     return tuple(i for i in range(vocab_size) if not tokenizer.has(i))
 
 
-# Names ----------------------------------------------------------------------------------------------------------------
+# What is written ------------------------------------------------------------------------------------------------------
 
 
-def _family_of(model: Model) -> tuple[Family, str]:
-    """The family whose format is meant for such a model, and the class of theirs."""
+def _type_of(model: Model) -> str:
+    """The family whose format is meant for such a model."""
     match model:
         case Seq2Seq():
-            kind = "marian"
-        case Encoder() | MaskedLM():
-            kind = "bert"
+            return "marian"
         case DecoderLM(config=ModelConfig(positions=Rope(), attention=attention)):
-            kind = "qwen3" if attention.qk_norm else "llama" if attention.window is None else "mistral"
+            if attention.qk_norm:
+                return "qwen3"
+            return "qwen2" if attention.bias == "qkv" else "llama" if attention.window is None else "mistral"
         case DecoderLM():
-            kind = "gpt2"
+            return "gpt2"
         case _:
-            raise ValueError(f"model must be one of {sorted(CLASSES)}, got {type(model).__name__}")
+            return "bert" if model.config.segments else "distilbert"
+
+
+def _family_at(kind: str, padding: Any) -> Family:
+    """The family, with positions that begin where the padding token says."""
     family = FAMILIES[kind]
-    return family, next(theirs for theirs, ours in family.architectures.items() if CLASSES[ours] is type(model))
+    return dataclasses.replace(family, first_position=first_position(padding)) if kind in OFFSET else family
 
 
-def _class_of(fields: dict[str, Any], family: Family) -> Any:
+def _check_ids(ids: dict[str, int], kind: str, vocab: int) -> None:
+    marian = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    needed = marian if kind == "marian" else ("pad_token_id",) if kind in OFFSET else ()
+    missing = [name for name in needed if name not in ids]
+    require(not missing, "token_ids", f"must say what a model of type {kind!r} cannot be without", missing)
+    for name, token in ids.items():
+        require(name.endswith("_token_id"), "token_ids", "must be named *_token_id", name)
+        require(type(token) is int and 0 <= token < vocab, name, f"must be a token below {vocab}", token)
+
+
+# Classes and names ----------------------------------------------------------------------------------------------------
+
+
+def _architecture_of(fields: dict[str, Any], family: Family, tensors: Named) -> str:
+    """Their class; where the config names none, it is that of a masked language model if the weights have its head."""
     known = list(family.architectures)
-    found = fields.get("architectures") or known[:1]
+    masked = family.names.get("head.to_vocab.bias", ("",))[0] in tensors
+    default = [name for name, ours in family.architectures.items() if masked == (ours == "MaskedLM")]
+    found = fields.get("architectures") or default[:1]
     fits = isinstance(found, list) and len(found) == 1 and found[0] in known
     require(fits, "architectures", f"must be one of {known}", found)
-    return CLASSES[family.architectures[found[0]]]
+    return str(found[0])
+
+
+def _empty(architecture: str, config: Config, family: Family, fields: dict[str, Any], tensors: Named) -> Model:
+    """The model without memory."""
+    kind = CLASSES[family.architectures[architecture]]
+    options: dict[str, Any] = {}
+    if kind in (SequenceClassifier, TokenClassifier):
+        head = family.names["head.to_label" if kind is SequenceClassifier else "head"][0] + ".weight"
+        require(head in tensors and tensors[head].ndim == 2, "weights", f"must hold {head}", sorted(tensors)[:3])
+        options["labels"] = labels_of(fields, len(tensors[head]))
+    if kind is SequenceClassifier:
+        options["pooling"] = family.pooling
+    with torch.device("meta"):
+        model: Model = kind(config, **options)
+    return model
+
+
+def _check_head(model: Model, family: Family) -> None:
+    """Heads differ between families in a non-linearity that no config names."""
+    if isinstance(model, MaskedLM) and not family.always_gelu:
+        layers = model.config.feedforward
+        same = isinstance(layers, Mlp) and layers.activation == "gelu"
+        require(same, "activation", "must be 'gelu' in a masked language model, whose head has it too", layers)
+    if isinstance(model, SequenceClassifier):
+        found = model.head.pooler.pooling
+        require(found == family.pooling, "pooling", f"must be {family.pooling!r} for {family.model_type!r}", found)
 
 
 def _inner(name: str, model: Model) -> str:
-    """The names of a `MaskedLM` as those of its encoder."""
-    return name.removeprefix("encoder.") if isinstance(model, MaskedLM) else name
-
-
-def _named(state: Mapping[str, Tensor], family: Family) -> Named:
-    """Their tensors under the names that they have now, with a head on top."""
-    known = [part for parts in family.names.values() for part in parts]
-    tops = {part.split(".")[0] for part in (*known, *family.tied)}
-    named = {}
-    for name, tensor in state.items():
-        if family.model_type == "bert":  # as its first checkpoints have it
-            name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        named[name if name.split(".")[0] in tops else family.prefix + name] = tensor
-    return named
-
-
-# Weights --------------------------------------------------------------------------------------------------------------
-
-
-def _require_room(config: Config, family: Family, tensors: Named) -> None:
-    """Nothing is built that the weights do not hold: a few digits in a config.json would take the whole machine."""
-    sides = (config.encoder, config.decoder) if isinstance(config, Seq2SeqConfig) else (config,)
-    layers, table = sum(side.num_layers for side in sides), _table_of(family)
-    names = [table, *(name for name, first in family.tied.items() if first == table)]
-    found = next((tensors[name].shape for name in names if name in tensors), None)
-    wanted = (sides[-1].vocab_size, sides[-1].d_model)
-    faults = [] if found is not None else [f"{table} is missing"]
-    if found is not None and tuple(found) != wanted:
-        faults.append(f"{table} must have the shape {wanted}, got {tuple(found)}")
-    if layers > len(tensors):
-        faults.append(f"{layers} layers must have at least as many weights, got {len(tensors)}")
-    require(not faults, "weights", "must be those of the config", faults)
-
-
-def _table_of(family: Family) -> str:
-    """Their name for the table of the tokens' vectors."""
-    return next(theirs[0] for ours, theirs in family.names.items() if ours.endswith("embedding.tokens")) + ".weight"
-
-
-def _require_all(tensors: Named, expected: Named) -> None:
-    """The tensors must have the expected names and shapes."""
-    faults = [f"{name} is missing" for name in expected if name not in tensors]
-    unknown = sorted(tensors.keys() - expected.keys())
-    faults += [f"{name} is unknown" for name in unknown]
-    for name, like in expected.items():
-        if name in tensors and tensors[name].shape != like.shape:
-            faults.append(f"{name} must have the shape {tuple(like.shape)}, got {tuple(tensors[name].shape)}")
-    rule = "must be those of the config" + (" (drop=[...] leaves some out)" if unknown else "")
-    require(not faults, "weights", rule, faults)
-
-
-def _unlike_first(second: Named, tensors: Named, family: Family) -> list[str]:
-    """The faults among further names of a tied weight: they must be the same weight."""
-    faults = []
-    for name, tensor in second.items():
-        first = tensors[family.tied[name]]
-        wide = torch.promote_types(tensor.dtype, first.dtype)
-        if not torch.equal(tensor.to(wide), first.to(wide)):
-            faults.append(f"{name} must equal {family.tied[name]}, to which it is tied")
-    return faults
-
-
-def _unlike_computed(tensors: Named, family: Family, config: Config) -> list[str]:
-    """The faults among what they store and our models compute."""
-    return [
-        f"{name} must be what the config says, which is computed"
-        for name, tensor in tensors.items()
-        if not any(same(tensor, config) for pattern, same in family.computed.items() if fnmatch.fnmatch(name, pattern))
-    ]
+    """The names of an encoder with a head as those of the bare one."""
+    headed = isinstance(model, MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder)
+    return name.removeprefix("encoder.") if headed else name
 
 
 def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:

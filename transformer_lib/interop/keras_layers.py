@@ -45,8 +45,8 @@ class Attention(Part):
         part, positions = self.config.attention, self.config.positions
         self.heads, self.kv_heads, self.head_dim = part.num_heads, part.kv_heads, self.config.head_dim
         rms, own = Norm(kind="rms", eps=self.config.norm.eps), {"dtype": self.dtype_policy}
-        self.to_qkv = layers.Dense((self.heads + 2 * self.kv_heads) * self.head_dim, use_bias=part.bias, **own)
-        self.to_out = layers.Dense(self.config.d_model, use_bias=part.bias, **own)
+        self.to_qkv = layers.Dense((self.heads + 2 * self.kv_heads) * self.head_dim, use_bias=part.qkv_bias, **own)
+        self.to_out = layers.Dense(self.config.d_model, use_bias=part.out_bias, **own)
         self.q_norm: Any = build_norm(rms, **own) if part.qk_norm else None
         self.k_norm: Any = build_norm(rms, **own) if part.qk_norm else None
         self.rotary = Rotary(self.config, **own) if isinstance(positions, Rope) else None

@@ -1,4 +1,4 @@
-"""The `config.json` of Llama, Mistral and Qwen3: decoders with RoPE, which differ in a few fields."""
+"""The `config.json` of Llama, Mistral, Qwen2 and Qwen3: decoders with RoPE, which differ in a few fields."""
 
 import dataclasses
 import math
@@ -25,8 +25,8 @@ ABSENT = object()  # unlike null, which `rope_scaling` has where there is none
 
 @checked
 def read_llama(reader: Reader) -> ModelConfig:
-    attention = AttentionConfig(num_heads=1, bias=reader.take("attention_bias", False))
-    return _read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.take("mlp_bias", False))
+    attention = AttentionConfig(num_heads=1, bias=reader.flag("attention_bias", False))
+    return _read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.flag("mlp_bias", False))
 
 
 @checked
@@ -36,17 +36,23 @@ def read_mistral(reader: Reader) -> ModelConfig:
 
 
 @checked
+def read_qwen2(reader: Reader) -> ModelConfig:
+    """Queries, keys and values have a bias, whatever the config says, and what they are added up to has none."""
+    attention = AttentionConfig(num_heads=1, bias="qkv", window=_qwen_window(reader))
+    return _read_rope_decoder(reader, attention, kv_heads=32)
+
+
+@checked
 def read_qwen3(reader: Reader) -> ModelConfig:
+    bias = reader.flag("attention_bias", False)
+    attention = AttentionConfig(num_heads=1, bias=bias, qk_norm=True, window=_qwen_window(reader))
+    return _read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
+
+
+def _qwen_window(reader: Reader) -> int | None:
     width = reader.get("sliding_window", 4096)  # which says nothing unless it is used
     width = width if reader.take("use_sliding_window", False) else None
-    kind = _kind_of_layers(reader, windowed=width is not None)
-    attention = AttentionConfig(
-        num_heads=1,
-        bias=reader.take("attention_bias", False),
-        qk_norm=True,
-        window=width if kind == "sliding_attention" else None,
-    )
-    return _read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
+    return width if _kind_of_layers(reader, windowed=width is not None) == "sliding_attention" else None
 
 
 def _kind_of_layers(reader: Reader, *, windowed: bool) -> str:
@@ -148,6 +154,8 @@ def _read_scaling(reader: Reader, name: str, fields: Fields, length: int) -> Rop
         case kind:
             reader.fault(f"rope_type must be default, linear, dynamic, yarn or llama3, got {kind!r}")
             return None
+    if fields.get("partial_rotary_factor", 1.0) in (None, 1.0):  # every channel turns
+        fields.pop("partial_rotary_factor", None)
     if fields:
         reader.fault(f"the rope of type {kinds[0]!r} has fields that are not honoured: {shown(fields)}")
     return scaling
@@ -204,14 +212,18 @@ def write_mistral(config: ModelConfig) -> Fields:
 
 
 @checked
-def write_qwen3(config: ModelConfig) -> Fields:
+def write_qwen2(config: ModelConfig) -> Fields:
     window = config.attention.window
     return _write_rope_decoder(config) | {
-        "attention_bias": config.attention.bias,
         "use_sliding_window": window is not None,
         "sliding_window": window,
         "max_window_layers": config.num_layers if window is None else 0,
     }
+
+
+@checked
+def write_qwen3(config: ModelConfig) -> Fields:
+    return write_qwen2(config) | {"attention_bias": config.attention.bias}
 
 
 def _write_rope(positions: Positions) -> Fields:

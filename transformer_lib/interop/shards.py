@@ -1,13 +1,13 @@
-"""Hugging Face's folders of weights: safetensors, in one file or in several with an index.
+"""Hugging Face's folders of weights: safetensors, or what `torch.save` writes; in one file or in several with an index.
 
 A safetensors file is a header in JSON (name, type, shape, place of each tensor) and the bytes; reading it executes
 nothing, and a tensor takes memory only once its numbers are looked at. What `torch.save` writes is a pickle, which runs
-whatever its author put in: it is refused.
+whatever its author put in, unless it is read as `pickled` reads it; that is done where there are no safetensors.
 """
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -18,30 +18,30 @@ from torch import Tensor
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.files import read_json, write_text
+from transformer_lib.interop.pickled import load_pickled
 from transformer_lib.tensor_files import load_tensors
 
 Named = dict[str, Tensor]
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 MOST_HEADER = 16 << 20  # bytes: room for 100,000 tensors in one file
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 
 @checked
 def read_weights(folder: Path) -> Named:
-    """Every tensor in the folder's safetensors, on the CPU; `ValueError` for a file that is missing, cut or extra."""
+    """Every tensor in the folder's weights, on the CPU; `ValueError` for a file that is missing, cut or extra."""
     require(folder.is_dir(), "folder", "must be a folder", str(folder))
     if (folder / INDEX).exists():
-        return _read_shards(folder)
-    if not (folder / SINGLE).exists():
-        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-        if pickles:
-            reason = "must hold safetensors; a pickle runs code when it is read, and is not opened"
-            raise ValueError(f"{folder} {reason}, got {pickles}")
-        raise ValueError(
-            f"{folder} must hold {SINGLE} or {INDEX}, got {sorted(file.name for file in folder.iterdir())}"
-        )
-    return _read_file(folder / SINGLE)
+        return _read_shards(folder, INDEX, ".safetensors", _read_file)
+    if (folder / SINGLE).exists():
+        return _read_file(folder / SINGLE)
+    if (folder / PICKLED_INDEX).exists():
+        return _read_shards(folder, PICKLED_INDEX, ".bin", load_pickled)
+    if (folder / PICKLED).exists():
+        return load_pickled(folder / PICKLED)
+    wanted = f"must hold {SINGLE}, {INDEX}, {PICKLED} or {PICKLED_INDEX}"
+    raise ValueError(f"{folder} {wanted}, got {sorted(file.name for file in folder.iterdir())}")
 
 
 @checked
@@ -67,25 +67,25 @@ def write_weights(folder: Path, tensors: Named, *, max_shard_bytes: int) -> None
     write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def _read_shards(folder: Path) -> Named:
-    index = read_json(folder / INDEX)
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    listed = isinstance(places, dict) and all(isinstance(file, str) for file in places.values())
-    require(listed, f"{folder / INDEX}: weight_map", "must name the file of each tensor", type(places).__name__)
+def _read_shards(folder: Path, index: str, ending: str, read: Callable[[Path], Named]) -> Named:
+    listed = read_json(folder / index)
+    places = listed.get("weight_map") if isinstance(listed, dict) else None
+    named = isinstance(places, dict) and all(isinstance(file, str) for file in places.values())
+    require(named, f"{folder / index}: weight_map", "must name the file of each tensor", type(places).__name__)
     assert isinstance(places, dict)
     files = sorted(set(places.values()))
     for file in files:
         # A name with a folder in it could make the reader open any file of the machine.
-        plain = file == Path(file).name and "\\" not in file and file.endswith(".safetensors")
-        require(plain, f"{folder / INDEX}: weight_map", "must name *.safetensors beside it, without folders", file)
-        require((folder / file).is_file(), f"{folder / INDEX}: weight_map", "must name files that are there", file)
+        plain = file == Path(file).name and "\\" not in file and file.endswith(ending)
+        require(plain, f"{folder / index}: weight_map", f"must name *{ending} beside it, without folders", file)
+        require((folder / file).is_file(), f"{folder / index}: weight_map", "must name files that are there", file)
     tensors: Named = {}
     for file in files:
-        shard = _read_file(folder / file)
+        shard = read(folder / file)
         expected = {name for name, place in places.items() if place == file}
         missing, unknown = sorted(expected - shard.keys()), sorted(shard.keys() - expected)
-        require(not missing, str(folder / file), f"must hold what {INDEX} says; missing are", missing)
-        require(not unknown, str(folder / file), f"must hold nothing that {INDEX} does not list", unknown)
+        require(not missing, str(folder / file), f"must hold what {index} says; missing are", missing)
+        require(not unknown, str(folder / file), f"must hold nothing that {index} does not list", unknown)
         tensors |= shard
     return tensors
 

@@ -1,6 +1,6 @@
 """Heads: small maps from an encoder's vectors to what a task asks for."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from transformer_lib.config import ModelConfig, require, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.models.encoder import Encoder
+from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import build_norm
+
+Pooling = Literal["tanh", "relu"]
 
 
 @checked_once
@@ -85,6 +88,47 @@ class SequenceHead(nn.Module):
         """`valid` marks the real tokens; a row without any is read as zeros."""
         weight = torch.ones_like(x[..., :1]) if valid is None else valid[..., None].to(x.dtype)
         return self.to_label((x * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
+
+
+@checked_once
+class Pooler(nn.Module):
+    """One vector per text: f(x W + b) of its first token, where f is tanh (BERT, RoBERTa) or ReLU (DistilBERT)."""
+
+    def __init__(self, d_model: int, pooling: Pooling = "tanh") -> None:
+        _check(d_model, d_model)
+        super().__init__()
+        self.pooling = pooling
+        self.dense = nn.Linear(d_model, d_model)
+
+    @also(lambda self, x: require_fit("x", x, self.dense.weight))
+    def forward(
+        self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch d_model"]:
+        """`valid` marks the real tokens, the first of which speaks for its text; without any, the first of the row."""
+        first = x[:, 0] if valid is None else x[torch.arange(len(x), device=x.device), valid.int().argmax(dim=1)]
+        return torch.tanh(self.dense(first)) if self.pooling == "tanh" else F.relu(self.dense(first))
+
+
+@checked_once
+class PooledHead(nn.Module):
+    """One label per text, from its first token: a `Pooler`, then logits = x W + b (Devlin et al. 2018).
+
+    RoBERTa's has dropout before the pooler, too, in training; here there is none.
+    """
+
+    def __init__(self, d_model: int, labels: int, *, pooling: Pooling = "tanh", dropout: float = 0.0) -> None:
+        _check(d_model, labels)
+        super().__init__()
+        self.pooler = Pooler(d_model, pooling)
+        self.dropout = Dropout(dropout)
+        self.to_label = nn.Linear(d_model, labels)
+
+    @also(lambda self, x: require_fit("x", x, self.to_label.weight))
+    def forward(
+        self, x: Float[Tensor, "batch time d_model"], *, valid: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch labels"]:
+        """`valid` as for a `Pooler`."""
+        return self.to_label(self.dropout(self.pooler(x, valid=valid)))
 
 
 @checked_once

@@ -50,8 +50,8 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim or d_model // config.num_heads
         self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
         require_memory(8 * d_model * sum(self.heads) * self.head_dim, d_model=d_model, config=config)
-        self.to_qkv = nn.Linear(d_model, sum(self.heads) * self.head_dim, bias=config.bias)
-        self.to_out = nn.Linear(config.num_heads * self.head_dim, d_model, bias=config.bias)
+        self.to_qkv = nn.Linear(d_model, sum(self.heads) * self.head_dim, bias=config.qkv_bias)
+        self.to_out = nn.Linear(config.num_heads * self.head_dim, d_model, bias=config.out_bias)
         self.q_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, norm_eps) if config.qk_norm else None
         self.dropout = dropout

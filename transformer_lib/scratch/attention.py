@@ -84,15 +84,14 @@ def attention_backward(
 @checked_once
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The name and shape of each weight of one attention, in the order of PyTorch's parameters."""
-    heads, kv_heads, d, bias = (
-        config.attention.num_heads,
-        config.attention.kv_heads,
-        config.d_model,
-        config.attention.bias,
-    )
-    linears = {"to_qkv": ((heads + 2 * kv_heads) * config.head_dim, d), "to_out": (d, heads * config.head_dim)}
+    attention, d = config.attention, config.d_model
+    heads, kv_heads = attention.num_heads, attention.kv_heads
+    linears = {
+        "to_qkv": ((heads + 2 * kv_heads) * config.head_dim, d, attention.qkv_bias),
+        "to_out": (d, heads * config.head_dim, attention.out_bias),
+    }
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, (out, inside) in linears.items():
+    for name, (out, inside, bias) in linears.items():
         shapes |= {f"{name}.weight": (out, inside)} | ({f"{name}.bias": (out,)} if bias else {})
     return shapes
 

@@ -107,7 +107,7 @@ def parameters(config: ModelConfig) -> Parameters:
     queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
     attention = width * (queries + 2 * keys) + queries * width
     feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * width * config.feedforward.d_ff
-    biases = (queries + 2 * keys + width) * config.attention.bias
+    biases = (queries + 2 * keys) * config.attention.qkv_bias + width * config.attention.out_bias
     wide = config.feedforward.d_ff * (1 if isinstance(config.feedforward, Mlp) else 2)
     biases += (wide + width) * config.feedforward.bias
     norm = width * (2 if config.norm.kind == "layer" else 1)

@@ -58,7 +58,20 @@ def _function(width: int, kind: str = "a") -> int:
     return width
 
 
+def _tool() -> Any:
+    from tests.contract.calls.task_models import _writer
+
+    return _writer()
+
+
+def _saved_tool() -> Path:
+    _tool().save(path := _path("tool"))
+    return path
+
+
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    "transformer_lib.folders.load": lambda: {"folder": _saved_tool(), "device": "cpu"},
+    "transformer_lib.folders.save": lambda: {"tool": _tool(), "folder": _path("new"), "form": "own"},
     "transformer_lib.config.Norm": lambda: {"kind": "rms", "eps": 1e-6},
     "transformer_lib.config.AttentionConfig": lambda: {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "window": 3},
     "transformer_lib.config.Mlp": lambda: {"d_ff": 16, "activation": "relu", "bias": False},

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -81,7 +81,7 @@ def _reader(config: Any = _GPT2, kind: str = "gpt2") -> Any:
 
 
 def _family(kind: str = "gpt2") -> Any:
-    from transformer_lib.interop.names import FAMILIES
+    from transformer_lib.interop.families import FAMILIES
 
     return FAMILIES[kind]
 
@@ -143,6 +143,7 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "huggingface.to_hf": lambda: {
         "model": _model(),
+        "model_type": "gpt2",
         "folder": _place(),
         "tokenizer": _tokenizer(),
         "token_ids": {"eos_token_id": 3},
@@ -160,10 +161,35 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
         "computed": {"c": lambda tensor, config: True},
         "transposed": ("c_attn",),
         "sines_first": False,
+        "first_position": 2,
+        "unused": {"BertForMaskedLM": ("bert.pooler.*",)},
+        "pooling": "tanh",
+        "always_gelu": True,
     },
     "names.Family.theirs": lambda: {"self": _family(), "name": "blocks.0.attention.to_qkv.weight"},
     "names.to_theirs": lambda: {"tensors": _ours(), "family": _family(), "config": _GPT2},
     "names.to_ours": lambda: {"tensors": _theirs(), "family": _family(), "config": _GPT2, "names": list(_ours())},
+    "weights.named": lambda: {"state": _theirs(), "family": _family(), "drop": ["x.*"]},
+    "weights.require_room": lambda: {"config": _GPT2, "family": _family(), "tensors": _theirs()},
+    "weights.fit": lambda: {
+        **{"tensors": _theirs(), "expected": _theirs(), "family": _family(), "config": _GPT2},
+        **{"dtype": torch.float32, "unused": ["x.*"]},
+    },
+    "labels.labels_of": lambda: {"fields": {"id2label": {"0": "a", "1": "b"}}, "rows": 2},
+    "labels.write_labels": lambda: {"labels": ("a", "b")},
+    "pickled.load_pickled": lambda: {"path": _pickled()},
+    "configs.model_type_of": lambda: {"fields": _fields()},
+    **{
+        f"encoder_configs.read_{kind}": lambda kind=kind: {"reader": _reader(_encoder(kind), kind)}  # type: ignore[misc]
+        for kind in ("bert", "roberta", "distilbert")
+    },
+    **{
+        f"encoder_configs.write_{kind}": lambda kind=kind: {"config": _encoder(kind)}  # type: ignore[misc]
+        for kind in ("bert", "roberta", "distilbert")
+    },
+    "encoder_configs.first_position": lambda: {"padding": 1},
+    "reader.activation_of": lambda: {"config": _GPT2, "default": "gelu"},
+    "reader.Reader.flag": lambda: {"self": _reader(), "name": "tie_word_embeddings", "default": True},
     "reader.as_float": lambda: {"name": "theta", "value": 1.5},
     "reader.Reader": lambda: {"fields": _fields(), "dropout": 0.1},
     "reader.Reader.get": lambda: {"self": _reader(), "name": "n_embd", "default": 1},
@@ -177,17 +203,29 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
     "reader.Reader.check": lambda: {"self": _reader()},
     **{
         f"rope_configs.read_{kind}": lambda kind=kind: {"reader": _reader(_config_of(kind), kind)}  # type: ignore[misc]
-        for kind in ("llama", "mistral", "qwen3")
+        for kind in ("llama", "mistral", "qwen2", "qwen3")
     },
     **{
         f"rope_configs.write_{kind}": lambda kind=kind: {"config": _config_of(kind)}  # type: ignore[misc]
-        for kind in ("llama", "mistral", "qwen3")
+        for kind in ("llama", "mistral", "qwen2", "qwen3")
     },
     "shards.read_weights": lambda: {"folder": _folder()},
     "shards.write_weights": lambda: {"folder": _new_folder(), "tensors": _weights(), "max_shard_bytes": 30},
     "shards.common_type": lambda: {"tensors": _weights(), "source": "weights"},
     "shards.not_finite": lambda: {"tensors": _weights(), "dtype": torch.float16},
 }
+
+
+def _encoder(kind: str) -> ModelConfig:
+    from dataclasses import replace
+
+    config = replace(_GPT2, norm_order="post", embedding_norm=True, norm=Norm(eps=1e-12))
+    return replace(config, segments=0 if kind == "distilbert" else 2)
+
+
+def _pickled() -> Path:
+    torch.save(_weights(), path := _new_folder() / "pytorch_model.bin")
+    return path
 
 
 def _reader_of(fields: dict[str, Any]) -> Any:
@@ -199,7 +237,9 @@ def _reader_of(fields: dict[str, Any]) -> Any:
 def _config_of(kind: str) -> ModelConfig:
     from dataclasses import replace
 
-    attention = AttentionConfig(num_heads=2, qk_norm=kind == "qwen3", window=4 if kind == "mistral" else None)
+    bias: Literal["qkv"] | bool = "qkv" if kind == "qwen2" else False
+    window = 4 if kind == "mistral" else None
+    attention = AttentionConfig(num_heads=2, bias=bias, qk_norm=kind == "qwen3", window=window)
     return replace(_ROPE, attention=attention)
 
 

@@ -44,6 +44,11 @@ def _masked() -> models.MaskedLM:
     return models.MaskedLM(LEARNED)
 
 
+def _headed(name: str) -> nn.Module:
+    labels = {} if name == "SpanFinder" else {"labels": ("a", "b")}
+    return getattr(models, name)(LEARNED, **labels)
+
+
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}decoder.DecoderLM": lambda: {"config": SMALL},
     f"{HERE}decoder.DecoderLM.forward": lambda: {**_hidden(models.DecoderLM(LEARNED)), "newest": 1},
@@ -77,6 +82,19 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}heads.SpanScores": lambda: {"start": torch.zeros(2, 3), "end": torch.zeros(2, 3)},
     f"{HERE}heads.SpanHead": lambda: {"d_model": 8},
     f"{HERE}heads.SpanHead.forward": lambda: {"self": models.SpanHead(8), "x": _x(), "valid": _valid()},
+    f"{HERE}heads.Pooler": lambda: {"d_model": 8, "pooling": "relu"},
+    f"{HERE}heads.Pooler.forward": lambda: {"self": models.Pooler(8), "x": _x(), "valid": _valid()},
+    f"{HERE}heads.PooledHead": lambda: {"d_model": 8, "labels": 3, "pooling": "relu", "dropout": 0.1},
+    f"{HERE}heads.PooledHead.forward": lambda: {"self": models.PooledHead(8, 3), "x": _x(), "valid": _valid()},
+    f"{HERE}classifiers.SequenceClassifier": lambda: {"config": LEARNED, "labels": ("a", "b"), "pooling": "relu"},
+    f"{HERE}classifiers.TokenClassifier": lambda: {"config": LEARNED, "labels": ("a", "b")},
+    f"{HERE}classifiers.SpanFinder": lambda: {"config": LEARNED},
+    **{
+        f"{HERE}classifiers.{name}.forward": lambda name=name: {  # type: ignore[misc]
+            **{"self": _headed(name), "tokens": _ids(), "valid": _valid(), "segments": _ids(2)}
+        }
+        for name in ("SequenceClassifier", "TokenClassifier", "SpanFinder")
+    },
     f"{HERE}presets.tiny": lambda: {"vocab_size": 11, "max_length": 16},
     **{f"{HERE}presets.{name}": dict for name in ("gpt2", "llama3_8b", "qwen3_0_6b", "bert_base")},
     f"{HERE}presets.transformer_base": lambda: {"vocab_size": 11},

@@ -1,0 +1,88 @@
+"""One way in and one way out for models that work: a folder, whatever its task is and whoever wrote it.
+
+Ours say their task in `about.json` (`tasks.saved`), those of Hugging Face's their family in `config.json`. What comes
+back is called with a text: a `Writer` goes on with it, a `Translator` translates it, an `EntityRelationExtractor` finds
+names and relations in it, a `QuestionAnswerer` answers from it. Each has its `model` or `reader`, and its `tokenizer`.
+
+Left out: Marian's folders as translators, and encoders of Hugging Face's, which `from_hf` reads as bare models.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+
+from transformer_lib.checks import require, wrong_kind
+from transformer_lib.contract import checked
+from transformer_lib.device import check_device
+
+if TYPE_CHECKING:
+    from transformer_lib.tasks.extraction import EntityRelationExtractor
+    from transformer_lib.tasks.language_model import Writer
+    from transformer_lib.tasks.question_answering import QuestionAnswerer
+    from transformer_lib.tasks.translation import Translator
+
+    Tool: TypeAlias = Writer | Translator | EntityRelationExtractor | QuestionAnswerer
+
+OURS, THEIRS = "about.json", "config.json"
+
+
+@checked
+def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
+    """The model in the folder with its tokenizer, ready to be called; `ValueError` for anything else."""
+    folder, device = Path(folder), check_device(device)
+    require(folder.is_dir(), "folder", "must be a folder", str(folder))
+    found = [name for name in (OURS, THEIRS) if (folder / name).exists()]
+    require(bool(found), "folder", f"must hold {OURS} (ours) or {THEIRS} (Hugging Face's)", str(folder))
+    # Each is imported where it is needed: some want packages that `import transformer_lib` does without.
+    from transformer_lib.tasks.language_model import Writer
+
+    if found[0] == THEIRS:
+        return Writer.from_hf(folder, device=device)
+    from transformer_lib.tasks.saved import read_about
+
+    match read_about(folder)["task"]:
+        case "language model":
+            return Writer.load(folder, device=device)
+        case "translation":
+            from transformer_lib.tasks.translation import Translator
+
+            return Translator.load(folder, device=device)
+        case "extraction":
+            from transformer_lib.tasks.extraction import EntityRelationExtractor
+
+            return EntityRelationExtractor.load(folder, device=device)
+        case "question answering":
+            from transformer_lib.tasks.question_answering import QuestionAnswerer
+
+            return QuestionAnswerer.load(folder, device=device)
+        case task:
+            tasks = ("language model", "translation", "extraction", "question answering")
+            raise ValueError(f"{folder / OURS}: task must be one of {', '.join(tasks)}, got {task!r}")
+
+
+@checked
+def save(tool: object, folder: str | Path, *, form: Literal["own", "hugging face"] = "own") -> None:
+    """Write the new folder, from which `load` gives the same again; it appears whole or not at all.
+
+    `form="hugging face"` writes a language model for transformers' `from_pretrained`; their config has room for one
+    token that ends a text, and for none that is forbidden.
+    """
+    from transformer_lib.tasks.extraction import EntityRelationExtractor
+    from transformer_lib.tasks.language_model import Writer
+    from transformer_lib.tasks.question_answering import QuestionAnswerer
+    from transformer_lib.tasks.translation import Translator
+
+    if not isinstance(tool, Writer | Translator | EntityRelationExtractor | QuestionAnswerer):
+        raise wrong_kind("tool", "what `load` gives", tool)
+    if form == "own":
+        tool.save(folder)
+        return
+    from transformer_lib.interop.huggingface import to_hf
+
+    require(isinstance(tool, Writer), "tool", "must be a Writer to be written in this form", type(tool).__name__)
+    assert isinstance(tool, Writer)
+    require(len(tool.stop_ids) <= 1, "stop_ids", "must be one token at most in this form", tool.stop_ids)
+    require(not tool.forbidden_ids, "forbidden_ids", "must be none in this form", tool.forbidden_ids)
+    ids = {"eos_token_id": tool.stop_ids[0]} if tool.stop_ids else {}
+    to_hf(tool.model, folder, tokenizer=tool.tokenizer, token_ids=ids)
