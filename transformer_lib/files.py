@@ -18,8 +18,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
@@ -148,7 +148,7 @@ def _check_replaceable(path: Path) -> None:
 
 @checked
 @contextmanager
-def regular_file(path: StrPath) -> Iterator[BinaryIO]:
+def regular_file(path: StrPath) -> Iterator[BufferedReader]:
     """A regular file, open for reading its bytes; `ValueError` for anything else that has a name."""
     _check_name(path)
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes into it.
