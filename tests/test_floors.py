@@ -35,7 +35,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer", "words"),
+    "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "presets"),
     "data": (
@@ -82,8 +82,8 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
-    *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
+    *("safetensors", "sentencepiece", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
 

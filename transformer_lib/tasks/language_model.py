@@ -142,7 +142,7 @@ class Writer:
         fault = fault_of_text(prompt, tokens=longest)
         if fault is not None:
             return [], fault
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode(prompt, special=True)
         if not ids:
             return [], f"must not be empty, got {prompt!r}"
         left, fault = self._room(len(ids)), fault_of_length(ids, longest)
