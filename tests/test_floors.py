@@ -74,11 +74,13 @@ ORDER: dict[str, tuple[str, ...]] = {
         "answer_rules",
         "pretraining",
         "language_model",
+        "talk",
+        "opus",
         "evaluation",
         "translation_run",
     ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "commands", "arguments"),
+    "cli": ("lines", "talk", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {

@@ -5,6 +5,8 @@ Where they are not there a test is skipped, but `.ci/run` sets `REQUIRE_WHEELS`,
 
 import ast
 import importlib.util
+import io
+import json
 import os
 import re
 import zipfile
@@ -12,8 +14,10 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import sentencepiece
 
 ROOT = Path(__file__).parents[2]
 # Fourteen scripts: Latin has three languages, Cyrillic and Arabic two each.
@@ -37,6 +41,7 @@ LANGUAGES = (
     "vi",
     "zh_Hans",
 )
+LINES = 10_000
 MESSAGE = re.compile(r'^msgstr(?:\[\d\])? ((?:"(?:[^"\\\n]|\\.)*"\n?)+)', re.MULTILINE)
 
 
@@ -52,7 +57,7 @@ def wheel(package: str) -> zipfile.ZipFile:
 
 
 @cache
-def lines(most: int = 10_000) -> list[str]:
+def lines(most: int = LINES) -> list[str]:
     """Lines of Django's messages, one of each language in turn."""
     with wheel("django") as django:
         names = sorted(django.namelist())
@@ -83,6 +88,24 @@ def _messages(django: zipfile.ZipFile, names: list[str], language: str) -> list[
         for found in MESSAGE.finditer(django.read(name).decode())
     ]
     return [line for text in texts for line in text.split("\n") if line.strip() and "Content-Type" not in line]
+
+
+def put(folder: Path, **files: Any) -> Path:
+    """A folder of these files, with `__` for the point in their names; what is no bytes is written as JSON."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (folder / name.replace("__", ".")).write_bytes(data)
+    return folder
+
+
+def trained(kind: str, part: int, **options: Any) -> bytes:
+    """A small model of SentencePiece, trained on a third of the lines."""
+    out = io.BytesIO()
+    options = {"vocab_size": 1200, "character_coverage": 0.99, "num_threads": 1, "minloglevel": 2} | options
+    texts = iter(lines(LINES)[part::3][:1500])
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, model_writer=out, model_type=kind, **options)
+    return out.getvalue()
 
 
 @cache

@@ -5,7 +5,6 @@ characters first (NFC), which a mark of Bengali shows. SentencePiece is as the s
 were made with: the fast one of Llama cuts runs of spaces in another way, that of XLM-R normalises some marks otherwise.
 """
 
-import io
 import json
 import pickle
 import unicodedata
@@ -21,12 +20,11 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
 from tests.oracles import rejects
-from tests.text.published import lines, piece_model, vocab_txt
+from tests.text.published import LINES, lines, piece_model, put, trained, vocab_txt
 from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.published import read_pair, read_published
 from transformer_lib.text.tokenizer import Tokenizer
 
-LINES = 10_000
 MODELS = ["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3"]
 ODD = [
     "",
@@ -41,28 +39,10 @@ ODD = [
 ]
 
 
-def put(folder: Path, **files: Any) -> Path:
-    """A folder of these files, with `__` for the point in their names; what is no bytes is written as JSON."""
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        (folder / name.replace("__", ".")).write_bytes(data)
-    return folder
-
-
 def same(mine: Tokenizer | SentencePiece, theirs: Any, texts: list[str], *, special: bool = True) -> None:
     wanted = theirs(texts, add_special_tokens=special)["input_ids"]
     found = mine.encode_batch(texts, special=special)
     assert [text for text, a, b in zip(texts, found, wanted, strict=True) if a != b] == []
-
-
-def trained(kind: str, part: int, **options: Any) -> bytes:
-    """A small model of SentencePiece, trained on a third of the lines."""
-    out = io.BytesIO()
-    options = {"vocab_size": 1200, "character_coverage": 0.99, "num_threads": 1, "minloglevel": 2} | options
-    texts = iter(lines(LINES)[part::3][:1500])
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, model_writer=out, model_type=kind, **options)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

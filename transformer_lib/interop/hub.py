@@ -12,6 +12,9 @@ PATTERNS = [
     "model.safetensors",
     "model-*-of-*.safetensors",
     "*.safetensors.index.json",
+    # what a tokenizer is made of, and the form of a chat
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.txt", "vocab.json", "merges.txt", "*.model", "*.spm"),
 ]
 
 

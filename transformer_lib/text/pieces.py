@@ -21,7 +21,6 @@ from transformer_lib.contract import checked
 from transformer_lib.text.bpe import check_ids, check_text, unfinished
 from transformer_lib.text.piece_file import PieceFile, Type, read_piece_file
 
-SPACE = "▁"
 BYTE = re.compile("<0x([0-9A-F]{2})>")
 MOST_IDS = 1 << 24
 

@@ -112,9 +112,9 @@ def _sentence_piece(file: Path, config: TokenConfig) -> SentencePiece:
             before, after = [], [end]
         case "XLMRoberta":
             # fairseq's order of the first ones; what the file has as its own first three is not used.
-            first = [start, "<pad>", end, "<unk>"]
-            ids = {text: i for i, text in enumerate([*first, *texts[3:], "<mask>"])}
-            names = [*first, "<mask>"]
+            roles = [start, "<pad>", end, "<unk>"]
+            ids = {text: i for i, text in enumerate([*roles, *texts[3:], "<mask>"])}
+            names = [*roles, "<mask>"]
             before, after = [start], [end]
         case "Llama" | "Gemma" | "" | "PreTrained":
             before = [start] if config.flag("add_bos_token", True) and start in ids else []
@@ -129,8 +129,8 @@ def _sentence_piece(file: Path, config: TokenConfig) -> SentencePiece:
     lacking = [text for text in (*before, *after) if text not in ids]
     require(not lacking, str(file), "must have the special tokens", lacking)
     own = None if ids == {text: i for i, text in enumerate(texts)} else ids
-    around = {"before": [ids[text] for text in before], "after": [ids[text] for text in after]}
-    return SentencePiece(model, ids=own, names=names, name=str(file), **around)
+    first, last = ([ids[text] for text in texts] for texts in (before, after))
+    return SentencePiece(model, ids=own, names=names, before=first, after=last, name=str(file))
 
 
 def _with_added(ids: dict[str, int], config: TokenConfig, name: str) -> dict[str, int]:
@@ -147,7 +147,7 @@ def _with_added(ids: dict[str, int], config: TokenConfig, name: str) -> dict[str
 def _word_piece(file: Path, config: TokenConfig) -> Tokenizer:
     known = ("Bert", "DistilBert", "Electra", "", "PreTrained")
     require(config.kind in known, f"{file}: tokenizer_class", f"must be the Tokenizer of one of {known}", config.kind)
-    require(config.flag("do_basic_tokenize", True) is True, str(file), "must cut at spaces first", "do_basic_tokenize")
+    require(config.flag("do_basic_tokenize", True), str(file), "must cut at spaces first", "do_basic_tokenize")
     vocabulary = {text: i for i, text in enumerate(split_lines(read_text(file)))}
     roles = {
         role: config.named.get(f"{role}_token", f"[{role.upper()}]") for role in ("unk", "cls", "sep", "pad", "mask")
@@ -159,7 +159,7 @@ def _word_piece(file: Path, config: TokenConfig) -> Tokenizer:
         rust.normalizer = normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=config.flag("tokenize_chinese_chars", True),
-            strip_accents=config.flag("strip_accents", None),
+            strip_accents=config.stated("strip_accents"),
             lowercase=config.flag("do_lower_case", True),
         )
         rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -178,7 +178,7 @@ def _byte_level(folder: Path, config: TokenConfig) -> Tokenizer:
     ids = _read_ids(folder / VOCAB)
     lacking = [spelling for spelling in ALPHABET if spelling not in ids]
     require(not lacking, name, "must have an id for each byte", lacking[:9])
-    space = bool(config.flag("add_prefix_space", False))
+    space = config.flag("add_prefix_space", False)
     with refusing(f"{name} and {MERGES} must be a vocabulary of BPE"):
         rust = RustTokenizer(models.BPE(vocab=ids, merges=list(_read_merges(folder / MERGES))))
     rust.decoder = decoders.ByteLevel()

@@ -3,7 +3,7 @@
 Jinja's own sandbox sees to the first. For the second, all work is measured in characters: what an expression makes has
 the size of its texts, and each turn of a loop and each call counts as a hundred. The measure is taken before something
 large is made, where its size follows from what it is made of: `"a" * 10**9` is refused, not computed. That is done in
-the tree of the program, where calls of `turn`, `joined` and `measured` are put in, which it has no names for.
+the tree of the program, where calls of `_turn`, `_joined` and `_measured` are put in, which it has no names for.
 """
 
 import functools
@@ -15,12 +15,14 @@ from datetime import datetime
 from typing import Any
 
 from jinja2 import Template, TemplateError, nodes
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
+
+from transformer_lib.contract import checked
 
 MOST_WORK = 1 << 26  # characters: a second or two
 MOST_SIZE = 1 << 22  # characters of one value, and of the result
@@ -45,6 +47,7 @@ class _Meter:
 _METER: ContextVar[_Meter] = ContextVar("meter")
 
 
+@checked
 class Program:
     """A program; `render` runs it. `ValueError` with `name` if it cannot be read, or fails."""
 
@@ -62,7 +65,7 @@ class Program:
         try:
             return work()
         except TemplateError as error:
-            line = f" in line {error.lineno}" if getattr(error, "lineno", None) else ""
+            line = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
             raise ValueError(f"{self.name} cannot be followed{line}: {error.message}") from error
         except Exception as error:  # it may add a text to a number, and what not
             raise ValueError(f"{self.name} cannot be followed: {type(error).__name__}: {error}") from error
@@ -74,7 +77,7 @@ def _compiled(environment: "_Sandbox", source: str) -> Template:
     tree = _Measured().visit(environment.parse(source))
     for part in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
         written = sum(len(data.data) for data in part.find_all(nodes.TemplateData))
-        part.body.insert(0, nodes.ExprStmt(_call("turn", nodes.Const(written), of=part), lineno=part.lineno))
+        part.body.insert(0, nodes.ExprStmt(_call("_turn", nodes.Const(written), of=part), lineno=part.lineno))
     tree.set_environment(environment)
     return Template.from_code(environment, environment.compile(tree), environment.make_globals(None))
 
@@ -82,7 +85,7 @@ def _compiled(environment: "_Sandbox", source: str) -> Template:
 # What is measured -----------------------------------------------------------------------------------------------------
 
 
-def size_of(value: object) -> int:
+def _size_of(value: object) -> int:
     """The characters of all texts in a value, and some for each thing; `SecurityError` if it has too many."""
     if isinstance(value, str):
         return len(value)
@@ -99,28 +102,28 @@ def size_of(value: object) -> int:
     return total
 
 
-def measured(value: Any) -> Any:
+def _measured(value: Any) -> Any:
     """The value, whose size is added to the work."""
-    _METER.get().add(size_of(value))
+    _METER.get().add(_size_of(value))
     return value
 
 
-def turn(written: int) -> str:
+def _turn(written: int) -> str:
     """One more turn of a loop, which writes so many characters beside its expressions."""
     _METER.get().add(TURN)
     _write(written)
     return ""
 
 
-def joined(*parts: Any) -> str:
+def _joined(*parts: Any) -> str:
     """The parts as one text."""
-    _check_size(sum(map(size_of, parts)))
-    return str(measured("".join(map(str, parts))))
+    _check_size(sum(map(_size_of, parts)))
+    return str(_measured("".join(map(str, parts))))
 
 
 def _written(value: Any) -> Any:
     """An expression that is written out."""
-    _write(size_of(value))
+    _write(_size_of(value))
     return value
 
 
@@ -138,7 +141,7 @@ def _check_size(size: int) -> None:
 
 def _check_call(name: str, values: tuple[Any, ...]) -> None:
     """What a filter or a method is about to make out of these, the first of which is its subject."""
-    _METER.get().add(TURN + sum(map(size_of, values)))
+    _METER.get().add(TURN + sum(map(_size_of, values)))
     numbers = [abs(value) for value in values if isinstance(value, int)]
     if max(numbers, default=0) > MOST_NUMBER:
         raise SecurityError(f"{name} must be given numbers up to {MOST_NUMBER}, got {max(numbers)}")
@@ -148,8 +151,8 @@ def _check_call(name: str, values: tuple[Any, ...]) -> None:
         case "format" | "format_map" | "now", (str(text), *_):
             _check_format(text)
         case "join" | "indent" | "expandtabs" | "tojson" | "wordwrap" | "urlize", (subject, *rest):
-            longest = max((value if isinstance(value, int) else size_of(value) for value in rest), default=1)
-            _check_size(size_of(subject) * max(1, longest))
+            longest = max((value if isinstance(value, int) else _size_of(value) for value in rest), default=1)
+            _check_size(_size_of(subject) * max(1, longest))
 
 
 def _check_format(text: str) -> None:
@@ -160,20 +163,22 @@ def _check_format(text: str) -> None:
 class _Measured(NodeTransformer):
     """Puts the measure where an expression makes something larger out of what there is."""
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        return _call("joined", *self.generic_visit(node).nodes, of=node)
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:
+        self.generic_visit(node)
+        return _call("_joined", *node.nodes, of=node)
 
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        node = self.generic_visit(node)
-        node.expr = _call("measured", node.expr, of=node)
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Expr:
+        self.generic_visit(node)
+        node.expr = _call("_measured", node.expr, of=node)
         return node
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        node = self.generic_visit(node)
-        return _call("measured", node, of=node) if isinstance(node.arg, nodes.Slice) else node
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
+        self.generic_visit(node)
+        return _call("_measured", node, of=node) if isinstance(node.arg, nodes.Slice) else node
 
-    def visit_List(self, node: nodes.Expr) -> nodes.Node:
-        return _call("measured", self.generic_visit(node), of=node)
+    def visit_List(self, node: nodes.Expr) -> nodes.Expr:
+        self.generic_visit(node)
+        return _call("_measured", node, of=node)
 
     visit_Dict = visit_List
 
@@ -207,12 +212,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
                     raise SecurityError(f"no number must have more than {MOST_BITS} bits, got {bits}")
             case "*", _, _:
                 number, other = (left, right) if isinstance(left, int) else (right, left)
-                _check_size(size_of(other) * max(1, number if isinstance(number, int) else 1))
+                _check_size(_size_of(other) * max(1, number if isinstance(number, int) else 1))
             case "%", str(), _:
                 _check_format(left)
             case "+", _, _:
-                _check_size(size_of(left) + size_of(right))
-        return measured(super().call_binop(context, operator, left, right))
+                _check_size(_size_of(left) + _size_of(right))
+        return _measured(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         values = (*args, *kwargs.values())
@@ -220,7 +225,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         values = (subject, *values) if isinstance(subject, str | list | dict) else values
         if getattr(__obj, "__module__", None) != HERE or __obj in (_now, _dict):
             _check_call(getattr(__obj, "__name__", "").strip("_"), values)
-        return measured(super().call(__context, __obj, *args, **kwargs))
+        return _measured(super().call(__context, __obj, *args, **kwargs))
 
 
 def _measured_filter(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
@@ -229,7 +234,7 @@ def _measured_filter(name: str, filter_: Callable[..., Any]) -> Callable[..., An
     @functools.wraps(filter_)
     def call(*args: Any, **kwargs: Any) -> Any:
         _check_call(name, (*args[first:], *kwargs.values()))
-        return measured(filter_(*args, **kwargs))
+        return _measured(filter_(*args, **kwargs))
 
     return call
 

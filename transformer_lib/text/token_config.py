@@ -47,11 +47,16 @@ class TokenConfig:
     added: Mapping[str, int] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def flag(self, name: str, default: bool | None) -> bool | None:
-        """A field that is true or false; None stands for what the file does not say."""
-        value = self.fields.get(name, default)
-        require(value is None or isinstance(value, bool), f"{FILE}: {name}", "must be true or false", value)
+    def flag(self, name: str, default: bool) -> bool:
+        """A field that is true or false, or the default where the file does not say it."""
+        value = self.stated(name)
         return default if value is None else value
+
+    def stated(self, name: str) -> bool | None:
+        """A field that is true or false, or None where the file does not say it."""
+        value = self.fields.get(name)
+        require(value is None or isinstance(value, bool), f"{FILE}: {name}", "must be true or false", value)
+        return value
 
 
 @checked

@@ -194,6 +194,7 @@ class Tokenizer:
         return loaded
 
 
+@checked
 @contextmanager
 def refusing(rule: str) -> Iterator[None]:
     """Whatever the Rust library raises becomes a `ValueError`, also a panic, which pyo3 derives from BaseException."""
