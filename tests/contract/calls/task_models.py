@@ -84,7 +84,7 @@ def _opus() -> Path:
 
 
 def _talking() -> Path:
-    path = _theirs()
+    path = Path(_theirs())
     (path / "chat_template.jinja").write_text(TEMPLATE.source)
     return path
 
