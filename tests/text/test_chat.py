@@ -4,6 +4,7 @@ The templates are in `templates.py`.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,13 @@ def test_bad_messages_are_named(messages: list[Any], words: list[str]) -> None:
         ChatTemplate(CHATML)([{"role": "user", "content": deep}])
     with pytest.raises(TypeError, match="messages must be made of what JSON has"):
         ChatTemplate(CHATML)([{"role": "user", "content": object()}])
+
+
+def test_without_jinja_a_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "transformer_lib.text.sandbox")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install \"transformer_lib\[hf\]\""):
+        ChatTemplate(CHATML)
 
 
 def test_where_a_folder_has_its_template(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.text.published import piece_model, trained
 from transformer_lib.text.piece_file import read_piece_file
 from transformer_lib.text.pieces import SentencePiece
 
-FUZZED = 240
+FUZZED = 160
 
 
 def varint(value: int) -> bytes:

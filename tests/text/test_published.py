@@ -26,6 +26,7 @@ from transformer_lib.text.published import read_pair, read_published
 from transformer_lib.text.tokenizer import Tokenizer
 
 MODELS = ["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3"]
+SMALL = b"\n\x09\n\x05<unk>\x18\x02\n\x03\n\x01a"  # two pieces
 ODD = [
     "",
     " ",
@@ -94,7 +95,7 @@ def test_word_pieces_of_many_scripts(settings: dict[str, Any], words: bytes, tmp
     fields = settings | {"tokenizer_class": "BertTokenizer"}
     folder = put(tmp_path / "bert", vocab__txt=words, tokenizer_config__json=fields)
     mine = read_published(folder)
-    same(mine, hf.BertTokenizer.from_pretrained(folder), [*lines(LINES), *ODD])
+    same(mine, hf.BertTokenizer.from_pretrained(folder), [*lines(LINES)[:: 3 if settings else 1], *ODD])
     slow = BertTokenizerLegacy(str(folder / "vocab.txt"), **settings)
     few = [line for line in lines(LINES)[::10] if unicodedata.normalize("NFC", line) == line]
     assert mine.encode_batch(few) == [slow.encode(line, add_special_tokens=False) for line in few]
@@ -119,7 +120,7 @@ def test_merges_of_bytes(kind: str, settings: dict[str, Any], merges: dict[str, 
     fields = settings | {"tokenizer_class": f"{kind}Tokenizer"}
     folder = put(tmp_path / "bytes", **merges, tokenizer_config__json=fields)
     mine, theirs = read_published(folder), getattr(hf, f"{kind}Tokenizer").from_pretrained(folder)
-    same(mine, theirs, [*lines(LINES), *ODD])
+    same(mine, theirs, [*lines(LINES)[:: 1 if kind != "GPT2" else 2], *ODD])
     same(mine, theirs, lines(LINES)[::9], special=False)
     text = "<|im_start|>system\ne\u0301 你好<|im_end|>\n" if kind == "Qwen2" else f"{theirs.eos_token} a"
     assert mine.parse(text) == theirs(text, add_special_tokens=False)["input_ids"] != mine.encode(text)
@@ -132,11 +133,11 @@ def test_merges_of_bytes(kind: str, settings: dict[str, Any], merges: dict[str, 
 def test_merges_of_sentence_piece(name: str, tmp_path: Path) -> None:
     fields = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": True}
     folder = put(tmp_path / "llama", tokenizer__model=piece_model(name), tokenizer_config__json=fields)
-    mine, texts = read_published(folder), [*lines(LINES), *ODD]
+    mine, texts = read_published(folder), [*lines(LINES)[:: 1 if name == MODELS[0] else 4], *ODD]
     slow = SentencePieceBackend(vocab_file=str(folder / "tokenizer.model"), legacy=True)
     same(mine, slow, texts, special=False)
     plain = [text for text in texts if text.strip() and not text.startswith(" ") and "  " not in text]
-    assert len(plain) > 0.99 * LINES
+    assert len(plain) > 0.98 * len(texts)
     if name == MODELS[0]:  # theirs takes seconds to begin
         same(mine, hf.LlamaTokenizer.from_pretrained(folder), plain)
     assert mine.encode("a", special=True)[0::2] == [1, 2]
@@ -237,6 +238,12 @@ def test_a_tokenizer_json_comes_first(words: bytes, tmp_path: Path) -> None:
         ({"vocab__txt": b"[UNK]\n", "tokenizer_config__json": [1]}, ["tokenizer_config.json must be a JSON object"]),
         ({"vocab__txt": b"[UNK]\n[CLS]\n[SEP]\n", "added_tokens__json": {"<new>": 9}},
          ["must have room for the added token '<new>' with the id 9, got 3"]),
+        ({"a__model": SMALL, "tokenizer_config__json": {"tokenizer_class": "AlbertTokenizer"}},
+         ["a.model: tokenizer_class must be", "'Albert'"]),
+        ({"a__model": SMALL, "config__json": {"model_type": "llama"}}, ["must have the special tokens, got ['<s>']"]),
+        ({"a__model": SMALL, "config__json": {"model_type": "xlm-roberta"}}, ["must begin as fairseq's do"]),
+        ({"a__model": SMALL, "tokenizer_config__json": {"tokenizer_class": "T5Tokenizer", "extra_ids": -1}},
+         ["extra_ids must be a whole number from 0 to 10000, got -1"]),
         ({"a__model": b"", "b__model": b""}, ["must hold one model of SentencePiece"]),
         ({"source__spm": b"", "target__spm": b"", "vocab__json": {"a": 0}}, ["must have an id for, got '<unk>'"]),
     ],

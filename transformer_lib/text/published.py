@@ -32,7 +32,7 @@ from transformer_lib.text.tokenizer import ALPHABET, Tokenizer, refusing
 
 TOKENIZER, VOCAB, MERGES, WORDS = "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"
 SOURCE, TARGET = "source.spm", "target.spm"
-EXTRA = 100  # ids for gaps that T5 appends to its vocabulary
+EXTRA, MOST_EXTRA = 100, 10_000  # ids for gaps that T5 appends to its vocabulary
 MOST_JSON = 64 << 20
 # Qwen's cut: as GPT-2's, but every digit alone, line ends by themselves, and one sign before a word.
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -107,20 +107,24 @@ def _sentence_piece(file: Path, config: TokenConfig) -> SentencePiece:
     names: list[str] = []
     match config.kind:
         case "T5":
-            names = [f"<extra_id_{i}>" for i in range(EXTRA)]
+            extra = config.fields.get("extra_ids", EXTRA)
+            whole = type(extra) is int and 0 <= extra <= MOST_EXTRA
+            require(whole, f"{file}: extra_ids", f"must be a whole number from 0 to {MOST_EXTRA}", extra)
+            names = [f"<extra_id_{i}>" for i in range(extra)]
             ids |= {name: len(texts) + i for i, name in enumerate(reversed(names))}
             before, after = [], [end]
         case "XLMRoberta":
-            # fairseq's order of the first ones; what the file has as its own first three is not used.
+            # fairseq's order of the first ones, of which the file has three in another.
+            require(texts[:3] == ["<unk>", "<s>", "</s>"], str(file), "must begin as fairseq's do", texts[:3])
             roles = [start, "<pad>", end, "<unk>"]
             ids = {text: i for i, text in enumerate([*roles, *texts[3:], "<mask>"])}
             names = [*roles, "<mask>"]
             before, after = [start], [end]
-        case "Llama" | "Gemma" | "" | "PreTrained":
-            before = [start] if config.flag("add_bos_token", True) and start in ids else []
+        case "Llama" | "" | "PreTrained":
+            before = [start] if config.flag("add_bos_token", config.kind == "Llama") else []
             after = [end] if config.flag("add_eos_token", False) else []
         case kind:
-            known = ("Llama", "Gemma", "T5", "XLMRoberta", "Marian")
+            known = ("Llama", "T5", "XLMRoberta", "Marian")
             raise ValueError(f"{file}: tokenizer_class must be the Tokenizer of one of {known}, got {kind!r}")
     ids = _with_added(ids, config, str(file))
     names += [text for text in config.special if text in ids]
