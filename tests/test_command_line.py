@@ -109,7 +109,7 @@ TABLE = [
     ("fly", 2, "invalid choice: 'fly'"),
     ("--help", 0, ""),
     ("generate --help", 0, ""),
-    ("translate a", 2, "required: --checkpoint"),
+    ("translate a", 2, "one of the arguments --checkpoint --from-hf is required"),
     ("evaluate", 2, "required: checkpoint"),
     ("evaluate @nowhere", 2, "path must be a folder"),
     ("evaluate @writer", 2, "evaluation must name data and split"),

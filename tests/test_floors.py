@@ -35,7 +35,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer", "words"),
+    "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
@@ -77,18 +77,20 @@ ORDER: dict[str, tuple[str, ...]] = {
         "answer_errors",
         "pretraining",
         "language_model",
+        "talk",
+        "opus",
         "evaluation",
         "translation_run",
         "own",
     ),
     "tasks/own": ("material", "training", "translation", "extraction", "answers", "text", "scoring"),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "data", "commands", "arguments"),
+    "cli": ("lines", "data", "talk", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
-    *("safetensors", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
+    *("safetensors", "sentencepiece", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
 

@@ -4,7 +4,9 @@ Ours say their task in `about.json` (`tasks.saved`), those of Hugging Face's the
 back is called with a text: a `Writer` goes on with it, a `Translator` translates it, an `EntityRelationExtractor` finds
 names and relations in it, a `QuestionAnswerer` answers from it. Each has its `model` or `reader`, and its `tokenizer`.
 
-Left out: Marian's folders as translators, and encoders of Hugging Face's, which `from_hf` reads as bare models.
+A folder of Marian's, such as OPUS-MT's, gives an `OpusTranslator`.
+
+Left out: encoders of Hugging Face's, which `from_hf` reads as bare models, and writing a folder of Marian's.
 """
 
 from pathlib import Path
@@ -12,17 +14,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from transformer_lib.checks import require, wrong_kind
+from transformer_lib.checks import require, require_kind, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
+from transformer_lib.files import read_json
 
 if TYPE_CHECKING:
     from transformer_lib.tasks.extraction import EntityRelationExtractor
     from transformer_lib.tasks.language_model import Writer
+    from transformer_lib.tasks.opus import OpusTranslator
     from transformer_lib.tasks.question_answering import QuestionAnswerer
     from transformer_lib.tasks.translation import Translator
 
-    Tool: TypeAlias = Writer | Translator | EntityRelationExtractor | QuestionAnswerer
+    Tool: TypeAlias = Writer | Translator | OpusTranslator | EntityRelationExtractor | QuestionAnswerer
 
 OURS, THEIRS = "about.json", "config.json"
 
@@ -38,6 +42,11 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
     from transformer_lib.tasks.language_model import Writer
 
     if found[0] == THEIRS:
+        config = read_json(folder / THEIRS)
+        if isinstance(config, dict) and config.get("model_type") == "marian":
+            from transformer_lib.tasks.opus import OpusTranslator
+
+            return OpusTranslator.from_hf(folder, device=device)
         return Writer.from_hf(folder, device=device)
     from transformer_lib.tasks.saved import read_about
 
@@ -79,9 +88,12 @@ def save(tool: object, folder: str | Path, *, form: Literal["own", "hugging face
         tool.save(folder)
         return
     from transformer_lib.interop.huggingface import to_hf
+    from transformer_lib.text.tokenizer import Tokenizer
 
     require(isinstance(tool, Writer), "tool", "must be a Writer to be written in this form", type(tool).__name__)
     assert isinstance(tool, Writer)
+    require_kind(tool.tokenizer, Tokenizer, "tokenizer", "a Tokenizer, to be written in this form")
+    assert isinstance(tool.tokenizer, Tokenizer)
     require(len(tool.stop_ids) <= 1, "stop_ids", "must be one token at most in this form", tool.stop_ids)
     require(not tool.forbidden_ids, "forbidden_ids", "must be none in this form", tool.forbidden_ids)
     ids = {"eos_token_id": tool.stop_ids[0]} if tool.stop_ids else {}

@@ -70,7 +70,7 @@ def parser() -> Parser:
     text = "files to score it on; without them, what it was scored on, to be compared with its record"
     evaluate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help=text)
     evaluate.add_argument("--skip-bad", action="store_true", help="go on without lines that cannot be used")
-    _add_translate(add_user("translate", commands.translate, "translate sentences"))
+    _add_translate(add("translate", commands.translate, "translate sentences"))
     extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
     _add_texts(extract, "a sentence")
     answer = add_user("answer", commands.answer, "answer a question from passages, or abstain")
@@ -114,6 +114,7 @@ def _add_check(check: Parser) -> None:
 
 
 def _add_translate(translate: Parser) -> None:
+    _add_model(translate)
     _add_texts(translate, "a sentence")
     translate.add_argument("--beams", type=whole(1, MOST_BEAMS), default=5, help="1 is greedy (default: 5)")
     translate.add_argument(
@@ -125,20 +126,29 @@ def _add_translate(translate: Parser) -> None:
 
 
 def _add_generate(generate: Parser) -> None:
-    model = generate.add_mutually_exclusive_group(required=True)
+    _add_model(generate)
+    _add_texts(generate, "the beginning of a text")
+    chat = "with --from-hf: each line is what the user says next, and the reply is printed"
+    generate.add_argument("--chat", action="store_true", help=chat)
+    generate.add_argument("--system", metavar="TEXT", help="with --chat: what the model is told before the first turn")
+    messages = "with --from-hf: a file of JSON lines, each a list of messages to reply to"
+    generate.add_argument("--messages", type=Path, metavar="FILE", help=messages)
+    generate.add_argument("--max-new-tokens", type=whole(1, 2**63 - 1), help="(default: as many as fit, at most 200)")
+    generate.add_argument("--temperature", type=temperature, default=0.8, help="0 is greedy (default: 0.8)")
+    generate.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
+
+
+def _add_model(sub: Parser) -> None:
+    model = sub.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, help="the folder of a saved model")
     model.add_argument("--from-hf", metavar="MODEL", help="a folder of transformers', or OWNER/MODEL of the Hub")
-    _add_texts(generate, "the beginning of a text")
-    generate.add_argument("--dtype", choices=DTYPES, help="of the weights, with --from-hf (default: float32)")
+    sub.add_argument("--dtype", choices=DTYPES, help="of the weights, with --from-hf (default: float32)")
     for name, metavar, what in (
         ("--drop", "PATTERN", "weights that are not read, such as *.inv_freq"),
         ("--ignore", "FIELD", "a field of generation_config.json that is set aside"),
     ):
         text = f"with --from-hf: {what} (may be given several times)"
-        generate.add_argument(name, action="append", default=[], metavar=metavar, help=text)
-    generate.add_argument("--max-new-tokens", type=whole(1, 2**63 - 1), help="(default: as many as fit, at most 200)")
-    generate.add_argument("--temperature", type=temperature, default=0.8, help="0 is greedy (default: 0.8)")
-    generate.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
+        sub.add_argument(name, action="append", default=[], metavar=metavar, help=text)
 
 
 def _add_texts(sub: Parser, what: str) -> None:

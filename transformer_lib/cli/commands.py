@@ -14,6 +14,7 @@ from transformer_lib.checks import require
 from transformer_lib.cli.data import check_data as check_data
 from transformer_lib.cli.data import model_folder, own_settings, score_lines
 from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
+from transformer_lib.cli.talk import talk
 from transformer_lib.device import check_device
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from transformer_lib.data.examples import Annotated
     from transformer_lib.tasks.language_model import Writer
+    from transformer_lib.tasks.opus import OpusTranslator
+    from transformer_lib.tasks.translation import Translator
 
 LINES = 1024  # of a text that are translated or read together, before they are printed
 
@@ -90,11 +93,10 @@ def evaluate(options: Namespace) -> int:
 
 def translate(options: Namespace) -> int:
     """Translate each line."""
-    from transformer_lib.tasks.translation import Translator
-
     device = check_device(options.device)
+    _check_own(options)
     lines = read_lines(options.text, options.file)
-    translator = Translator.load(model_folder(options.checkpoint), device=device)
+    translator = _translator(options, device)
     return deliver(
         lines,
         as_json=options.json,
@@ -145,14 +147,15 @@ def answer(options: Namespace) -> int:
 
 
 def generate(options: Namespace) -> int:
-    """Continue each line."""
+    """Continue each line; or answer each, in a chat."""
     from transformer_lib.tasks.language_model import Writer
 
     device = check_device(options.device)
-    if options.checkpoint:
-        given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
-        if given:
-            raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
+    _check_own(options)
+    if options.chat or options.messages is not None:
+        return talk(options)
+    if options.system is not None:
+        raise ValueError("--system must be given with --chat")
     lines = read_lines(options.text, options.file)
     writer = (
         Writer.load(model_folder(options.checkpoint), device=device)
@@ -173,6 +176,26 @@ def generate(options: Namespace) -> int:
 
 
 # Their parts ----------------------------------------------------------------------------------------------------------
+
+
+def _check_own(options: Namespace) -> None:
+    """An own model needs nothing of what makes one of others fit."""
+    given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
+    if options.checkpoint and given:
+        raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
+
+
+def _translator(options: Namespace, device: "torch.device") -> "Translator | OpusTranslator":
+    import torch
+
+    from transformer_lib.interop.hub import find
+    from transformer_lib.tasks.opus import OpusTranslator
+    from transformer_lib.tasks.translation import Translator
+
+    if options.checkpoint:
+        return Translator.load(model_folder(options.checkpoint), device=device)
+    dtype, folder = getattr(torch, options.dtype or "float32"), find(options.from_hf)
+    return OpusTranslator.from_hf(folder, dtype=dtype, drop=options.drop, ignore=options.ignore, device=device)
 
 
 def _from_hf(options: Namespace, device: "torch.device") -> "Writer":

@@ -72,6 +72,18 @@ def read_lines(texts: Sequence[str], file: Path | None) -> list[Line]:
     return list(map(line_of, texts)) if texts else lines_of(read_input(file))
 
 
+def each_line(texts: Sequence[str], file: Path | None) -> Iterator[Line]:
+    """As `read_lines`, but those of standard input one by one, as they are typed."""
+    if texts or file is not None:
+        yield from read_lines(texts, file)
+        return
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed, and neither arguments nor a file hold the text")
+    for number, data in enumerate(sys.stdin.buffer):
+        whole = data.removeprefix(BOM) if number == 0 else data
+        yield line_of(whole.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape"))
+
+
 # Out ------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,7 @@
-"""A saved language model that writes: a `DecoderLM` with its tokeniser. Left out: chat, several texts at once."""
+"""A saved language model that writes: a `DecoderLM` with its tokeniser. `talk` holds conversations with one.
+
+Left out: several texts at once.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,18 +11,20 @@ from typing import Any
 
 import torch
 
-from transformer_lib.checks import require, require_numbers, require_positive
+from transformer_lib.checks import require, require_kind, require_numbers, require_positive
 from transformer_lib.config import ModelConfig
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 from transformer_lib.generation.generate import generate, room
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.generation_config import read_generation
-from transformer_lib.interop.huggingface import from_hf, lacking_ids, read_tokenizer
+from transformer_lib.interop.huggingface import from_hf
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.memory import memory_of
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
+from transformer_lib.text.pieces import SentencePiece
+from transformer_lib.text.published import read_published
 from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "language model"
@@ -37,7 +42,7 @@ class Writer:
     """
 
     model: DecoderLM
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | SentencePiece
     stop_ids: tuple[int, ...] = ()
     forbidden_ids: tuple[int, ...] = ()
 
@@ -74,7 +79,7 @@ class Writer:
         ignore: Collection[str] = (),
         device: torch.device | str = "cpu",
     ) -> "Writer":
-        """A decoder that transformers wrote, with its `tokenizer.json` and what the folder says about writing.
+        """A decoder that transformers wrote, with its tokenizer and what the folder says about writing.
 
         It is in the type that it is stored in, or in `dtype`. `drop` lists patterns of weights to leave out, `ignore`
         fields of `generation_config.json` to set aside.
@@ -84,12 +89,14 @@ class Writer:
         model = from_hf(folder, dtype=dtype, dropout=0.0, drop=drop, device=device)
         require(isinstance(model, DecoderLM), "folder", "must hold a decoder", type(model).__name__)
         assert isinstance(model, DecoderLM)
-        return cls(model, read_tokenizer(folder), settings.stop_ids, settings.forbidden_ids)
+        return cls(model, read_published(folder), settings.stop_ids, settings.forbidden_ids)
 
     def save(
         self, folder: str | Path, *, record: dict[str, Any] | None = None, dtype: torch.dtype | None = None
     ) -> None:
-        """Write the new folder `folder` (see `saved.py`)."""
+        """Write the new folder `folder` (see `saved.py`); the tokenizer must be a `Tokenizer`."""
+        require_kind(self.tokenizer, Tokenizer, "tokenizer", "a Tokenizer, to be saved")
+        assert isinstance(self.tokenizer, Tokenizer)
         own = {name: list(getattr(self, name)) for name in OWN_FIELDS if getattr(self, name)}
         about = {"record": record or {}} | own
         save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
@@ -113,17 +120,36 @@ class Writer:
         ids, fault = self._read(prompt, max_new_tokens)
         if fault is not None:
             raise ValueError(f"prompt {fault}")
+        new = max_new_tokens
+        return self._continuation(
+            ids, self.write(ids, max_new_tokens=new, temperature=temperature, top_p=top_p, seed=seed)
+        )
+
+    def write(
+        self,
+        ids: Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[int]:
+        """The ids of tokens after these, with the one that ends the text, if it ends early; as in a call."""
+        require_numbers(temperature=temperature)
+        fault = self.fault_of(ids, max_new_tokens)
+        if fault is not None:
+            raise ValueError(f"ids {fault}")
         device = self.model.head.weight.device
         generator = torch.Generator(device).manual_seed(seed)
         [written] = generate(
             self.model,
-            torch.tensor([ids], device=device),
+            torch.tensor([list(ids)], device=device),
             max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
             pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
             stop_ids=self._stops,
             forbidden_ids=self._forbidden,
         ).rows()
-        return self._continuation(ids, written)
+        return written
 
     def unreadable(self, prompts: Sequence[str], *, max_new_tokens: int | None = None) -> dict[int, str]:
         """By number from 0, the prompts that cannot be continued by so many tokens, with the reason.
@@ -142,13 +168,21 @@ class Writer:
         fault = fault_of_text(prompt, tokens=longest)
         if fault is not None:
             return [], fault
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode(prompt, special=True)
+        return (ids, self.fault_of(ids, new)) if ids else ([], f"must not be empty, got {prompt!r}")
+
+    def fault_of(self, ids: Sequence[int], new: int | None = None) -> str | None:
+        """Why these ids cannot be continued, by so many tokens if that is said; None if they can."""
         if not ids:
-            return [], f"must not be empty, got {prompt!r}"
-        left, fault = self._room(len(ids)), fault_of_length(ids, longest)
+            return "must not be empty, got no tokens"
+        left, fault = self._room(len(ids)), fault_of_length(list(ids), self.model.config.max_length)
         if fault is None and new is not None and new > left:
             fault = f"must leave room for {new} new tokens: it has {len(ids)}, after which at most {left} fit"
-        return ids, fault
+        return fault
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """The text of written ids, without the tokens that end a text."""
+        return self.tokenizer.decode([i for i in ids if i not in self._stops], whole_characters=True)
 
     def _room(self, time: int) -> int:
         """How many tokens can be written after `time` tokens; the last of them is never read."""
@@ -166,7 +200,8 @@ class Writer:
     @cached_property
     def _forbidden(self) -> list[int]:
         """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
-        return [*self.forbidden_ids, *lacking_ids(self.tokenizer, self.model.config.vocab_size)]
+        lacking = [i for i in range(self.model.config.vocab_size) if not self.tokenizer.has(i)]
+        return [*self.forbidden_ids, *lacking]
 
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""

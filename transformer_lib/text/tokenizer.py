@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -99,18 +100,40 @@ class Tokenizer:
         """Whether there is a token of this id. Another library's ids may have gaps."""
         return 0 <= token < MOST_IDS and self._rust.id_to_token(token) is not None
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
-        return self.encode_batch([text])[0]
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The ids of a text; with `special`, between the special tokens that the model's texts stand between."""
+        return self.encode_batch([text], special=special)[0]
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+    def encode_batch(self, texts: Iterable[str], *, special: bool = False) -> list[list[int]]:
         """The ids of each text, worked out in parallel.
 
-        `ValueError` naming the tokenizer if it has rules of its own and cannot apply them to the texts.
+        With `special` each stands between the special tokens that a file of others says (BERT's `[CLS]` and `[SEP]`);
+        this library's own tokenizers add none. `ValueError` naming the tokenizer if it has rules of its own and cannot
+        apply them to the texts.
         """
         texts = _checked(texts)
-        with _refusing(f"{self._name} must be able to encode the texts"):
-            return [encoding.ids for encoding in self._rust.encode_batch_fast(texts)]
+        with refusing(f"{self._name} must be able to encode the texts"):
+            found = self._rust.encode_batch_fast(texts, add_special_tokens=special)
+            return [encoding.ids for encoding in found]
+
+    def parse(self, text: str) -> list[int]:
+        """The ids of a text in which the names of special tokens are these: what a template wrote, and nobody else."""
+        [text] = _checked([text])
+        with refusing(f"{self._name} must be able to encode the text"):
+            return self._parser.encode(text, add_special_tokens=False).ids
+
+    def inside(self, text: str, *, parse: bool = False) -> list[int]:
+        """The ids of a text that stands behind another one, so that it has no space of its own in front."""
+        encode = self.parse if parse else self.encode
+        line, found = self.encode("\n"), encode("\n" + text)
+        return found[len(line) :] if line and found[: len(line)] == line else encode(text)
+
+    @cached_property
+    def _parser(self) -> RustTokenizer:
+        """A twin that does find special tokens in a text; a setting changed for one call would change it for all."""
+        twin = RustTokenizer.from_str(self._rust.to_str())
+        twin.encode_special_tokens = False
+        return twin
 
     def decode(self, ids: Iterable[int], *, whole_characters: bool = False) -> str:
         """The text that the ids spell, special tokens included; bytes that are not UTF-8 become U+FFFD.
@@ -120,7 +143,7 @@ class Tokenizer:
         """
         ids = list(ids)
         check_ids(ids, self.vocab_size)
-        with _refusing(f"{self._name} must be able to decode the ids"):
+        with refusing(f"{self._name} must be able to decode the ids"):
             text = self._rust.decode(ids, skip_special_tokens=False)
             return self._without_part(text, ids) if whole_characters and text.endswith("\ufffd") else text
 
@@ -155,7 +178,7 @@ class Tokenizer:
         With `any_rules` it may be a tokenizer of another kind and with other rules, which `to_bpe` does not know.
         """
         text, name = read_text(path), os.fspath(path)
-        with _refusing(f"{name} must be a tokenizer.json"):
+        with refusing(f"{name} must be a tokenizer.json"):
             _check_sizes(json.loads(text))
             rust = RustTokenizer.from_str(text)
         if any_rules:
@@ -169,14 +192,15 @@ class Tokenizer:
         require(isinstance(rust.model, models.BPE), name, "must hold a BPE model", rust.model)
         loaded = cls(rust, name)
         # Rebuilding it from its merges gives the same file only if everything else is as this module writes it.
-        with _refusing(f"{name} must have the rules of this library"):
+        with refusing(f"{name} must have the rules of this library"):
             same = cls.from_bpe(loaded.to_bpe())._rust.to_str() == rust.to_str()
         require(same, name, "must have the rules of this library", "others")
         return loaded
 
 
+@checked
 @contextmanager
-def _refusing(rule: str) -> Iterator[None]:
+def refusing(rule: str) -> Iterator[None]:
     """Whatever the Rust library raises becomes a `ValueError`, also a panic, which pyo3 derives from BaseException."""
     try:
         yield

@@ -10,9 +10,11 @@ import torch
 
 from tests.contract.calls.base import SMALL
 from tests.contract.calls.runs import new_run
-from transformer_lib.config import Norm, Seq2SeqConfig, SwiGlu, to_json
+from tests.contract.calls.text import new_pair
+from transformer_lib.config import Norm, Seq2SeqConfig, Sinusoidal, SwiGlu, to_json
 from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
 from transformer_lib.data.packing import LMBatch
+from transformer_lib.interop.generation_config import GenerationSettings
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.models.heads import MaskedLM, SpanScores
@@ -20,13 +22,17 @@ from transformer_lib.tasks import (
     extraction,
     extraction_model,
     language_model,
+    opus,
     pretraining,
     question_answering,
     reading,
+    talk,
     translation,
     translation_run,
 )
 from transformer_lib.text.bpe import BPE
+from transformer_lib.text.chat import ChatTemplate
+from transformer_lib.text.published import read_pair
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.loss import LossSum
 
@@ -50,6 +56,38 @@ READING = replace(SMALL, vocab_size=BYTES.vocab_size, max_length=30, segments=2)
 
 def _translator() -> translation.Translator:
     return translation.Translator(Seq2Seq(Seq2SeqConfig(encoder=SIDE, decoder=SIDE)).eval(), TRANSLATING)
+
+
+TEMPLATE = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+MARIAN = replace(
+    SMALL, vocab_size=6, attention=replace(SMALL.attention, bias=True), positions=Sinusoidal(), norm_order="post"
+)
+
+
+def _marian() -> Seq2Seq:
+    return Seq2Seq(Seq2SeqConfig(encoder=MARIAN, decoder=MARIAN, share_embeddings=True)).eval()
+
+
+def _settings() -> GenerationSettings:
+    return GenerationSettings(stop_ids=(0,), forbidden_ids=(5,), start_id=5, last_id=0)
+
+
+def _opus_translator() -> opus.OpusTranslator:
+    return opus.OpusTranslator(_marian(), read_pair(new_pair()), _settings())
+
+
+def _opus() -> Path:
+    path, pair = _new(), new_pair()
+    to_hf(_marian(), path, token_ids={"pad_token_id": 5, "eos_token_id": 0, "decoder_start_token_id": 5})
+    for file in pair.iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    return path
+
+
+def _talking() -> Path:
+    path = Path(_theirs())
+    (path / "chat_template.jinja").write_text(TEMPLATE.source)
+    return path
 
 
 def _extractor() -> extraction.EntityRelationExtractor:
@@ -304,6 +342,31 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"self": _writer(), "prompt": "ab", "max_new_tokens": 2, "temperature": 0.5, "top_p": 0.9, "seed": 1}
     },
     f"{HERE}language_model.Writer.unreadable": lambda: {"self": _writer(), "prompts": ["a", ""], "max_new_tokens": 2},
+    f"{HERE}language_model.Writer.write": lambda: {
+        **{"self": _writer(), "ids": [1, 2], "max_new_tokens": 2, "temperature": 0.5, "top_p": 0.9, "seed": 1}
+    },
+    f"{HERE}language_model.Writer.fault_of": lambda: {"self": _writer(), "ids": [1, 2], "new": 3},
+    f"{HERE}language_model.Writer.spell": lambda: {"self": _writer(), "ids": [97, 98]},
+    f"{HERE}talk.Talker": lambda: {"writer": _writer(), "template": TEMPLATE},
+    f"{HERE}talk.Talker.from_hf": lambda: {
+        **{"folder": _talking(), "dtype": torch.float64, "drop": ["x.*"], "ignore": ["min_length"], "device": "cpu"}
+    },
+    f"{HERE}talk.Talker.__call__": lambda: {
+        **{"self": talk.Talker(_writer(), TEMPLATE), "messages": [{"role": "user", "content": "a"}]},
+        **{"tools": [{"name": "add"}], "documents": [{"title": "a"}]},
+        **{"max_new_tokens": 2, "temperature": 0.5, "top_p": 0.9, "seed": 1},
+    },
+    f"{HERE}opus.OpusTranslator": lambda: {
+        **{"model": _marian(), "tokenizers": read_pair(new_pair()), "settings": _settings()}
+    },
+    f"{HERE}opus.OpusTranslator.from_hf": lambda: {
+        **{"folder": _opus(), "dtype": torch.float64, "drop": ["x.*"], "ignore": ["min_length"], "device": "cpu"}
+    },
+    f"{HERE}opus.OpusTranslator.__call__": lambda: {
+        **{"self": _opus_translator(), "texts": ["a b", ""], "beams": 2, "length_penalty": 0.5},
+        **{"max_new_tokens": 3, "batch": 2},
+    },
+    f"{HERE}opus.OpusTranslator.unreadable": lambda: {"self": _opus_translator(), "texts": ["a", "b"]},
 }
 OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},

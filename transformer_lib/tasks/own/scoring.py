@@ -28,6 +28,7 @@ from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 from transformer_lib.tasks.translation_errors import count_signs
+from transformer_lib.text.tokenizer import Tokenizer
 
 KINDS: dict[str, tuple[Kind, ...]] = {
     "translation": ("pairs",),
@@ -147,6 +148,7 @@ def _fault(text: str, question: Question, f1: float) -> str:
 def _written(writer: Writer, texts: list[str]) -> dict[str, Any]:
     """Bits per byte; the interval draws windows of text again."""
     context = writer.model.config.max_length
+    assert isinstance(writer.tokenizer, Tokenizer)  # a saved one is
     require(END in writer.tokenizer.special_tokens, "tokenizer", f"must have {END}, as one of `train text` has", END)
     ids = stream(writer.tokenizer, texts)
     require(len(ids) > context, "data", f"must have more than {context} tokens", len(ids))

@@ -1,0 +1,169 @@
+"""Text to ids and back by a published model of SentencePiece: Llama's, T5's, Marian's.
+
+Such a model writes spaces as `▁` and knows texts, not words: "Hello world" becomes `▁Hello ▁world`. Which pieces these
+are is for a Unigram model (the most likely cut) or for merges (BPE) to say; what it does not know becomes its bytes, or
+one id for the unknown. All this is done by the library `sentencepiece`, whose ids are the reference.
+
+A model may have ids other than those of the file: Marian's stand in a `vocab.json` that both its languages share.
+
+Kudo (2018), arXiv:1804.10959; Kudo and Richardson (2018), arXiv:1808.06226. Left out: sampling of cuts.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from transformer_lib.checks import require
+from transformer_lib.contract import checked
+from transformer_lib.text.bpe import check_ids, check_text, unfinished
+from transformer_lib.text.piece_file import PieceFile, Type, read_piece_file
+
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+MOST_IDS = 1 << 24
+
+
+@checked
+class SentencePiece:
+    """Text to ids and back, with the same methods as `Tokenizer`.
+
+    `ids` says which id each piece has, where that is not its place in the file; pieces without one are `unknown`.
+    `before` and `after` are the special tokens around a text that `encode(..., special=True)` adds. `special_tokens`
+    are the file's control pieces and those of `names`, which are special beside them, each with its id. A text may
+    begin with one of `openings`, which stands for its own id (`>>fra<<` asks a Marian for French). `name` says in
+    messages which tokenizer it is. `ValueError` if an id is missing, or the library refuses the model.
+    """
+
+    def __init__(
+        self,
+        model: PieceFile,
+        *,
+        ids: Mapping[str, int] | None = None,
+        unknown: int | None = None,
+        names: Sequence[str] = (),
+        before: Sequence[int] = (),
+        after: Sequence[int] = (),
+        openings: Sequence[str] = (),
+        name: str = "tokenizer",
+    ) -> None:
+        self._model, self._name, self._own = model, name, None if ids is None else dict(ids)
+        self.before, self.after, self._names = tuple(before), tuple(after), tuple(names)
+        places = {piece.text: i for i, piece in enumerate(model.pieces)}
+        self._ids = places if self._own is None else self._own
+        for token in self._ids.values():
+            require(
+                type(token) is int and 0 <= token < MOST_IDS, name, f"must have ids from 0 to {MOST_IDS - 1}", token
+            )
+        self._pieces = {i: text for text, i in self._ids.items()}
+        require(len(self._pieces) == len(self._ids), name, "must have one piece for each id", len(self._pieces))
+        [unknown_piece] = [piece.text for piece in model.pieces if piece.type == Type.UNKNOWN]
+        found = self._ids.get(unknown_piece) if unknown is None else unknown
+        require(found in self._pieces, name, "must have an id for what is unknown", unknown_piece)
+        self._unknown = found
+        lacking = [token for token in (*self.before, *self.after) if token not in self._pieces]
+        require(not lacking, name, "must have the tokens that stand around a text", lacking)
+        self._openings = tuple(openings)
+        absent = [text for text in (*names, *openings) if text not in self._ids]
+        require(not absent, name, "must have the special tokens", absent)
+        control = [piece.text for piece in model.pieces if piece.type == Type.CONTROL and piece.text in self._ids]
+        special = sorted((self._ids[text], text) for text in {*control, *names})
+        self.special_tokens = {text: i for i, text in special}
+        self._processor = _processor(model.data, name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        options = {"ids": self._own, "unknown": self._unknown, "names": self._names, "name": self._name}
+        around = {"before": self.before, "after": self.after, "openings": self._openings}
+        return _rebuilt, (self._model, options | around)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SentencePiece":
+        """The model in a file, with the ids of the file; `ValueError` naming it if it is none."""
+        return cls(read_piece_file(path), name=os.fspath(path))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are: the highest and one, though some below may have no piece."""
+        return max(self._pieces) + 1
+
+    def has(self, token: int) -> bool:
+        """Whether there is a piece of this id."""
+        return token in self._pieces
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The ids of a text; with `special`, between the special tokens that the model's texts stand between."""
+        return self.encode_batch([text], special=special)[0]
+
+    def encode_batch(self, texts: Iterable[str], *, special: bool = False) -> list[list[int]]:
+        """The ids of each text. A text never gives special tokens, whoever wrote it."""
+        texts = list(texts)
+        for text in texts:
+            check_text(text)
+        heads = [next((text for text in self._openings if each.startswith(text)), "") for each in texts]
+        texts = [text.removeprefix(head) for text, head in zip(texts, heads, strict=True)]
+        if self._own is None:
+            found = self._processor.encode(texts, out_type=int)
+        else:
+            cut = self._processor.encode(texts, out_type=str)
+            cut = [[head, *pieces] if head else pieces for head, pieces in zip(heads, cut, strict=True)]
+            found = [[self._own.get(piece, self._unknown) for piece in pieces] for pieces in cut]
+        return [[*self.before, *ids, *self.after] for ids in found] if special else found
+
+    def parse(self, text: str) -> list[int]:
+        """The ids of a text in which the names of special tokens are these: what a template wrote, and nobody else."""
+        check_text(text)
+        if not self.special_tokens:
+            return self.encode(text)
+        ids: list[int] = []
+        for number, part in enumerate(self._by_name.split(text)):
+            if number % 2:
+                ids.append(self.special_tokens[part])
+            elif part:
+                ids += self.inside(part) if number else self.encode(part)
+        return ids
+
+    def inside(self, text: str, *, parse: bool = False) -> list[int]:
+        """The ids of a text that stands behind another one, so that it has no space of its own in front."""
+        encode = self.parse if parse else self.encode
+        line, found = self.encode("\n"), encode("\n" + text)
+        return found[len(line) :] if line and found[: len(line)] == line else encode(text)
+
+    def decode(self, ids: Iterable[int], *, whole_characters: bool = False) -> str:
+        """The text that the ids spell, special tokens by their names; bytes that are not UTF-8 become U+FFFD.
+
+        Ids may end within a character, as where generation stops. `whole_characters` leaves the part of one out.
+        """
+        ids = list(ids)
+        check_ids(ids, self.vocab_size)
+        pieces = [self._pieces[i] for i in ids if i in self._pieces]
+        if whole_characters:
+            found = [BYTE.fullmatch(piece) for piece in pieces[-3:]]
+            pieces = pieces[: len(pieces) - unfinished(bytes(int(each[1], 16) if each else 0 for each in found))]
+        return "".join(self._spelled(pieces))
+
+    def _spelled(self, pieces: Sequence[str]) -> Iterator[str]:
+        for special, group in groupby(pieces, key=self.special_tokens.__contains__):
+            run = list(group)
+            yield "".join(run) if special else self._processor.decode_pieces(run)
+
+    @cached_property
+    def _by_name(self) -> re.Pattern[str]:
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+
+
+def _rebuilt(model: PieceFile, options: dict[str, Any]) -> SentencePiece:
+    return SentencePiece(model, **options)
+
+
+def _processor(data: bytes, name: str) -> Any:
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ModuleNotFoundError as error:
+        needed = 'sentencepiece is needed for this tokenizer: pip install "transformer_lib[hf]"'
+        raise ModuleNotFoundError(needed, name="sentencepiece") from error
+    try:
+        return SentencePieceProcessor(model_proto=data)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{name} must be a model of SentencePiece: {error}") from error
