@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from transformer_lib.checks import require_kind
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.viz.style import GREY, LINES, PALE, STYLE, WIDTH, space_between
@@ -128,6 +129,7 @@ def write_values(axes: Any, values: Float[Tensor, "row column"], *, least: Numbe
 
     The palest shade is that of `least`, the darkest that of `most`. None is so dark that its number could not be read.
     """
+    _check_axes(axes)
     _check_drawable("values", values)
     require(least < most, "least", "must be below most", (least, most))
     shown = values.detach().double().cpu()
@@ -147,6 +149,7 @@ def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
     """
     import numpy as np
 
+    _check_axes(axes)
     axes.figure.canvas.draw()  # only now is it known where things stand
     centres = axes.transData.transform(list(points.values()))
     taken = [np.array(centre) for centre in centres]
@@ -213,6 +216,12 @@ def _from_a_tint(name: str) -> "matplotlib.colors.Colormap":
     from matplotlib.colors import ListedColormap
 
     return ListedColormap([matplotlib.colormaps[name](0.1 + 0.9 * i / 255) for i in range(256)])
+
+
+def _check_axes(axes: object) -> None:
+    from matplotlib.axes import Axes
+
+    require_kind(axes, Axes, "axes", "matplotlib's Axes")
 
 
 def _label(panel: "matplotlib.axes.Axes", query_labels: Sequence[str], key_labels: Sequence[str]) -> None:
