@@ -14,7 +14,6 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -26,22 +25,12 @@ from transformer_lib.files import read_bytes
 MOST_BYTES = 64 << 20  # ten times the largest that is published
 MOST_TABLE = 1 << 24  # bytes of the table of characters; that of NFKC with lower-casing has 300,000
 LEAF = 0x8000_0000
-
-
-class Type(IntEnum):
-    """What a piece is."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # what a piece is
 
 
 @checked
 class Piece(NamedTuple):
-    """An entry of the vocabulary; its id is its place."""
+    """An entry of the vocabulary, whose id is its place; its type is one of the six numbers above."""
 
     text: str
     score: float
@@ -154,9 +143,9 @@ def _check_pieces(pieces: tuple[Piece, ...], byte_fallback: bool) -> None:
     for number, piece in enumerate(pieces):
         if seen.setdefault(piece.text, number) != number:
             raise ValueError(f"piece {number} must be new, got {shown(piece.text)}")
-    unknown = [piece.text for piece in pieces if piece.type == Type.UNKNOWN]
+    unknown = [piece.text for piece in pieces if piece.type == UNKNOWN]
     require(len(unknown) == 1, "pieces", "must hold one for what is unknown", unknown[:9])
-    spelled = {piece.text for piece in pieces if piece.type == Type.BYTE}
+    spelled = {piece.text for piece in pieces if piece.type == BYTE}
     wanted = {f"<0x{byte:02X}>" for byte in range(256)} if byte_fallback else set()
     require(spelled == wanted, "pieces", f"must spell {len(wanted)} bytes, as the trainer says", len(spelled))
 

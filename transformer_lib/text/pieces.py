@@ -19,7 +19,7 @@ from typing import Any
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.text.bpe import check_ids, check_text, unfinished
-from transformer_lib.text.piece_file import PieceFile, Type, read_piece_file
+from transformer_lib.text.piece_file import CONTROL, UNKNOWN, PieceFile, read_piece_file
 
 BYTE = re.compile("<0x([0-9A-F]{2})>")
 MOST_IDS = 1 << 24
@@ -58,7 +58,7 @@ class SentencePiece:
             )
         self._pieces = {i: text for text, i in self._ids.items()}
         require(len(self._pieces) == len(self._ids), name, "must have one piece for each id", len(self._pieces))
-        [unknown_piece] = [piece.text for piece in model.pieces if piece.type == Type.UNKNOWN]
+        [unknown_piece] = [piece.text for piece in model.pieces if piece.type == UNKNOWN]
         found = self._ids.get(unknown_piece) if unknown is None else unknown
         require(found in self._pieces, name, "must have an id for what is unknown", unknown_piece)
         self._unknown = found
@@ -67,7 +67,7 @@ class SentencePiece:
         self._openings = tuple(openings)
         absent = [text for text in (*names, *openings) if text not in self._ids]
         require(not absent, name, "must have the special tokens", absent)
-        control = [piece.text for piece in model.pieces if piece.type == Type.CONTROL and piece.text in self._ids]
+        control = [piece.text for piece in model.pieces if piece.type == CONTROL and piece.text in self._ids]
         special = sorted((self._ids[text], text) for text in {*control, *names})
         self.special_tokens = {text: i for i, text in special}
         self._processor = _processor(model.data, name)

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from transformer_lib.checks import require, shown
 from transformer_lib.contract import checked
 from transformer_lib.files import read_json, read_text, split_lines
-from transformer_lib.text.piece_file import Type, read_piece_file
+from transformer_lib.text.piece_file import UNKNOWN, read_piece_file
 from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.token_config import MOST_IDS, TokenConfig, read_token_config
 from transformer_lib.text.tokenizer import ALPHABET, Tokenizer, refusing
@@ -128,7 +128,7 @@ def _sentence_piece(file: Path, config: TokenConfig) -> SentencePiece:
             raise ValueError(f"{file}: tokenizer_class must be the Tokenizer of one of {known}, got {kind!r}")
     ids = _with_added(ids, config, str(file))
     names += [text for text in config.special if text in ids]
-    unknown = [piece.text for piece in model.pieces if piece.type == Type.UNKNOWN]
+    unknown = [piece.text for piece in model.pieces if piece.type == UNKNOWN]
     names = [name for name in dict.fromkeys(names) if name not in unknown]
     lacking = [text for text in (*before, *after) if text not in ids]
     require(not lacking, str(file), "must have the special tokens", lacking)
