@@ -11,11 +11,12 @@ from transformer_lib.contract import checked
 from transformer_lib.data.own.columns import TAG, read_columns
 from transformer_lib.data.own.found import Fault, Found, lines_in
 from transformer_lib.data.own.offsets import NAMES, read_offsets
-from transformer_lib.data.own.pairs import read_pairs
+from transformer_lib.data.own.pairs import JSON, read_pairs
 from transformer_lib.data.own.questions import read_questions
 from transformer_lib.data.own.texts import read_texts
 
 Kind = Literal["pairs", "columns", "offsets", "questions", "texts"]
+COLUMNS = (".conll", ".bio", ".iob", ".iob2")  # what such files are called
 SAMPLE = 200  # lines that are looked at
 
 
@@ -23,9 +24,9 @@ SAMPLE = 200  # lines that are looked at
 def kind_of(files: Sequence[Path]) -> Kind:
     """The kind of these files, which must all be of one kind; `ValueError` if they are not.
 
-    JSON is known by its fields. Lines are columns if nearly all that are not empty end in a tag (`O`, `B-PER`, ...),
-    and pairs if nearly all have a tab. Two files without tabs are texts here, though they may be parallel: only their
-    owner knows.
+    JSON is known by its fields. Lines are columns if nearly all that are not empty end in a tag (`O`, `B-PER`, ...), or
+    if the file is called so (`.conll`), and pairs if nearly all have a tab. Two files without tabs are texts here, though
+    they may be parallel: only their owner knows.
     """
     require(len(files) > 0, "files", "must not be empty", files)
     kinds = {str(file): _kind(file) for file in files}
@@ -52,8 +53,10 @@ def _kind(file: Path) -> Kind:
         return "texts"
     sample = [line for _, line in islice(lines_in(file), SAMPLE) if isinstance(line, str) and line.strip()]
     require(len(sample) > 0, str(file), "must have lines of text", "none")
-    if file.suffix == ".json" or sample[0].lstrip()[:1] in "{[":
+    if file.suffix in JSON or sample[0].lstrip()[:1] in "{[":
         return _json_kind(file, sample)
+    if file.suffix in COLUMNS:
+        return "columns"
     tagged = sum(TAG.fullmatch(line.split()[-1]) is not None for line in sample)
     if tagged > 0.9 * len(sample):
         return "columns"
@@ -61,16 +64,21 @@ def _kind(file: Path) -> Kind:
 
 
 def _json_kind(file: Path, sample: list[str]) -> Kind:
-    record = next((value for line in sample if (value := _json(line)) is not None), None)
-    fields = set(record) if isinstance(record, dict) else set()
-    if "translation" in fields or {"source", "target"} <= fields:
-        return "pairs"
-    if "text" in fields and fields & {*NAMES, "relations"}:
-        return "offsets"
-    if {"context", "question"} <= fields or file.suffix == ".json":
+    """Told by the first object with fields that say it; one of the others may be the bad one."""
+    records = [set(value) for line in sample if isinstance(value := _json(line), dict)]
+    for fields in records:
+        if "translation" in fields or {"source", "target"} <= fields:
+            return "pairs"
+        if "text" in fields and fields & {*NAMES, "relations"}:
+            return "offsets"
+        if {"context", "question"} <= fields:
+            return "questions"
+    if file.suffix == ".json":  # one value on many lines
         return "questions"
     known = "source and target, translation, text with entities, or context with question"
-    raise ValueError(f"{file} must have JSON objects with the fields {known}, got {sorted(fields)}")
+    raise ValueError(
+        f"{file} must have JSON objects with the fields {known}, got {sorted(records[0]) if records else []}"
+    )
 
 
 def _json(line: str) -> Any:
