@@ -25,8 +25,8 @@ def kind_of(files: Sequence[Path]) -> Kind:
     """The kind of these files, which must all be of one kind; `ValueError` if they are not.
 
     JSON is known by its fields. Lines are columns if nearly all that are not empty end in a tag (`O`, `B-PER`, ...), or
-    if the file is called so (`.conll`), and pairs if nearly all have a tab. Two files without tabs are texts here, though
-    they may be parallel: only their owner knows.
+    if the file is called so (`.conll`), and pairs if nearly all have a tab. Two files without tabs are texts here: only
+    their owner knows if they are parallel.
     """
     require(len(files) > 0, "files", "must not be empty", files)
     kinds = {str(file): _kind(file) for file in files}
