@@ -33,9 +33,9 @@ from transformer_lib.data.examples import (
     Question,
     Relation,
     Splits,
-    bare,
     check_annotated,
     check_question,
+    normal_form,
     parallel,
 )
 from transformer_lib.files import decode, read_bytes, split_lines
@@ -159,7 +159,7 @@ def split_by_source(pairs: Sequence[Pair], *, validation: int, test: int) -> Par
     require(test >= 0, "test", "must not be negative", test)
 
     def key(pair: Pair) -> str:
-        return bare(pair.source)
+        return normal_form(pair.source)
 
     keys = sorted({key(pair) for pair in pairs}, key=lambda key: hashlib.sha256(key.encode()).digest())
     require(validation + test < len(keys), "pairs", f"must have more than {validation + test} sources", len(keys))

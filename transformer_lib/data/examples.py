@@ -95,7 +95,7 @@ _kept = _Kept()
 
 
 @checked
-def bare(text: str) -> str:
+def normal_form(text: str) -> str:
     """The text without case, spacing, punctuation, and ways in which accents are spelled; itself if none is left."""
     return unicodedata.normalize("NFC", text).casefold().translate(_kept) or text
 

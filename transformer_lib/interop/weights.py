@@ -54,7 +54,7 @@ def _table_of(family: Family) -> str:
 
 
 @checked
-def fit(
+def fitted(
     tensors: Named,
     expected: Named,
     family: Family,

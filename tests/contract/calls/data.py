@@ -139,7 +139,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}examples.parallel": lambda: {"sources": ["a", "b"], "targets": ["c", "d"]},
     f"{HERE}examples.check_annotated": lambda: {"example": SENTENCE},
     f"{HERE}examples.check_question": lambda: {"example": ASKED[0]},
-    f"{HERE}examples.bare": lambda: {"text": "Zo\u00eb, twice!"},
+    f"{HERE}examples.normal_form": lambda: {"text": "Zo\u00eb, twice!"},
     **{f"{HERE}own.{name}": call for name, call in OWN.items()},
     f"{HERE}ngram.NGram": lambda: {"tokens": STREAM, "order": 2, "vocab_size": 7},
     f"{HERE}ngram.NGram.log_probs": lambda: {"self": _counted(), "tokens": STREAM[:5]},

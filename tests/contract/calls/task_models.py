@@ -370,7 +370,7 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
-    f"{HERE}own.text.next_token_loss": lambda: {
+    f"{HERE}own.text.writing_loss": lambda: {
         "model": _writer().model,
         "batch": LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long()),
     },

@@ -14,7 +14,7 @@ import numpy as np
 
 from transformer_lib.checks import require, require_between
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Pair, Question, bare
+from transformer_lib.data.examples import Annotated, Pair, Question, normal_form
 
 Split = Literal["train", "validation", "test"]
 LEAST, MOST, SHARE = 10, 1000, 0.1  # different examples to be split at all; that are held out at most, and usually
@@ -25,13 +25,13 @@ def unshared(example: Pair | Annotated | Question | str) -> str:
     """What must not stand on two sides, without case, punctuation and spacing."""
     match example:
         case Pair(source):
-            return bare(source)
+            return normal_form(source)
         case Annotated(words):
-            return bare(" ".join(words))
+            return normal_form(" ".join(words))
         case Question():
-            return bare(example.context)
+            return normal_form(example.context)
         case _:
-            return bare(example)
+            return normal_form(example)
 
 
 @checked

@@ -31,7 +31,7 @@ SIZES = {
 }  # vocabulary, width, layers, dropout, epochs
 
 
-def run(run: Run) -> dict[str, Any]:
+def train_on_questions(run: Run) -> dict[str, Any]:
     """Exact match and F1 on the test, the number of questions on each side, and the facts of the training."""
     material = Material.of(run, ["questions"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
@@ -70,6 +70,9 @@ def run(run: Run) -> dict[str, Any]:
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
     return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
+
+
+run = train_on_questions  # what a recipe is asked for
 
 
 def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ SIZES = {
 }  # vocabulary, width, layers, dropout, epochs
 
 
-def run(run: Run) -> dict[str, Any]:
+def train_on_sentences(run: Run) -> dict[str, Any]:
     """Strict F1 on the test, the number of sentences on each side, and the facts of the training."""
     material = Material.of(run, ["columns", "offsets"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
@@ -70,6 +70,9 @@ def run(run: Run) -> dict[str, Any]:
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
     return facts | {"examples": counts, "left_out": left_out} | _finish(run, extractor, test)
+
+
+run = train_on_sentences  # what a recipe is asked for
 
 
 @checked

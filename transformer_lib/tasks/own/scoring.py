@@ -22,7 +22,7 @@ from transformer_lib.tasks.intervals import f1_interval, mean_interval
 from transformer_lib.tasks.language_model import TASK as WRITING
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.metrics import bleu, bleu_resampled, chrf
-from transformer_lib.tasks.own.text import END, next_token_loss, stream
+from transformer_lib.tasks.own.text import END, stream, writing_loss
 from transformer_lib.tasks.own.translation import tokenize_for
 from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.saved import read_about
@@ -153,7 +153,7 @@ def _written(writer: Writer, texts: list[str]) -> dict[str, Any]:
     ids = stream(writer.tokenizer, texts)
     require(len(ids) > context, "data", f"must have more than {context} tokens", len(ids))
     with torch.no_grad():
-        losses = [next_token_loss(writer.model, batch) for batch in held_out_batches(ids, batch=1, context=context)]
+        losses = [writing_loss(writer.model, batch) for batch in held_out_batches(ids, batch=1, context=context)]
     count = sum(int(loss.count) for loss in losses)
     per_token = sum(len(text.encode()) for text in texts) / count
     means = [loss.total.item() / int(loss.count) for loss in losses]

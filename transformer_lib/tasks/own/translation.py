@@ -71,7 +71,7 @@ def size_for(pairs: int) -> Size:
     return SIZES["tiny" if pairs < 2_000 else "small" if pairs < 50_000 else "medium" if pairs < 500_000 else "large"]
 
 
-def run(run: Run) -> dict[str, Any]:
+def train_on_pairs(run: Run) -> dict[str, Any]:
     """BLEU and chrF on the test, the number of pairs on each side, and the facts of the training."""
     material = Material.of(run, ["pairs"])
     lowercase = run.options["lowercase"] == "yes"
@@ -116,6 +116,9 @@ def run(run: Run) -> dict[str, Any]:
     return facts | _finish(
         run, Translator(model.to(torch.float16).to(torch.float32).eval(), tokenizer, lowercase), test
     )
+
+
+run = train_on_pairs  # what a recipe is asked for
 
 
 def _finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str, Any]:
