@@ -46,7 +46,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "kind", "survey"),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
-        *("config", "precision", "log", "watch", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("config", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
         *("pickled", "shards", "names", "families", "weights", "labels"),

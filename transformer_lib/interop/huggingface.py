@@ -31,7 +31,7 @@ from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.labels import labels_of, write_labels
 from transformer_lib.interop.names import Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import FLOATS, common_type, not_finite, read_weights, write_weights
-from transformer_lib.interop.weights import fitted, named, require_room
+from transformer_lib.interop.weights import named, require_room, tensors_for
 from transformer_lib.models import (
     DecoderLM,
     Encoder,
@@ -105,7 +105,7 @@ def from_hf_state(
     own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
     expected = to_theirs(own, family, config)
     unused = family.unused.get(architecture, ())
-    tensors = fitted(tensors, expected, family, config, dtype=dtype, unused=unused)
+    tensors = tensors_for(tensors, expected, family, config, dtype=dtype, unused=unused)
     _assign(model, to_ours(tensors, family, config, own), dtype or common_type(tensors, "weights"))
     return model.eval()
 

@@ -54,7 +54,7 @@ def _table_of(family: Family) -> str:
 
 
 @checked
-def fitted(
+def tensors_for(
     tensors: Named,
     expected: Named,
     family: Family,

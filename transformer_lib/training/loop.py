@@ -38,8 +38,8 @@ from transformer_lib.training.parallel import (
     unwrapped,
     without_exchange,
 )
+from transformer_lib.training.patience import Patience
 from transformer_lib.training.state import Batches, TrainState
-from transformer_lib.training.watch import Watch
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
 LOG = "log.jsonl"
@@ -67,7 +67,7 @@ def train(
     the same run: the same model, settings, loss, data, and JSON values of `about`. `change` names what is otherwise on
     purpose, such as "training.learning_rate" (see `load_state`); more steps alone need no mention. `on_step` is called
     with each `Record`. Torch's global random generators are seeded by `config.seed`. With `config.patience` the run may
-    end early, with its last weights; the best are in a checkpoint (`Watch`).
+    end early, with its last weights; the best are in a checkpoint (`Patience`).
 
     If several processes train the model (see `parallel.py`), each calls this with its share of the batches, and
     `config` is the same for all: its `micro_batches` are those of all together. Rank 0 writes the log; a checkpoint is
@@ -91,7 +91,7 @@ def train(
         stream = endless(batches)
         log = stack.enter_context(_open_log(folder if rank == 0 else None, state))
         bar = stack.enter_context(_progress_bar(config, state))
-        watch = Watch(_records_before(folder, state.step), config.patience)
+        watch = Patience(_records_before(folder, state.step), config.patience)
         while state.step < config.steps and not watch.over:
             record = train_step(state, loss_fn, islice(stream, config.micro_batches // ranks), config)
             if held_out is not None and _is_due(state.step, config.eval_every, config):

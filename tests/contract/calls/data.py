@@ -102,7 +102,7 @@ OWN: dict[str, Callable[[], dict[str, Any]]] = {
     "kind.read_own": lambda: {"files": [_file("pairs.tsv")], "kind": "pairs"},
     "offsets.read_offsets": lambda: {"file": _file("offsets.jsonl")},
     "offsets.annotated": lambda: {"record": {"text": "Ada wrote", "entities": [[0, 3, "person"]]}},
-    "offsets.cut": lambda: {"text": "Ada wrote", "spans": [(0, 3, "person")]},
+    "offsets.cut_at": lambda: {"text": "Ada wrote", "spans": [(0, 3, "person")]},
     "pairs.read_pairs": lambda: {"files": [_file("pairs.tsv")]},
     "questions.read_questions": lambda: {"file": _file("questions.json")},
     "questions.question": lambda: {"record": SQUAD["qas"][0] | {"context": SQUAD["context"]}, "number": 1},

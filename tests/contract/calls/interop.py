@@ -171,7 +171,7 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
     "names.to_ours": lambda: {"tensors": _theirs(), "family": _family(), "config": _GPT2, "names": list(_ours())},
     "weights.named": lambda: {"state": _theirs(), "family": _family(), "drop": ["x.*"]},
     "weights.require_room": lambda: {"config": _GPT2, "family": _family(), "tensors": _theirs()},
-    "weights.fitted": lambda: {
+    "weights.tensors_for": lambda: {
         **{"tensors": _theirs(), "expected": _theirs(), "family": _family(), "config": _GPT2},
         **{"dtype": torch.float32, "unused": ["x.*"]},
     },

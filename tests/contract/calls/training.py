@@ -22,11 +22,11 @@ from transformer_lib.training import (
     loss,
     optim,
     parallel,
+    patience,
     plan,
     recompute,
     schedule,
     state,
-    watch,
 )
 
 FLAT = partial(schedule.warmup_cosine, warmup=1, total=9, peak=1e-3)
@@ -100,8 +100,8 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "checkpoint.load_weights": lambda: {"path": _saved(), "model": _model()},
     "checkpoint.read_about": lambda: {"path": _saved()},
     "checkpoint.checkpoint_at": lambda: {"folder": _place(), "step": 3},
-    "watch.Watch": lambda: {"records": [RECORD], "patience": 2},
-    "watch.Watch.add": lambda: {"self": watch.Watch([], None), "record": RECORD},
+    "patience.Patience": lambda: {"records": [RECORD], "patience": 2},
+    "patience.Patience.add": lambda: {"self": patience.Patience([], None), "record": RECORD},
     "checkpoint.save_latest": lambda: {"folder": _place(), "state": _state(), "keep": 2},
     "checkpoint.latest": lambda: {"folder": _run()},
     "chunked.chunked_token_loss": lambda: {

@@ -48,7 +48,7 @@ def annotated(record: Any) -> Annotated:
     require(isinstance(listed, list), "entities", "must be a list", listed)
     spans = [_span(item, text) for item in listed]
     order = sorted(range(len(spans)), key=lambda place: spans[place][:2])
-    words = cut(text, [spans[place] for place in order])
+    words = cut_at(text, [spans[place] for place in order])
     starts, ends = ([span[side] for span in words] for side in (0, 1))
     entities = [
         Entity(kind, bisect_left(starts, start), bisect_left(ends, end) + 1)
@@ -67,7 +67,7 @@ def annotated(record: Any) -> Annotated:
 
 
 @checked
-def cut(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
+def cut_at(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
     """The words of the text by their first and last characters, cut also where one of the spans begins or ends."""
     edges = sorted({edge for start, end, _ in spans for edge in (start, end)})
     words = []

@@ -11,8 +11,8 @@ from transformer_lib.data.batching import PackedBatches
 from transformer_lib.training import LossSum, TrainConfig, train
 from transformer_lib.training.checkpoint import checkpoint_at, load_weights
 from transformer_lib.training.log import Record, read_log
+from transformer_lib.training.patience import Patience
 from transformer_lib.training.schedule import warmup_cosine
-from transformer_lib.training.watch import Watch
 
 
 def _record(step: int, held_out: float | None) -> Record:
@@ -20,13 +20,13 @@ def _record(step: int, held_out: float | None) -> Record:
 
 
 def test_the_first_of_the_lowest_is_the_best() -> None:
-    watch = Watch([], 2)
+    watch = Patience([], 2)
     seen = []
     for step, held_out in enumerate([3.0, None, 2.0, 2.0, None, 2.5], start=1):
         watch.add(_record(step, held_out))
         seen.append((watch.best, watch.over))
     assert seen == [(1, False), (1, False), (3, False), (3, False), (3, False), (3, True)]
-    assert not Watch([_record(s, 1.0) for s in range(1, 9)], None).over
+    assert not Patience([_record(s, 1.0) for s in range(1, 9)], None).over
 
 
 def _loss(model: nn.Module, batch: object) -> LossSum:

@@ -10,7 +10,7 @@ from transformer_lib.training.log import Record
 
 
 @checked
-class Watch:
+class Patience:
     """Looks at the records of a run, one after the other.
 
     `best` is the step with the lowest held-out loss so far, of equals the first. `over` says that `patience`
