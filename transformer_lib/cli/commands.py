@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from transformer_lib.checks import require
 from transformer_lib.cli.data import check_data as check_data
-from transformer_lib.cli.data import model_folder, own_settings, score_lines
+from transformer_lib.cli.data import model_folder, own_settings, score_lines, tell_limits
 from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
 from transformer_lib.cli.talk import talk
 from transformer_lib.device import check_device
@@ -114,6 +114,7 @@ def extract(options: Namespace) -> int:
     device = check_device(options.device)
     lines = read_lines(options.text, options.file)
     extractor = EntityRelationExtractor.load(model_folder(options.checkpoint), device=device)
+    tell_limits(model_folder(options.checkpoint))
     return deliver(
         lines,
         as_json=options.json,
@@ -132,6 +133,7 @@ def answer(options: Namespace) -> int:
     passages, failed = _passages(lines_of(read_input(options.passages)))
     require(bool(passages), "passages", "must not be empty", passages)
     answerer = QuestionAnswerer.load(model_folder(options.checkpoint), device=device)
+    tell_limits(model_folder(options.checkpoint))
     fault = answerer.unreadable([options.question]).get(0)
     if fault is None:
         found = answerer(options.question, passages)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer_lib.checks import require
-from transformer_lib.cli.lines import say, say_json
+from transformer_lib.cli.lines import complain, say, say_json
 
 OWN = ("translation", "extraction", "answers", "text")  # the tasks for which there is a recipe on own data
 SHOWN = 20  # faults that are listed, unless everything is to be JSON
@@ -51,6 +51,15 @@ def model_folder(folder: Path) -> Path:
     """The folder of a saved model: itself, or `model` in it, where `train --out` puts it."""
     inner = folder / "model"
     return inner if not (folder / "about.json").exists() and (inner / "about.json").exists() else folder
+
+
+def tell_limits(folder: Path) -> None:
+    """Say on standard error what a saved model is for, if its makers left word of it."""
+    from transformer_lib.tasks.saved import read_about
+
+    limits = read_about(folder)["evaluation"].get("limits")
+    if isinstance(limits, str):
+        complain(limits)
 
 
 def check_data(options: Namespace) -> int:

@@ -1,7 +1,7 @@
 """Score a saved model again, under the settings that it was scored with, and compare with its record.
 
-`about.json` names the data as here, the split, and the arguments of the task's own `evaluate`.
-Other data is the business of `own/scoring.py`.
+`about.json` names the data as here, the split, and the arguments of the task's own `evaluate`; and `limits`, if a user
+is to be told what the model is for. Other data is the business of `own/scoring.py`.
 """
 
 import json
@@ -15,11 +15,16 @@ from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data import datasets
 from transformer_lib.data.examples import Pair
+from transformer_lib.data.toy_questions import questions
 from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
 
+AUTHORED = {"seed": 0, "train": 20_000, "held_out": 1000}  # of `recipes/authored_answers.py`
 OWN = "own"  # data that only its owner has
-DATA = ("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh")
+DATA = (
+    *("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh"),
+    "authored questions",
+)
 
 
 @checked
@@ -35,6 +40,8 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
             return [Pair(pair.target, pair.source) for pair in getattr(datasets.multi30k(), split)]
         case ["tatoeba", _]:
             return getattr(datasets.tatoeba(), split)
+        case ["authored", _]:
+            return getattr(questions(**AUTHORED), split)
         case ["xquad", language]:
             return datasets.xquad("en" if language == "en" else "zh")
         case _:
@@ -49,6 +56,7 @@ def score_again(folder: str | Path, *, device: torch.device | str = "cpu") -> di
     settings = dict(about["evaluation"])
     rule = "must be scored on files that you name (evaluate --data), since it was trained on somebody's own"
     require(settings.get("data") != OWN, "a model of own data", rule, str(folder))
+    settings.pop("limits", None)
     require({"data", "split"} <= settings.keys(), "evaluation", "must name data and split", settings)
     task = load_task(folder, device=device)
     try:
