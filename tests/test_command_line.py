@@ -177,7 +177,7 @@ TABLE = [
     ("generate --from-hf /x/y/z a", 2, "must be a folder, or OWNER/MODEL of the Hub"),
     ("generate --from-hf= a", 2, "must hold config.json"),
     # Recipes.
-    ("train", 2, "required: recipe"),
+    ("train", 2, "required: TASK"),
     ("train @nowhere.py", 2, "no recipe"),
     ("train @writer", 2, "no recipe"),
     ("train @lines", 2, "must be a Python file"),
