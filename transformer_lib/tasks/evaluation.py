@@ -41,7 +41,8 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
         case ["tatoeba", _]:
             return getattr(datasets.tatoeba(), split)
         case ["authored", _]:
-            return getattr(questions(**AUTHORED), split)
+            # The other splits are the same however many there are to train on, and one is made in no time.
+            return getattr(questions(**AUTHORED | ({} if split == "train" else {"train": 1})), split)
         case ["xquad", language]:
             return datasets.xquad("en" if language == "en" else "zh")
         case _:
