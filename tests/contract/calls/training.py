@@ -44,7 +44,7 @@ def _batches() -> PackedBatches:
     return PackedBatches(torch.arange(60) % 11, batch=2, context=4, seed=0)
 
 
-def _loss(model: nn.Module, batch: Any) -> loss.LossSum:
+def own_loss(model: nn.Module, batch: Any) -> loss.LossSum:
     require_kind(batch, LMBatch, "batch", "an LMBatch")
     return loss.token_loss(model(batch[0]), batch[1])
 
@@ -56,7 +56,7 @@ def _config(**changes: Any) -> config.TrainConfig:
 def _state(steps: int = 1) -> state.TrainState:
     fresh = loop.new_state(_model(), _batches(), _config())
     for _ in range(steps):
-        loop.train_step(fresh, _loss, [next(iter(fresh.batches or ()))], _config())
+        loop.train_step(fresh, own_loss, [next(iter(fresh.batches or ()))], _config())
     return fresh
 
 
@@ -72,7 +72,7 @@ def _saved() -> Path:
 
 def _run() -> Path:
     folder = _place()
-    loop.train(_model(), _loss, _batches(), _config(), folder=folder)
+    loop.train(_model(), own_loss, _batches(), _config(), folder=folder)
     return folder
 
 
@@ -143,7 +143,7 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "log.read_log": lambda: {"path": _run() / "log.jsonl"},
     "loop.train": lambda: {
         "model": _model(),
-        "loss_fn": _loss,
+        "loss_fn": own_loss,
         "batches": _batches(),
         "config": _config(),
         "held_out": [_example()],
@@ -153,14 +153,24 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "about": {"recipe": {"seed": 0}},
         "on_step": lambda record: None,
     },
-    "loop.train_step": lambda: {"state": _state(0), "loss_fn": _loss, "batches": [_example()], "config": _config()},
+    "loop.train_step": lambda: {
+        "state": _state(0),
+        "loss_fn": own_loss,
+        "batches": [_example()],
+        "config": _config(),
+    },
     "loop.accumulate": lambda: {
         "model": _model(),
-        "loss_fn": _loss,
+        "loss_fn": own_loss,
         "batches": [_example()],
         "precision": "float32",
     },
-    "loop.evaluate": lambda: {"model": _model(), "loss_fn": _loss, "batches": [_example()], "precision": "float32"},
+    "loop.evaluate": lambda: {
+        "model": _model(),
+        "loss_fn": own_loss,
+        "batches": [_example()],
+        "precision": "float32",
+    },
     "loop.new_state": lambda: {"model": _model(), "batches": _batches(), "config": _config()},
     "loop.endless": lambda: {"batches": _batches()},
     "loop.Share": lambda: {"batches": _batches(), "rank": 0, "ranks": 2},
@@ -198,12 +208,12 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "optim.muon": lambda: {"model": _model(), "weight_decay": 0.1, "betas": (0.9, 0.95)},
     "optim.MuonAndAdamW": lambda: dict(zip(("muon", "adamw"), _muon().parts, strict=True)),
     "optim.MuonAndAdamW.step": lambda: {"self": _muon(), "closure": None},
-    "parallel.WithLoss": lambda: {"model": _model(), "loss_fn": _loss},
-    "parallel.WithLoss.forward": lambda: {"self": parallel.WithLoss(_model(), _loss), "batch": _example()},
-    "parallel.call_with_loss": lambda: {"model": parallel.WithLoss(_model(), _loss), "batch": _example()},
+    "parallel.WithLoss": lambda: {"model": _model(), "loss_fn": own_loss},
+    "parallel.WithLoss.forward": lambda: {"self": parallel.WithLoss(_model(), own_loss), "batch": _example()},
+    "parallel.call_with_loss": lambda: {"model": parallel.WithLoss(_model(), own_loss), "batch": _example()},
     "parallel.take_back": lambda: {"shared": _model(), "model": _model()},
     "parallel.unwrapped": lambda: {"model": _model()},
-    "parallel.given_loss": lambda: {"model": _model(), "loss_fn": _loss},
+    "parallel.given_loss": lambda: {"model": _model(), "loss_fn": own_loss},
     "parallel.is_shared": lambda: {"model": _model()},
     "parallel.place_of": lambda: {"model": _model()},
     "parallel.first_says": lambda: {"model": _model(), "ask": lambda: 3},
