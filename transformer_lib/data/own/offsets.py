@@ -81,7 +81,7 @@ def _span(item: Any, text: str) -> Span:
     if isinstance(item, dict):
         kind = next((item[name] for name in KINDS if item.get(name) is not None), None)
         item = [item.get("start", item.get("start_offset")), item.get("end", item.get("end_offset")), kind]
-    rule = "must be a start, an end and a label, as {'start': 0, 'end': 5, 'label': 'PER'} or [0, 5, 'PER']"
+    rule = "must be a start, an end and a label, by these names or in a list such as [0, 5, 'PER']"
     require(isinstance(item, list) and len(item) == 3, "an entity", rule, item)
     start, end, kind = item
     require(is_whole(start) and is_whole(end) and isinstance(kind, str) and kind != "", "an entity", rule, item)
@@ -94,7 +94,7 @@ def _span(item: Any, text: str) -> Span:
 
 
 def _relation(item: Any, places: dict[int, int], names: dict[str, int]) -> Relation:
-    rule = "must have a head, a tail and a type, as {'head': 0, 'tail': 1, 'type': 'Work_For'}"
+    rule = "must be an object with a head, a tail and a type"
     require(isinstance(item, dict), "a relation", rule, item)
     head, tail = next((names_ for names_ in ENDS if names_[0] in item), ENDS[0])
     kind = next((item[name] for name in KINDS if item.get(name) is not None), None)
