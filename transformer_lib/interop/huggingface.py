@@ -41,6 +41,7 @@ from transformer_lib.models import (
     SpanFinder,
     TokenClassifier,
 )
+from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.state import model_tensors
 
@@ -172,7 +173,7 @@ def read_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 @checked
-def lacking_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
+def lacking_ids(tokenizer: Tokenizer | SentencePiece, vocab_size: int) -> tuple[int, ...]:
     """The ids below `vocab_size` for which the tokenizer has no text, so that `generate` can be forbidden to draw them.
 
     There are some where a model's table was rounded up to a size that GPUs like.

@@ -18,7 +18,7 @@ from transformer_lib.device import check_device
 from transformer_lib.generation.generate import generate, room
 from transformer_lib.generation.sampling import sample
 from transformer_lib.interop.generation_config import read_generation
-from transformer_lib.interop.huggingface import from_hf
+from transformer_lib.interop.huggingface import from_hf, lacking_ids
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.memory import memory_of
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text
@@ -200,8 +200,7 @@ class Writer:
     @cached_property
     def _forbidden(self) -> list[int]:
         """Also what the tokenizer lacks, where the model's table was rounded up to a size that GPUs like."""
-        lacking = [i for i in range(self.model.config.vocab_size) if not self.tokenizer.has(i)]
-        return [*self.forbidden_ids, *lacking]
+        return [*self.forbidden_ids, *lacking_ids(self.tokenizer, self.model.config.vocab_size)]
 
     def _continuation(self, prompt: list[int], written: list[int]) -> str:
         """What the written tokens add to the prompt: some tokenisers drop a space where a text begins."""

@@ -62,6 +62,10 @@ OF_OWN: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.material.Rows": dict,
     f"{HERE}own.material.Rows.append": lambda: {"self": Rows(), "ids": [1, 2]},
     f"{HERE}own.material.number_of": lambda: {"options": {"vocab": "7"}, "name": "vocab", "default": 3},
+    f"{HERE}own.material.size_named": lambda: {"options": {"size": ""}, "sizes": ["tiny", "small"], "default": "tiny"},
+    f"{HERE}own.training.layers_of": lambda: {
+        **{"vocab_size": 300, "width": 64, "layers": 2, "d_ff": 128, "max_length": 32, "dropout": 0.1, "segments": 3}
+    },
     f"{HERE}own.translation.Size": lambda: SIZES["tiny"]._asdict(),
     f"{HERE}own.translation.size_for": lambda: {"pairs": 20},
     f"{HERE}own.translation.tokenize_for": lambda: {"texts": ["they work"]},

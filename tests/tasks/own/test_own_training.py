@@ -9,7 +9,7 @@ import pytest
 
 from transformer_lib.__main__ import main
 from transformer_lib.tasks.own.material import Rows
-from transformer_lib.tasks.own.translation import size_for, tokenize_for
+from transformer_lib.tasks.own.translation import SIZES, size_for, tokenize_for
 
 NOUNS = ("cat", "dog", "bird", "fish", "horse", "cow", "fox", "bear", "wolf", "mouse")
 VERBS = ("sees", "helps", "finds", "likes", "hears")
@@ -173,6 +173,6 @@ def test_rows_are_the_lists_that_went_in() -> None:
 
 
 def test_settings_follow_the_data() -> None:
-    widths = [size_for(count).width for count in (20, 2_000, 60_000, 2_000_000)]
+    widths = [SIZES[size_for(count)].width for count in (20, 2_000, 60_000, 2_000_000)]
     assert widths == sorted(widths) and widths[0] < widths[-1]
     assert (tokenize_for(["\u4ed6\u4eec\u5de5\u4f5c"]), tokenize_for(["they work"])) == ("zh", "13a")

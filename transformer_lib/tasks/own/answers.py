@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 from transformer_lib.checks import require
-from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.data.examples import Question
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, number_of
-from transformer_lib.tasks.own.training import train_own
+from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
 from transformer_lib.tasks.reading import SPECIAL_TOKENS
 from transformer_lib.text.tokenizer import Tokenizer
@@ -35,22 +34,21 @@ def train_on_questions(run: Run) -> dict[str, Any]:
     """Exact match and F1 on the test, the number of questions on each side, and the facts of the training."""
     material = Material.of(run, ["questions"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
-    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
+    vocab, width, layers, dropout, epochs = SIZES[
+        size_named(run.options, SIZES, "small" if len(train) < 20_000 else "medium")
+    ]
     texts = dict.fromkeys(text for question in train for text in (question.context, question.question))
     tokenizer = Tokenizer.train(
         [" " + text for text in texts], number_of(run.options, "vocab", vocab), SPECIAL_TOKENS, at_most=True
     )
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        d_model=width,
-        num_layers=layers,
+    config = layers_of(
+        tokenizer.vocab_size,
+        width=width,
+        layers=layers,
+        d_ff=8 * width // 3,
         max_length=384,
-        attention=AttentionConfig(num_heads=width // 32),
-        feedforward=SwiGlu(d_ff=8 * width // 3),
-        positions=Rope(),
-        norm=Norm(kind="rms"),
-        segments=3,
         dropout=dropout,
+        segments=3,
     )
     torch.manual_seed(run.seed)
     answerer = QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=_longest(train, tokenizer))
@@ -88,12 +86,6 @@ def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], te
     record = answerer.evaluate(readable_test) if readable_test else {}
     answerer.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
     return {"test": record, "threshold": answerer.threshold}
-
-
-def _chosen_size(name: str, count: int) -> str:
-    """The size of this name, or the one for so many questions if it is empty."""
-    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
-    return name or ("small" if count < 20_000 else "medium")
 
 
 def _longest(questions: list[Question], tokenizer: Tokenizer) -> int:

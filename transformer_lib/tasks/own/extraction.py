@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from transformer_lib.checks import require
-from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated
 from transformer_lib.runs.recipe import Run
@@ -18,8 +17,8 @@ from transformer_lib.tasks.extraction import EntityRelationExtractor, cut_words,
 from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, ExtractionModel, extraction_losses
 from transformer_lib.tasks.mentions import disguised, swapped
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, number_of
-from transformer_lib.tasks.own.training import train_own
+from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.loss import LossSum
 
@@ -36,21 +35,20 @@ def train_on_sentences(run: Run) -> dict[str, Any]:
     """Strict F1 on the test, the number of sentences on each side, and the facts of the training."""
     material = Material.of(run, ["columns", "offsets"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
-    vocab, width, layers, dropout, epochs = SIZES[_chosen_size(run.options["size"], len(train))]
+    vocab, width, layers, dropout, epochs = SIZES[
+        size_named(run.options, SIZES, "small" if len(train) < 5_000 else "medium")
+    ]
     texts = [" " + " ".join(example.words) for example in train]
     tokenizer = Tokenizer.train(texts, number_of(run.options, "vocab", vocab), at_most=True)
     kinds = sorted({entity.kind for example in train for entity in example.entities})
     require(len(kinds) > 0, "data", "must have entities in the sentences to train on", kinds)
     config = ExtractionConfig(
-        encoder=ModelConfig(
-            vocab_size=tokenizer.vocab_size,
-            d_model=width,
-            num_layers=layers,
+        encoder=layers_of(
+            tokenizer.vocab_size,
+            width=width,
+            layers=layers,
+            d_ff=8 * width // 3,
             max_length=MAX_LENGTH,
-            attention=AttentionConfig(num_heads=width // 32),
-            feedforward=SwiGlu(d_ff=8 * width // 3),
-            positions=Rope(),
-            norm=Norm(kind="rms"),
             dropout=dropout,
         ),
         kinds=tuple(kinds),
@@ -91,12 +89,6 @@ def _finish(run: Run, extractor: EntityRelationExtractor, test: list[Annotated])
         record.pop("relations", None)  # there are none to be found, which is no score of 0
     extractor.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
     return {"test": record}
-
-
-def _chosen_size(name: str, count: int) -> str:
-    """The size of this name, or the one for so many sentences if it is empty."""
-    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
-    return name or ("small" if count < 5_000 else "medium")
 
 
 def _readable(examples: list[Annotated], extractor: EntityRelationExtractor) -> list[Annotated]:

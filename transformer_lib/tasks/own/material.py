@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,3 +126,11 @@ def number_of(options: Mapping[str, str], name: str, default: int) -> int:
         text,
     )
     return int(text)
+
+
+@checked
+def size_named(options: Mapping[str, str], sizes: Collection[str], default: str) -> str:
+    """The name of a size among the options; the default where it is left empty."""
+    name = options.get("size", "")
+    require(not name or name in sizes, "size", f"must be one of {sorted(sizes)}", name)
+    return name or default

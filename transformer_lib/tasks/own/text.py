@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from transformer_lib.checks import require, require_kind
-from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.packing import LMBatch, bits_per_byte, held_out_batches
@@ -17,8 +16,8 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, number_of
-from transformer_lib.tasks.own.training import train_own
+from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.chunked import chunked_token_loss
 from transformer_lib.training.loss import LossSum
@@ -38,22 +37,15 @@ SIZES = {  # vocabulary, width, layers, context, dropout, epochs
 def train_on_texts(run: Run) -> dict[str, Any]:
     """Bits per byte on the test, how a text goes on, and the facts of the training."""
     train, validation, test = _texts_of(Material.of(run, ["texts"]))
-    size = _chosen_size(run.options["size"], sum(map(len, train)))
-    vocab, width, layers, context, dropout, epochs = SIZES[size]
+    characters = sum(map(len, train))
+    usual = "tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium"
+    vocab, width, layers, context, dropout, epochs = SIZES[size_named(run.options, SIZES, usual)]
     tokenizer = Tokenizer.train(train, number_of(run.options, "vocab", vocab), (END,), at_most=True)
     streams = [stream(tokenizer, part) for part in (train, validation, test)]
     for name, ids in zip(("data", "validation", "test"), streams, strict=True):
         require(len(ids) > context, name, f"must have more than {context} tokens", len(ids))
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        d_model=width,
-        num_layers=layers,
-        max_length=context,
-        attention=AttentionConfig(num_heads=width // 32),
-        feedforward=SwiGlu(d_ff=8 * width // 3),
-        positions=Rope(),
-        norm=Norm(kind="rms"),
-        dropout=dropout,
+    config = layers_of(
+        tokenizer.vocab_size, width=width, layers=layers, d_ff=8 * width // 3, max_length=context, dropout=dropout
     )
     torch.manual_seed(run.seed)
     model = DecoderLM(config).to(run.device)
@@ -125,9 +117,3 @@ def stream(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     """All texts in one row, each followed by the token that ends a document."""
     end = tokenizer.special_tokens[END]
     return torch.tensor([i for ids in tokenizer.encode_batch(texts) for i in (*ids, end)])
-
-
-def _chosen_size(name: str, characters: int) -> str:
-    """The size of this name, or the one for so many characters if it is empty."""
-    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
-    return name or ("tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium")

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from transformer_lib.checks import require
+from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, PackedBatches
 from transformer_lib.runs.recipe import Run
@@ -19,6 +20,25 @@ from transformer_lib.training.schedule import warmup_cosine
 LEAST_STEPS = 300  # of a run; twenty examples make one batch, and are gone through as often as that
 EVALUATIONS = 40  # of a run, about
 PATIENCE = 10  # of them without a lower loss, and the run ends
+
+
+@checked
+def layers_of(
+    vocab_size: int, *, width: int, layers: int, d_ff: int, max_length: int, dropout: float, segments: int = 0
+) -> ModelConfig:
+    """The stack that all of them train: heads of 32, rotations, RMSNorm and a gated feed-forward network."""
+    return ModelConfig(
+        vocab_size=vocab_size,
+        d_model=width,
+        num_layers=layers,
+        max_length=max_length,
+        attention=AttentionConfig(num_heads=width // 32),
+        feedforward=SwiGlu(d_ff=d_ff),
+        positions=Rope(),
+        norm=Norm(kind="rms"),
+        dropout=dropout,
+        segments=segments,
+    )
 
 
 @checked

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from transformer_lib.checks import require
-from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, Seq2SeqConfig, SwiGlu
+from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.models.seq2seq import Seq2Seq
@@ -23,8 +23,8 @@ from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.metrics import Tokenize
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, Rows, number_of
-from transformer_lib.tasks.own.training import train_own
+from transformer_lib.tasks.own.material import Material, Rows, number_of, size_named
+from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.tasks.translation import (
     END,
     PAD,
@@ -65,10 +65,10 @@ SIZES = {
 
 
 @checked
-def size_for(pairs: int) -> Size:
-    """The size for so many pairs."""
+def size_for(pairs: int) -> str:
+    """The name of the size for so many pairs."""
     require(pairs >= 0, "pairs", "must not be negative", pairs)
-    return SIZES["tiny" if pairs < 2_000 else "small" if pairs < 50_000 else "medium" if pairs < 500_000 else "large"]
+    return "tiny" if pairs < 2_000 else "small" if pairs < 50_000 else "medium" if pairs < 500_000 else "large"
 
 
 def train_on_pairs(run: Run) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def train_on_pairs(run: Run) -> dict[str, Any]:
     material = Material.of(run, ["pairs"])
     lowercase = run.options["lowercase"] == "yes"
     count = sum(1 for _ in tqdm(material.examples("train"), desc="read", unit="pair", disable=None))
-    size = _chosen_size(run.options["size"], count)
+    size = SIZES[size_named(run.options, SIZES, size_for(count))]
     vocab = number_of(run.options, "vocab", size.vocab)
     tokenizer = Tokenizer.train(
         _spelled(material.examples("train"), count, lowercase), vocab, (PAD, START, END), at_most=True
@@ -87,15 +87,12 @@ def train_on_pairs(run: Run) -> dict[str, Any]:
     budget = 4096 if size.width < 512 else 16_384
     batches = pair_batches(train, token_budget=budget // run.processes, seed=run.seed)
     checks = list(pair_batches(held_out, token_budget=budget, seed=0, epochs=1))
-    side = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        d_model=size.width,
-        num_layers=size.layers,
+    side = layers_of(
+        tokenizer.vocab_size,
+        width=size.width,
+        layers=size.layers,
+        d_ff=2 * size.width,
         max_length=MAX_LENGTH,
-        attention=AttentionConfig(num_heads=size.width // 32),
-        feedforward=SwiGlu(d_ff=2 * size.width),
-        positions=Rope(),
-        norm=Norm(kind="rms"),
         dropout=size.dropout,
     )
     torch.manual_seed(run.seed)
@@ -130,12 +127,6 @@ def _finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str,
     record = translator.evaluate(readable, **scoring) if readable else {}
     translator.save(run.model_folder(), evaluation={"data": OWN, **scoring}, record=record, dtype=torch.float16)
     return {"test": record}
-
-
-def _chosen_size(name: str, count: int) -> Size:
-    """The size of this name, or the one for so many pairs if it is empty."""
-    require(not name or name in SIZES, "size", f"must be one of {sorted(SIZES)}", name)
-    return SIZES[name] if name else size_for(count)
 
 
 def _spelled(pairs: Iterable[Pair], count: int, lowercase: bool) -> Iterator[str]:
