@@ -1,13 +1,12 @@
 """What does a reader of authored passages rest on, and what do new wordings and more passages cost it?
 
 An encoder of two layers learns 5,000 questions with Muon, 320 steps; beside it one that is not shown which words of the
-passage the question has, and one that is given the passages alone, with `?` for every question, in training as in the
-test. Each has its rate tuned alike, and the threshold below which it abstains is chosen on validation. Exact match is
-in per cent; `always answering` is that of the answerable questions when it may not abstain. `start` is the share of 300
-answers whose first token has the highest score. `without marks` takes the marks from a reader that was trained with
-them; `no way out` forbids it to say that there is no answer, besides. The lists `passages` are exact match on questions
-to two collections of 40 passages, of which the best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the threshold of single
-passages or with one chosen on a third collection; `others` are the other things asked for.
+passage the question has. Each has its rate tuned alike, and the threshold below which it abstains is chosen on
+validation. Exact match is in per cent, `start` the share of 300 answers whose first token has the highest score.
+`without marks` takes the marks from a reader that was trained with them; `no way out` forbids it to say that there is
+no answer, besides. The lists `passages` are exact match on questions to two collections of 40 passages, of which the
+best 1, 2, 4, 8, 16 or 40 by BM25 are read, with the threshold of single passages or with one chosen on a third
+collection; `others` are the other things asked for.
 """
 
 from collections import defaultdict
@@ -50,7 +49,6 @@ MODEL = ModelConfig(
 CHOICE_SEEDS = (100,)
 GROUPS = ("all", "answerable", "unanswerable")
 PASSAGES = (1, 2, 4, 8, 16, 40)
-NEVER = -1e9  # a threshold so low that it abstains from nothing
 Best = list[list[AnswerFound]]  # of each question the best span of every passage, in the order of BM25
 
 
@@ -82,8 +80,6 @@ def run(seed: int, rate: float, marks: bool, asks: bool, steps: int) -> dict[str
     answers = answerer.answer_all(data.test)
     measured: dict[str, Any] = {"wrong on validation": 100 - chosen, "threshold": answerer.threshold}
     measured |= exact("test", score_answers([found.text for found in answers], data.test))
-    bold, answerable = replace(answerer, threshold=NEVER), [question for question in data.test if question.answers]
-    measured["always answering: answerable"] = bold.evaluate(answerable)["all"]["exact_match"]
     for name, part in (("training", data.train[:500]), ("combinations", data.combinations[:500])):
         measured[f"{name}: all"] = answerer.evaluate(part)["all"]["exact_match"]
     measured["asked nothing: all"] = answerer.evaluate(ask_nothing(data.test))["all"]["exact_match"]
@@ -204,7 +200,6 @@ EXPERIMENT = Experiment(
     arms={
         "reader": {"marks": True, "asks": True, "steps": 320},
         "without the mark": {"marks": False, "asks": True, "steps": 320},
-        "without the question": {"marks": True, "asks": False, "steps": 320},
     },
     run=run,
     rates=(0.005, 0.01, 0.02),
