@@ -24,6 +24,17 @@ from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculati
 from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
 from transformer_lib.viz.drawings.training import draw_accumulation, draw_questions, draw_shift
+from transformer_lib.viz.drawings.weights import draw_weight_journey
+
+
+def without_numbers() -> DecoderLM:
+    """A decoder whose matrices equal nothing, themselves included."""
+    model = DecoderLM(config(1))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(torch.nan)
+    return model
+
 
 NET = nn.RNN(2, 4)
 ROWS = torch.ones(4, 2)
@@ -47,6 +58,7 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a tile that is never made": ("tile", lambda: draw_tiles(ROWS, ROWS, ROWS, block=2, mask="causal", tile=(0, 1))),
     "too many devices": ("gpus", lambda: draw_data_parallel(gpt2(), gpus=5)),
     "names that are missing": ("names", lambda: draw_beam_search(**fork(1) | {"names": ["start"]})),
+    "weights that are not all numbers": ("model", lambda: draw_weight_journey(DecoderLM(config(1)), without_numbers())),
     "too far ahead": ("lookahead", lambda: draw_speculation(**drafted(1) | {"lookahead": 6})),
 }
 
