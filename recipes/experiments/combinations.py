@@ -295,5 +295,5 @@ EXPERIMENT = Experiment(
     seeds=(0, 1, 2),
     rates=(0.005, 0.01, 0.02),
     chosen_by="choice",
-    choice_seeds=(100, 101),
+    choice_seeds=(100,),
 )
