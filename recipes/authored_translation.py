@@ -94,7 +94,7 @@ def curve_of(run: Run, translator: Translator, watched: dict[str, list[Pair]], s
 def finish(run: Run, translator: Translator, test: list[Pair]) -> dict[str, Any]:
     """Round the weights, score, and save the model as `model` in the run's folder."""
     translator.model.to(torch.float16).to(torch.float32).eval()
-    scoring = {"beams": 1, "tokenize": "zh"}
+    scoring: dict[str, Any] = {"beams": 1, "tokenize": "zh"}
     record = translator.evaluate(test, **scoring)
     folder = run.model_folder()
     evaluation = {"data": "authored sentences", "split": "test", "limits": LIMITS, **scoring}

@@ -39,7 +39,8 @@ def draw_weight_journey(llama: DecoderLM, gpt2: DecoderLM) -> Drawing:
 
     On the left stand the names in the file, without what all have in common, and on the right ours.
     """
-    sheet, told, bottom = Sheet(), [], 0
+    sheet, told = Sheet(), list[str]()
+    bottom: Number = 0
     for model, kind, title in ((llama, "llama", "Llama"), (gpt2, "gpt2", "GPT-2")):
         family = FAMILIES[kind]
         journeys = [_journey(model, family, module) for module in MODULES]
