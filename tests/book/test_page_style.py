@@ -220,6 +220,26 @@ def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site:
     page.close()
 
 
+# Titles of solutions whose words stand below each other, or under the button that opens them.
+STACKED = """() => [...document.querySelectorAll(".bd-article .solution > .admonition-title")].filter(title => {
+    const words = document.createRange(), button = title.querySelector("button").getBoundingClientRect();
+    words.selectNodeContents(title.firstChild);
+    const lines = words.getClientRects().length;
+    words.setEndBefore(title.querySelector("button"));
+    return lines > 1 || [...words.getClientRects()].some(line => line.right > button.left && line.top < button.bottom);
+}).map(title => title.textContent)"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("path", ["attention", "applications/question_answering"])
+def test_the_title_of_a_solution_is_a_line_of_text(browser: BrowserContext, site: str, path: str, width: int) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", width, opened=True)
+    assert page.locator(".solution > .admonition-title button").count() > 5
+    assert page.evaluate(STACKED) == []
+    page.close()
+
+
 # Short code that stands on two lines, and code whose pieces are open boxes.
 BROKEN_CODE = """() => [...document.querySelectorAll(".bd-article p code.literal")].filter(code =>
     code.textContent.length <= 26 && code.getClientRects().length > 1
