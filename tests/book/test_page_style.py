@@ -220,6 +220,33 @@ def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site:
     page.close()
 
 
+# What stands before the cells of the tables whose rows are paragraphs on a phone, and what should: the column's title.
+TITLES = """() => [...document.querySelectorAll("table.stacked tbody td")].map(cell => [
+    getComputedStyle(cell, "::before").content,
+    `"${cell.closest("table").tHead.rows[0].cells[cell.cellIndex].textContent.trim()}: "`])"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["intro", "ways", "corrections"])
+def test_a_row_that_is_a_paragraph_says_what_its_parts_are(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390)
+    shown = page.evaluate(TITLES)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    wide = {before for before, _ in page.evaluate(TITLES)}
+    page.close()
+    assert len(shown) > 10 and all(before == title for before, title in shown)
+    assert wide == {"none"}
+
+
+@needs_chromium
+def test_what_a_symbol_means_stands_beside_it(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/notation.html", 390)
+    places = page.evaluate("""() => [...document.querySelectorAll(".bd-article th")].filter(
+        head => head.textContent.trim() === "meaning").map(head => head.getBoundingClientRect().left)""")
+    page.close()
+    assert len(places) == 3 and max(places) < 390 / 2
+
+
 # Titles of solutions whose words stand below each other, or under the button that opens them.
 STACKED = """() => [...document.querySelectorAll(".bd-article .solution > .admonition-title")].filter(title => {
     const words = document.createRange(), button = title.querySelector("button").getBoundingClientRect();
