@@ -35,7 +35,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("lora", "attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),
+    "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat", "spoken"),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
@@ -43,14 +43,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram", "own"),
     ),
-    "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "kind", "survey"),
+    "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
         *("loss", "chunked", "schedule", "recompute", "parallel", "optim"),
         *("config", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
         *("pickled", "shards", "names", "families", "weights", "labels"),
-        *("generation_config", "reader", "rope_configs", "encoder_configs", "configs", "huggingface", "hub"),
+        *("generation_config", "reader", "rope_configs", "encoder_configs", "configs", "huggingface", "adapters", "alike", "hub"),
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
@@ -83,7 +83,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
         "own",
     ),
-    "tasks/own": ("material", "training", "adapting", "translation", "extraction", "answers", "text", "scoring"),
+    "tasks/own": ("material", "training", "adapting", "translation", "extraction", "answers", "text", "further_text", "further_translation", "scoring"),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "data", "talk", "commands", "arguments"),
 }

@@ -9,6 +9,7 @@ from transformer_lib.checks import require
 from transformer_lib.cli.lines import complain, say, say_json
 
 OWN = ("translation", "extraction", "answers", "text")  # the tasks for which there is a recipe on own data
+FURTHER = {"text": "further_text", "translation": "further_translation"}  # recipes of their own for --from
 TUNES = ("full", "frozen", "lora")
 SHOWN = 20  # faults that are listed, unless everything is to be JSON
 
@@ -47,7 +48,8 @@ def own_settings(options: Namespace) -> Own | None:
         settings["lowercase"] = "yes" if options.lowercase else "no"
     else:
         require(not options.lowercase, "--lowercase", "must be left out: it is for translations", options.lowercase)
-    return Own(Path(__file__).parents[1] / "tasks" / "own" / f"{options.recipe}.py", settings)
+    recipe = FURTHER.get(str(options.recipe), str(options.recipe)) if options.base else str(options.recipe)
+    return Own(Path(__file__).parents[1] / "tasks" / "own" / f"{recipe}.py", settings)
 
 
 def _base(options: Namespace) -> dict[str, str]:

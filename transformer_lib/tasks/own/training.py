@@ -21,6 +21,8 @@ from transformer_lib.training.schedule import warmup_cosine
 LEAST_STEPS = 300  # of a run; twenty examples make one batch, and are gone through as often as that
 EVALUATIONS = 40  # of a run, about
 PATIENCE = 10  # of them without a lower loss, and the run ends
+# Of a trained model, which learns fast, and whose checkpoints may be large.
+SHORTER: dict[str, int] = {"least_steps": 100, "evaluations": 10, "patience": 3}
 
 
 @checked
@@ -56,6 +58,8 @@ def train_own(
     optimizer: OptimizerName = "adamw",
     rates: Mapping[str, float] = NO_RATES,
     least_steps: int = LEAST_STEPS,
+    evaluations: int = EVALUATIONS,
+    patience: int = PATIENCE,
 ) -> dict[str, Any]:
     """Train until the held-out loss falls no more, at most for `epochs` (or what the option says), and keep the best.
 
@@ -65,7 +69,7 @@ def train_own(
     require(len(held_out) > 0, "validation", "must hold examples", held_out)
     chosen = number_of(run.options, "epochs", 0)
     steps = max(1, chosen * steps_per_epoch) if chosen else max(least_steps, epochs * steps_per_epoch)
-    every = max(1, steps // EVALUATIONS)
+    every = max(1, steps // evaluations)
     config = TrainConfig(
         steps=steps,
         learning_rate=partial(warmup_cosine, warmup=steps // 20, total=steps, peak=peak),
@@ -77,7 +81,7 @@ def train_own(
         seed=run.seed,
         eval_every=every,
         checkpoint_every=every,
-        patience=PATIENCE,
+        patience=patience,
     )
     facts = run.train(model, loss, batches, config, held_out=held_out)
     return facts | {"steps_at_most": steps, "epochs": facts["steps"] / steps_per_epoch}
