@@ -18,16 +18,15 @@ from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.metrics import bleu, chrf
 from transformer_lib.tasks.opus import OpusTranslator
-from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by
+from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by, require_family
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material
-from transformer_lib.tasks.own.training import SHORTER, train_own
+from transformer_lib.tasks.own.training import BUDGET, GOING_ON, budget_for, train_own
 from transformer_lib.tasks.own.translation import MAX_LENGTH, tokenize_for
 from transformer_lib.tasks.translation import PairIds, Translator, encode_pairs, pair_batches, translation_loss
 
 NAME = "translation"
 OPTIONS = SHARED | {"lowercase": "no"}
-BUDGET = 4096  # tokens of a batch, both sides together
 EPOCHS = 5
 
 
@@ -46,7 +45,8 @@ def go_on_with_pairs(run: Run) -> dict[str, Any]:
     ids = {split: pair_ids(translator, sides[split], most) for split in ("train", "validation")}
     for split, rows in ids.items():
         require(len(rows) > 0, split, f"must have pairs of at most {most} tokens a side", len(sides[split]))
-    batches = pair_batches(ids["train"], token_budget=max(2 * most, BUDGET // run.processes), seed=run.seed)
+    budget = budget_for([len(source) + len(target) for source, target in ids["train"]], run.processes)
+    batches = pair_batches(ids["train"], token_budget=budget, seed=run.seed)
     checks = list(pair_batches(ids["validation"], token_budget=max(2 * most, BUDGET), seed=0, epochs=1))
     before = _scores(translator, sides["test"]) if run.is_first else {}
     tuning = adapt(model, run.options, targets=all_targets(model, base, run.options))
@@ -62,7 +62,7 @@ def go_on_with_pairs(run: Run) -> dict[str, Any]:
         epochs=EPOCHS,
         peak=tuning.peak,
         rates=tuning.rates,
-        **SHORTER,
+        pace=GOING_ON,
     )
     conclude(run, model, base)
     model.eval()
@@ -80,6 +80,7 @@ def read_translator(base: Base, device: torch.device | str) -> Translator | Opus
     """The translator of a folder, in float32; `ValueError` if it holds another kind of model."""
     if not base.published:
         return Translator.load(base.folder, device=device)
+    require_family(base, "Seq2Seq", "a translator")
     return OpusTranslator.from_hf(base.folder, dtype=torch.float32, device=device)
 
 
