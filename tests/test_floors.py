@@ -35,7 +35,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("relations", "attend", "tiled"),
         *("attention", "feedforward", "block", "embedding", "init"),
     ),
-    "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),
+    "text": (
+        *("bpe", "frame", "tokenizer", "words", "piece_file", "pieces", "stored"),
+        *("token_config", "published", "sandbox", "chat"),
+    ),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
     "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
@@ -61,6 +64,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "intervals",
         "saved",
         "readable",
+        "inputs",
         "translation",
         "translation_shortcuts",
         "translation_errors",
