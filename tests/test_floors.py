@@ -33,7 +33,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
-        *("attention", "feedforward", "block", "embedding", "init"),
+        *("lora", "attention", "feedforward", "block", "embedding", "init"),
     ),
     "text": (
         *("bpe", "frame", "tokenizer", "words", "piece_file", "pieces", "stored"),
@@ -48,7 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "kind", "survey"),
     "training": (
-        *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
+        *("loss", "chunked", "schedule", "recompute", "parallel", "optim"),
         *("config", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
@@ -87,7 +87,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
         "own",
     ),
-    "tasks/own": ("material", "training", "translation", "extraction", "answers", "text", "scoring"),
+    "tasks/own": ("material", "training", "adapting", "translation", "extraction", "answers", "text", "scoring"),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "data", "talk", "commands", "arguments"),
 }

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from transformer_lib.checks import shown
 from transformer_lib.cli import commands
-from transformer_lib.cli.data import OWN
+from transformer_lib.cli.data import OWN, TUNES
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -94,6 +94,11 @@ def _add_train(train: Parser) -> None:
     own.add_argument("--vocab", type=whole(1, 2**24), help="tokens of the vocabulary at most (default: by the size)")
     own.add_argument("--epochs", type=whole(1, 2**31), help="at most (default: by the size; it stops early)")
     own.add_argument("--lowercase", action="store_true", help="of a translation: read and write lower case")
+    text = "go on from a model, ours or Hugging Face's, instead of from scratch"
+    own.add_argument("--from", type=Path, dest="base", metavar="FOLDER", help=text)
+    text = "with --from: all weights (full, default), only what is new (frozen), or small additions to them (lora)"
+    own.add_argument("--tune", choices=TUNES, help=text)
+    own.add_argument("--rank", type=whole(1, 2**16), help="with --tune lora: of the additions (default: 8)")
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     train.add_argument("--folder", type=Path, help="of a recipe: for checkpoints and log (default: runs/NAME-seedK)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")

@@ -21,6 +21,9 @@ OPTIONS = {
     "epochs": "",
     "vocab": "",
     "size": "",
+    "from": "",
+    "tune": "full",
+    "rank": "8",
 }  # of every recipe here; the first three are lists of files in JSON
 
 

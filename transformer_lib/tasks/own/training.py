@@ -1,6 +1,6 @@
 """The training that all recipes on own data share: how long, how often it looks at held-out examples, when it stops."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.own.material import number_of
 from transformer_lib.training.config import OptimizerName, TrainConfig
 from transformer_lib.training.loop import LossFunction
+from transformer_lib.training.optim import NO_RATES
 from transformer_lib.training.precision import best_precision
 from transformer_lib.training.schedule import warmup_cosine
 
@@ -53,14 +54,17 @@ def train_own(
     epochs: int,
     peak: float,
     optimizer: OptimizerName = "adamw",
+    rates: Mapping[str, float] = NO_RATES,
+    least_steps: int = LEAST_STEPS,
 ) -> dict[str, Any]:
     """Train until the held-out loss falls no more, at most for `epochs` (or what the option says), and keep the best.
 
-    The rate rises for a twentieth of the steps and falls along a cosine. The result are the facts of the training.
+    The rate rises for a twentieth of the steps and falls along a cosine; `rates` are factors of it by the names of
+    parameters. The result are the facts of the training.
     """
     require(len(held_out) > 0, "validation", "must hold examples", held_out)
     chosen = number_of(run.options, "epochs", 0)
-    steps = max(1, chosen * steps_per_epoch) if chosen else max(LEAST_STEPS, epochs * steps_per_epoch)
+    steps = max(1, chosen * steps_per_epoch) if chosen else max(least_steps, epochs * steps_per_epoch)
     every = max(1, steps // EVALUATIONS)
     config = TrainConfig(
         steps=steps,
@@ -68,6 +72,7 @@ def train_own(
         micro_batches=run.processes,
         optimizer=optimizer,
         betas=(0.9, 0.98),
+        rates=rates,
         precision=best_precision(run.device),
         seed=run.seed,
         eval_every=every,
