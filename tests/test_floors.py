@@ -80,6 +80,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "answer_rules",
         "answer_errors",
         "pretraining",
+        "encoder",
         "language_model",
         "talk",
         "opus",
@@ -87,7 +88,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
         "own",
     ),
-    "tasks/own": ("material", "training", "adapting", "translation", "extraction", "answers", "text", "scoring"),
+    "tasks/own": ("material", "training", "adapting", "starting", "translation", "extraction", "answers", "text", "encoder", "scoring"),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "data", "talk", "commands", "arguments"),
 }
