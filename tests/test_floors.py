@@ -88,7 +88,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         "translation_run",
         "own",
     ),
-    "tasks/own": ("material", "training", "adapting", "starting", "translation", "extraction", "answers", "text", "encoder", "scoring"),
+    "tasks/own": (
+        *("material", "training", "adapting", "starting"),
+        *("translation", "extraction", "answers", "text", "encoder", "scoring"),
+    ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "data", "talk", "commands", "arguments"),
 }

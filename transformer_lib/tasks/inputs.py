@@ -13,7 +13,7 @@ and any other with a little more.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
@@ -59,7 +59,7 @@ class Pieces:
         ends = list(accumulate((len(spellings[i]) for i in ids), initial=-1))
         length = len(text.encode())
         require(ends[-1] == length, "spellings", f"must spell all {length} bytes of the text", ends[-1])
-        self._set(text, Cut(ids, character_spans(text, list(zip(ends[:-1], ends[1:], strict=True)))))
+        self._set(text, Cut(ids, character_spans(text, list(pairwise(ends)))))
 
     @classmethod
     def of(cls, text: str, tokenizer: AnyTokenizer) -> "Pieces":

@@ -15,6 +15,8 @@ from transformer_lib.data.own import Fault, Kind, kind_of, read_own
 from transformer_lib.data.packing import bits_per_byte, held_out_batches
 from transformer_lib.device import check_device
 from transformer_lib.tasks.answer_scores import score_answers
+from transformer_lib.tasks.encoder import TASK as GUESSING
+from transformer_lib.tasks.encoder import PretrainedEncoder
 from transformer_lib.tasks.evaluation import load_task
 from transformer_lib.tasks.extraction import EntityRelationExtractor, named_relations, scores
 from transformer_lib.tasks.extraction_errors import entity_errors, relation_errors
@@ -22,6 +24,7 @@ from transformer_lib.tasks.intervals import f1_interval, mean_interval
 from transformer_lib.tasks.language_model import TASK as WRITING
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.metrics import bleu, bleu_resampled, chrf
+from transformer_lib.tasks.own.encoder import guessed
 from transformer_lib.tasks.own.text import END, stream, writing_loss
 from transformer_lib.tasks.own.translation import tokenize_for
 from transformer_lib.tasks.question_answering import QuestionAnswerer
@@ -35,6 +38,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "extraction": ("columns", "offsets"),
     "question answering": ("questions",),
     WRITING: ("texts",),
+    GUESSING: ("texts",),
 }
 OF_ENGLISH = ("name lost", "negation lost", "question lost", "left in English")  # signs that know English to Chinese
 
@@ -59,8 +63,8 @@ def score_own(
         raise ValueError(f"{bad[0]} ({len(bad)} in all; --skip-bad goes on without them)")
     examples = [each.example for each in found if not isinstance(each, Fault)]
     require(len(examples) > 0, "data", "must hold examples", list(map(str, files)))
-    model = Writer.load(folder, device=device) if task == WRITING else load_task(folder, device=device)
-    result = _scored(model, examples)
+    load = {WRITING: Writer.load, GUESSING: PretrainedEncoder.load}.get(task, load_task)
+    result = _scored(load(folder, device=device), examples)
     return {"task": task, **result, "left_out": result["left_out"] + len(bad)}
 
 
@@ -72,6 +76,9 @@ def _scored(model: Any, examples: list[Any]) -> dict[str, Any]:
             return _extracted(model, examples)
         case QuestionAnswerer():
             return _answered(model, examples)
+        case PretrainedEncoder():
+            found = guessed(model, examples)
+            return {"examples": len(examples), "left_out": 0, "scores": found, "intervals": {}, "errors": {}}
         case _:
             return _written(model, examples)
 

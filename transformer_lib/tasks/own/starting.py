@@ -1,7 +1,7 @@
 """The encoder that an extractor or an answerer on own data starts from (`--from FOLDER`), and heads that may go on.
 
-The folder is an encoder of Hugging Face's, or one of ours: pre-trained (`train encoder`), an extractor, an answerer. Its
-tokenizer is kept, since the encoder knows no other, and its longest text.
+The folder is an encoder of Hugging Face's, or one of ours: pre-trained (`train encoder`), an extractor, an answerer.
+Its tokenizer is kept, since the encoder knows no other, and so is the length of its longest text.
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ SIZES = {  # vocabulary, width, layers, context, dropout, epochs
 
 def train_on_texts(run: Run) -> dict[str, Any]:
     """Bits per byte on the test, how a text goes on, and the facts of the training."""
-    train, validation, test = _texts_of(Material.of(run, ["texts"]))
+    train, validation, test = texts_of(Material.of(run, ["texts"]))
     characters = sum(map(len, train))
     usual = "tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium"
     vocab, width, layers, context, dropout, epochs = SIZES[size_named(run.options, SIZES, usual)]
@@ -88,7 +88,8 @@ def writing_loss(model: nn.Module, batch: LMBatch) -> LossSum:
     return chunked_token_loss(model.hidden(inputs), weight, targets)
 
 
-def _texts_of(material: Material) -> list[list[str]]:
+@checked
+def texts_of(material: Material) -> list[list[str]]:
     """The texts to train on, to choose by and to measure on.
 
     Many documents are split whole, as other examples are. Of a few, each is cut: first the training, then the
