@@ -12,7 +12,9 @@ from transformer_lib.data.examples import Answer, Question
 from transformer_lib.tasks.encoder import PretrainedEncoder
 from transformer_lib.tasks.extraction import EntityRelationExtractor, cut_words
 from transformer_lib.tasks.extraction_model import collate_sentences
-from transformer_lib.tasks.own.starting import extraction_from, read_start, reader_from
+from transformer_lib.tasks.own.adapting import base_of
+from transformer_lib.tasks.own.starting import Start, extraction_from, reader_from
+from transformer_lib.tasks.own.starting import read_start as read_base
 from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.reading import BEHIND, Example, Layout
 from transformer_lib.text.published import read_published
@@ -21,6 +23,10 @@ SENTENCES = [text.split() for text in TEXTS]
 QUESTION = "Who wrote notes in London?"
 PASSAGE = " ".join(TEXTS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def read_start(folder: Path) -> Start:
+    return read_base(base_of({"from": str(folder)}))
 
 
 @every_kind
@@ -176,8 +182,6 @@ def test_words_and_passages_in_which_a_tokenizer_sees_nothing(tmp_path: Path) ->
 
 
 def test_what_cannot_be_started_from(tmp_path: Path) -> None:
-    with rejects("from", "must be the folder of a model"):
-        read_start(tmp_path / "nothing")
     encoder_folder(tmp_path / "bert", "bert", max_position_embeddings=2)
     start = read_start(tmp_path / "bert")
     with rejects("tokenizer", "must leave room"):

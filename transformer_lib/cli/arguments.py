@@ -15,7 +15,7 @@ from transformer_lib.cli.data import OWN, TUNES
 
 Command = Callable[[argparse.Namespace], int]
 
-KINDS = ("pairs", "columns", "offsets", "questions", "texts")
+KINDS = ("pairs", "columns", "offsets", "questions", "texts", "chats")
 FORMATS = """Say what is in files of examples, and what is odd about it.
 
 pairs      source TAB target; JSON lines with source and target, or with translation: {"en": ..., "de": ...};
@@ -25,6 +25,7 @@ offsets    JSON lines: {"text": ..., "entities": [{"start": 0, "end": 5, "label"
            [{"head": 0, "tail": 1, "type": "Work_For"}]}
 questions  SQuAD 1.1 or 2.0; or JSON lines with context, question and answers: {"text": [...], "answer_start": [...]}
 texts      files of plain text, or a folder of .txt
+chats      JSON lines: {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
 """
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")

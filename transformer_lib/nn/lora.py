@@ -74,11 +74,10 @@ class LoraLinear(nn.Linear):
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
         self.parts, self.rank, self.scale = parts, rank, scale
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
         for part in parts:
-            down = torch.empty(rank, self.in_features, **like)
+            down = base.weight.new_empty(rank, self.in_features)
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # uniform up to 1/sqrt(in), as a linear map's own weights
-            up = torch.zeros(part.stop - part.start, rank, **like)
+            up = base.weight.new_zeros(part.stop - part.start, rank)
             self.register_parameter(f"{part.name}_down", nn.Parameter(down))
             self.register_parameter(f"{part.name}_up", nn.Parameter(up))
 
@@ -205,7 +204,7 @@ def parts_of(model: nn.Module, name: str) -> tuple[Rows, ...]:
     attention = model.get_submodule(name.rpartition(".")[0])
     ends = [0]
     for heads in attention.heads:  # type: ignore[union-attr]
-        ends.append(ends[-1] + heads * attention.head_dim)  # type: ignore[operator]
+        ends.append(ends[-1] + heads * attention.head_dim)
     return (whole, *(Rows(part, ends[i], ends[i + 1]) for i, part in enumerate(ROWS)))
 
 

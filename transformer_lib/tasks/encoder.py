@@ -28,6 +28,7 @@ from transformer_lib.text.published import read_published
 from transformer_lib.text.stored import AnyTokenizer
 
 TASK = "masked text"
+ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")  # families of Hugging Face's
 MASK = "<|mask|>"  # ours
 MASKS = (MASK, "[MASK]", "<mask>")
 POOLERS = ("*.pooler.*", "cls.seq_relationship.*")  # of texts as a whole, which no task here asks for

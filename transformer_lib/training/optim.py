@@ -6,7 +6,6 @@ biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; her
 """
 
 import fnmatch
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

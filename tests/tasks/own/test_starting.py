@@ -10,7 +10,9 @@ import torch
 from tests.tasks.own.test_own_training import _columns, _questions, _texts
 from tests.tasks.published_encoders import encoder_folder
 from transformer_lib.__main__ import main
-from transformer_lib.tasks.own.starting import read_start, reader_from
+from transformer_lib.tasks.own.adapting import base_of
+from transformer_lib.tasks.own.starting import Start, reader_from
+from transformer_lib.tasks.own.starting import read_start as read_base
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tensor_files import load_tensors
 
@@ -18,6 +20,10 @@ from transformer_lib.tensor_files import load_tensors
 def _json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
     assert main([*map(str, arguments), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def read_start(folder: Path) -> Start:
+    return read_base(base_of({"from": str(folder)}))
 
 
 def _body(folder: Path) -> dict[str, torch.Tensor]:
@@ -108,8 +114,8 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     data, texts = _columns(tmp_path / "c.conll"), _texts(tmp_path / "t.txt")
     train = ["train", "extraction", "--data", str(data), "--out", str(tmp_path / "out"), "--from"]
     assert main([*train, str(tmp_path / "nothing")]) == 2
-    assert "from must be the folder of a model" in capsys.readouterr().err
+    assert "nothing" in capsys.readouterr().err
     _json(capsys, "train", "text", "--data", texts, "--out", tmp_path / "writer", "--epochs", "1", "--size", "tiny")
     assert main([*train, str(tmp_path / "writer")]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "from must be a model with an encoder" in said and "'language model'" in said
+    assert said.count("\n") == 1 and "--from must be a model with an encoder" in said and "'language model'" in said

@@ -16,7 +16,7 @@ from transformer_lib.checks import require
 from transformer_lib.data.examples import Question
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
-from transformer_lib.tasks.own.adapting import Tuning, adapt, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import read_start, reader_from
@@ -42,6 +42,7 @@ def train_on_questions(run: Run) -> dict[str, Any]:
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
     torch.manual_seed(run.seed)
     answerer, tuning, epochs = (_adapted if run.options["from"] else _fresh)(run, train)
+    run = known_by(run, answerer.reader) if run.options["from"] else run
     learned, held_out = (_readable(part, answerer) for part in (train, validation))
     batches = reading_batches(answerer.layout, learned, token_budget=4096, seed=run.seed)
     checks = list(reading_batches(answerer.layout, held_out, token_budget=4096, seed=0, epochs=1))
@@ -88,7 +89,7 @@ def _fresh(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, i
 
 def _adapted(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, int]:
     """An answerer on an encoder that was trained before."""
-    start = read_start(run.options["from"])
+    start = read_start(base_of(run.options))
     reader, new = reader_from(start)
     assert isinstance(reader, Reader)
     longest = _longest(train, start.tokenizer)

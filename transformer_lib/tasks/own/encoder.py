@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
@@ -18,13 +19,13 @@ from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.packing import LMBatch, held_out_batches
 from transformer_lib.models.heads import MaskedLM
 from transformer_lib.runs.recipe import Run
-from transformer_lib.tasks.encoder import MASK, PretrainedEncoder
+from transformer_lib.tasks.encoder import MASK, MASKS, PretrainedEncoder
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.inputs import SPECIAL_TOKENS
-from transformer_lib.tasks.own.adapting import Tuning, adapt, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
-from transformer_lib.tasks.own.starting import read_start
+from transformer_lib.tasks.own.starting import read_encoder
 from transformer_lib.tasks.own.text import END, texts_of
 from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.tasks.pretraining import IGNORED, MaskedBatch, mask_tokens, masked_loss
@@ -50,6 +51,7 @@ def train_on_texts(run: Run) -> dict[str, Any]:
     encoder, tuning, epochs = _adapted(run) if run.options["from"] else _fresh(run, train)
     model = encoder.model
     assert isinstance(model, MaskedLM)
+    run = known_by(run, model) if run.options["from"] else run
     inside = _context(encoder)
     stream = _stream(encoder.tokenizer, train)
     require(len(stream) > inside, "data", f"must have more than {inside} tokens", len(stream))
@@ -100,19 +102,16 @@ def _fresh(run: Run, train: list[str]) -> tuple[PretrainedEncoder, Tuning, int]:
 
 def _adapted(run: Run) -> tuple[PretrainedEncoder, Tuning, int]:
     """An encoder that can guess already."""
-    start = read_start(run.options["from"])
-    require(isinstance(start.model, MaskedLM), "from", "must have the head that guesses", type(start.model).__name__)
-    assert isinstance(start.model, MaskedLM)
-    encoder = PretrainedEncoder(start.model, start.tokenizer)
-    require(encoder.mask is not None, "from", "must have a token that hides others", start.tokenizer.special_tokens)
-    tuning = adapt(start.model, run.options)
-    start.model.to(run.device)
-    return encoder, tuning, EPOCHS_FROM
+    encoder = read_encoder(base_of(run.options), run.device)
+    model = encoder.model
+    require(isinstance(model, MaskedLM), "--from", "must have the head that guesses", type(model).__name__)
+    return encoder, adapt(model, run.options), EPOCHS_FROM
 
 
 @checked
-def hidden(encoder: PretrainedEncoder, tokens: torch.Tensor) -> MaskedBatch:
+def hidden(encoder: PretrainedEncoder, tokens: Int[Tensor, "batch time"]) -> MaskedBatch:
     """Windows of a text with some tokens hidden, each between the special tokens of the encoder."""
+    require(encoder.mask is not None, "encoder", "must have a token that hides others", list(MASKS))
     assert encoder.mask is not None
     tokenizer, frame = encoder.tokenizer, encoder.tokenizer.frame
     batch = mask_tokens(tokens, mask=tokenizer.special_tokens[encoder.mask], vocab_size=tokenizer.vocab_size)

@@ -19,7 +19,7 @@ from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.extraction import EntityRelationExtractor, cut_words, extraction_batches
 from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, ExtractionModel, extraction_losses
 from transformer_lib.tasks.mentions import disguised, swapped
-from transformer_lib.tasks.own.adapting import Tuning, adapt, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import extraction_from, read_start
@@ -47,6 +47,7 @@ def train_on_sentences(run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     beginning = _fresh if not run.options["from"] else _adapted
     extractor, tuning, epochs = beginning(run, train, kinds, relations)
+    run = known_by(run, extractor.model) if run.options["from"] else run
     swap, disguise = swapped(train, 0.5), disguised(0.2)
     learned, held_out = (_readable(part, extractor) for part in (train, validation))
     batches = extraction_batches(
@@ -93,7 +94,7 @@ def _adapted(
     run: Run, train: list[Annotated], kinds: list[str], relations: list[str]
 ) -> tuple[EntityRelationExtractor, Tuning, int]:
     """An extractor on an encoder that was trained before."""
-    start = read_start(run.options["from"])
+    start = read_start(base_of(run.options))
     model, new = extraction_from(start, kinds, relations)
     assert isinstance(model, ExtractionModel)
     tuning = adapt(model, run.options, new=new)

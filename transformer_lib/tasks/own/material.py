@@ -137,3 +137,10 @@ def size_named(options: Mapping[str, str], sizes: Collection[str], default: str)
     name = options.get("size", "")
     require(not name or name in sizes, "size", f"must be one of {sorted(sizes)}", name)
     return name or default
+
+
+@checked
+def has_chats(files: Sequence[Path]) -> bool:
+    """Whether the files are conversations; anything else may be meant as text."""
+    named = [file.suffix in (".jsonl", ".json", ".ndjson") for file in files]
+    return bool(named) and all(named) and kind_of(files) == "chats"

@@ -6,13 +6,11 @@ Its tokenizer is kept, since the encoder knows no other, and so is the length of
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.tasks.encoder import TASK as MASKED
@@ -20,9 +18,10 @@ from transformer_lib.tasks.encoder import PretrainedEncoder
 from transformer_lib.tasks.extraction import TASK as EXTRACTION
 from transformer_lib.tasks.extraction import EntityRelationExtractor
 from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel
+from transformer_lib.tasks.own.adapting import Base, require_family
 from transformer_lib.tasks.question_answering import TASK as ANSWERING
 from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader
-from transformer_lib.tasks.saved import ABOUT, read_about
+from transformer_lib.tasks.saved import read_about
 from transformer_lib.text.stored import AnyTokenizer
 
 TASKS = (MASKED, EXTRACTION, ANSWERING)
@@ -39,27 +38,30 @@ class Start(NamedTuple):
 
 
 @checked
-def read_start(folder: str | Path) -> Start:
-    """What the folder holds, or `model` in it, where `train --out` puts it; `ValueError` for what has no encoder."""
-    folder = Path(folder)
-    require(folder.is_dir(), "from", "must be the folder of a model", str(folder))
-    if not (folder / ABOUT).exists() and (folder / "model" / ABOUT).exists():
-        folder = folder / "model"
-    if not (folder / ABOUT).exists():
-        theirs = PretrainedEncoder.from_hf(folder)
-        return Start(theirs.encoder, theirs.tokenizer, theirs.model)
-    match read_about(folder)["task"]:
+def read_encoder(base: Base, device: torch.device | str = "cpu") -> PretrainedEncoder:
+    """The pre-trained encoder of a folder, ours or Hugging Face's; `ValueError` if it holds another kind of model."""
+    if not base.published:
+        return PretrainedEncoder.load(base.folder, device=device)
+    require_family(base, "Encoder", "an encoder")
+    return PretrainedEncoder.from_hf(base.folder, device=device)
+
+
+@checked
+def read_start(base: Base) -> Start:
+    """What the folder holds; `ValueError` for what has no encoder."""
+    match MASKED if base.published else read_about(base.folder)["task"]:
         case "extraction":
-            extractor = EntityRelationExtractor.load(folder)
+            extractor = EntityRelationExtractor.load(base.folder)
             return Start(extractor.model.encoder, extractor.tokenizer, extractor.model)
         case "question answering":
-            answerer = QuestionAnswerer.load(folder)
+            answerer = QuestionAnswerer.load(base.folder)
             return Start(answerer.reader.encoder, answerer.tokenizer, answerer.reader)
         case "masked text":
-            ours = PretrainedEncoder.load(folder)
-            return Start(ours.encoder, ours.tokenizer, ours.model)
+            found = read_encoder(base)
+            return Start(found.encoder, found.tokenizer, found.model)
         case task:
-            raise ValueError(f"from must be a model with an encoder ({', '.join(TASKS)}), got one of {task!r}")
+            rule = f"must be a model with an encoder ({', '.join(TASKS)}) for this task"
+            raise ValueError(f"--from {rule}, got one of {task!r}")
 
 
 @checked
