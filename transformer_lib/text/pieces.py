@@ -67,6 +67,7 @@ class SentencePiece:
         [unknown_piece] = [piece.text for piece in model.pieces if piece.type == UNKNOWN]
         found = self._ids.get(unknown_piece) if unknown is None else unknown
         require(found in self._pieces, name, "must have an id for what is unknown", unknown_piece)
+        assert found is not None
         self.unknown = found
         lacking = [token for token in (*self.before, *self.after) if token not in self._pieces]
         require(not lacking, name, "must have the tokens that stand around a text", lacking)

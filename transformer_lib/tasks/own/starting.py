@@ -75,14 +75,15 @@ class Started(NamedTuple):
 @checked
 def extraction_from(start: Start, kinds: Sequence[str], relations: Sequence[str]) -> Started:
     """An extraction model on this encoder; a head goes on if it chooses between the same names."""
-    before = start.model.config if isinstance(start.model, ExtractionModel) else None
     config = ExtractionConfig(encoder=start.encoder.config, kinds=tuple(kinds), relations=tuple(relations))
-    if before is not None:
+    goes_on = {"to_tags": False, "to_relations": False}
+    if isinstance(start.model, ExtractionModel):
+        before = start.model.config
         config = replace(config, scheme=before.scheme, pair_width=before.pair_width)
+        goes_on["to_tags"] = before.kinds == config.kinds
+        goes_on["to_relations"] = (before.kinds, before.relations) == (config.kinds, config.relations)
     model = ExtractionModel(config)
     model.encoder.load_state_dict(start.encoder.state_dict())
-    same_kinds = before is not None and before.kinds == config.kinds
-    goes_on = {"to_tags": same_kinds, "to_relations": same_kinds and before.relations == config.relations}
     for name, same in goes_on.items():
         if same:
             model.get_submodule(name).load_state_dict(start.model.get_submodule(name).state_dict())
