@@ -1,4 +1,4 @@
-"""How the public callables of `transformer_lib.tasks` for pre-trained encoders, and their inputs, are called validly."""
+"""How the public callables of `tasks` for pre-trained encoders, and what these are given, are called validly."""
 
 import tempfile
 from collections.abc import Callable
