@@ -401,7 +401,10 @@ OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.further_translation.read_translator": lambda: {
         **{"base": adapting.Base(_opus(), True, "marian"), "device": "cpu"}
     },
-    f"{HERE}own.further_translation.pair_ids": lambda: {"translator": _opus_translator(), "pairs": PAIRS, "most": 9},
+    f"{HERE}own.further_translation.pair_ids": lambda: {"translator": _opus_translator(), "pairs": PAIRS},
+    f"{HERE}own.further_translation.pair_rows": lambda: {"translator": _opus_translator(), "pairs": PAIRS, "most": 9},
+    f"{HERE}own.translation.PairRows": lambda: {"pairs": [translation.PairIds([1, 2], [0, 3])], "most": 9},
+    f"{HERE}own.translation.parts_of": lambda: {"pairs": PAIRS},
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
     f"{HERE}own.text.writing_loss": lambda: {
         "model": _writer().model,
