@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.checks import require, require_numbers, require_sizes
-from transformer_lib.contract import checked, checked_once
+from transformer_lib.contract import also, checked, checked_once
+from transformer_lib.nn.fit import require_fit
 
 ROWS = ("queries", "keys", "values")  # of `to_qkv`, in this order
 WHOLE = "whole"  # a part that has all rows
@@ -81,10 +82,12 @@ class LoraLinear(nn.Linear):
             self.register_parameter(f"{part.name}_down", nn.Parameter(down))
             self.register_parameter(f"{part.name}_up", nn.Parameter(up))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """W x + b + scale B A x."""
         return self.rows(x, slice(0, self.out_features))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def rows(self, x: Float[Tensor, "*batch width"], rows: slice) -> Float[Tensor, "*batch out"]:
         """The outputs of these rows alone."""
         down, up = self._factors()
@@ -113,6 +116,7 @@ class LoraLinear(nn.Linear):
 
 
 @checked_once
+@also(lambda layer, x: require_fit("x", x, layer.weight))
 def project_rows(layer: nn.Linear, x: Float[Tensor, "*batch width"], rows: slice) -> Float[Tensor, "*batch out"]:
     """The outputs of some rows of a map, with what LoRA adds to them."""
     if isinstance(layer, LoraLinear):
