@@ -2,11 +2,12 @@
 
 Ours say their task in `about.json` (`tasks.saved`), those of Hugging Face's their family in `config.json`. What comes
 back is called with a text: a `Writer` goes on with it, a `Translator` translates it, an `EntityRelationExtractor` finds
-names and relations in it, a `QuestionAnswerer` answers from it. Each has its `model` or `reader`, and its `tokenizer`.
+names and relations in it, a `QuestionAnswerer` answers from it, a `PretrainedEncoder` guesses what is hidden in it.
+Each has its `model` or `reader`, and its `tokenizer`.
 
 A folder of Marian's, such as OPUS-MT's, gives an `OpusTranslator`.
 
-Left out: encoders of Hugging Face's, which `from_hf` reads as bare models, and writing a folder of Marian's.
+Left out: heads of Hugging Face's encoders other than that which guesses, and writing a folder of Marian's.
 """
 
 from pathlib import Path
@@ -20,15 +21,18 @@ from transformer_lib.device import check_device
 from transformer_lib.files import read_json
 
 if TYPE_CHECKING:
+    from transformer_lib.tasks.encoder import PretrainedEncoder
     from transformer_lib.tasks.extraction import EntityRelationExtractor
     from transformer_lib.tasks.language_model import Writer
     from transformer_lib.tasks.opus import OpusTranslator
     from transformer_lib.tasks.question_answering import QuestionAnswerer
     from transformer_lib.tasks.translation import Translator
 
-    Tool: TypeAlias = Writer | Translator | OpusTranslator | EntityRelationExtractor | QuestionAnswerer
+    Ours: TypeAlias = Writer | Translator | EntityRelationExtractor | QuestionAnswerer | PretrainedEncoder
+    Tool: TypeAlias = Ours | OpusTranslator
 
 OURS, THEIRS = "about.json", "config.json"
+ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")  # of Hugging Face's; in their first years unnamed
 
 
 @checked
@@ -47,6 +51,10 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
             from transformer_lib.tasks.opus import OpusTranslator
 
             return OpusTranslator.from_hf(folder, device=device)
+        if isinstance(config, dict) and config.get("model_type", "bert") in ENCODERS:
+            from transformer_lib.tasks.encoder import PretrainedEncoder
+
+            return PretrainedEncoder.from_hf(folder, device=device)
         return Writer.from_hf(folder, device=device)
     from transformer_lib.tasks.saved import read_about
 
@@ -65,8 +73,12 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
             from transformer_lib.tasks.question_answering import QuestionAnswerer
 
             return QuestionAnswerer.load(folder, device=device)
+        case "masked text":
+            from transformer_lib.tasks.encoder import PretrainedEncoder
+
+            return PretrainedEncoder.load(folder, device=device)
         case task:
-            tasks = ("language model", "translation", "extraction", "question answering")
+            tasks = ("language model", "translation", "extraction", "question answering", "masked text")
             raise ValueError(f"{folder / OURS}: task must be one of {', '.join(tasks)}, got {task!r}")
 
 
@@ -77,12 +89,13 @@ def save(tool: object, folder: str | Path, *, form: Literal["own", "hugging face
     `form="hugging face"` writes a language model for transformers' `from_pretrained`; their config has room for one
     token that ends a text, and for none that is forbidden.
     """
+    from transformer_lib.tasks.encoder import PretrainedEncoder
     from transformer_lib.tasks.extraction import EntityRelationExtractor
     from transformer_lib.tasks.language_model import Writer
     from transformer_lib.tasks.question_answering import QuestionAnswerer
     from transformer_lib.tasks.translation import Translator
 
-    if not isinstance(tool, Writer | Translator | EntityRelationExtractor | QuestionAnswerer):
+    if not isinstance(tool, Writer | Translator | EntityRelationExtractor | QuestionAnswerer | PretrainedEncoder):
         raise wrong_kind("tool", "what `load` gives", tool)
     if form == "own":
         tool.save(folder)

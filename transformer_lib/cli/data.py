@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from transformer_lib.checks import require
 from transformer_lib.cli.lines import complain, say, say_json
 
-OWN = ("translation", "extraction", "answers", "text")  # the tasks for which there is a recipe on own data
+OWN = ("translation", "extraction", "answers", "text", "encoder")  # the tasks for which there is a recipe on own data
 FURTHER = {"text": "further_text", "translation": "further_translation"}  # recipes of their own for --from
 TUNES = ("full", "frozen", "lora")
 SHOWN = 20  # faults that are listed, unless everything is to be JSON

@@ -25,16 +25,18 @@ from transformer_lib.tasks.extraction_model import (
     collate_spans,
     extraction_config,
 )
+from transformer_lib.tasks.inputs import MOST_PIECES as MOST_PIECES
+from transformer_lib.tasks.inputs import cut_words as cut_words
 from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
-from transformer_lib.tasks.readable import CHARACTERS_PER_TOKEN, fault_of_text, refuse_first
-from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
+from transformer_lib.tasks.readable import fault_of_text, refuse_first
+from transformer_lib.tasks.saved import load_any_tokenizer, load_model, read_about, save_model
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
+from transformer_lib.text.stored import AnyTokenizer
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.text.words import split_words as split_words
 
 TASK = "extraction"
-MOST_PIECES = 16  # of a word; an address of a thousand characters is as good as its beginning
 
 Pieces = list[list[int]]
 
@@ -43,15 +45,6 @@ Pieces = list[list[int]]
 def train_tokenizer(examples: Sequence[Annotated], vocab_size: int) -> Tokenizer:
     """Pieces learned from the words of the examples, each with a space before it."""
     return Tokenizer.train([" " + " ".join(example.words) for example in examples], vocab_size)
-
-
-@checked
-def cut_words(words: Sequence[str], tokenizer: Tokenizer) -> Pieces:
-    """The pieces of each word, at least one and at most `MOST_PIECES`; `ValueError` for an empty word."""
-    for place, word in enumerate(words):
-        require(word != "", f"words[{place}]", "must not be empty", word)
-    beginnings = (" " + word[: MOST_PIECES * CHARACTERS_PER_TOKEN] for word in words)
-    return [ids[:MOST_PIECES] for ids in tokenizer.encode_batch(beginnings)]
 
 
 @checked
@@ -69,10 +62,10 @@ def extraction_batches(
     What `change` draws at random must come from torch's global generator, which a checkpoint keeps. A sentence without
     words, or of more pieces than the encoder is meant for, is a `ValueError`: nothing is cut off silently.
     """
-    tokenizer, config = extractor.tokenizer, extractor.model.config
+    tokenizer, config, frame = extractor.tokenizer, extractor.model.config, extractor.tokenizer.frame
     cut = [cut_words(example.words, tokenizer) for example in examples]
     lengths = [sum(map(len, pieces)) for pieces in cut]
-    most = config.encoder.max_length
+    most = extractor.room
     for index, length in enumerate(lengths):
         require(1 <= length <= most, f"examples[{index}]", f"must have 1 to {most} pieces", length)
 
@@ -84,7 +77,7 @@ def extraction_batches(
         changed = [change(examples[row]) for row in rows]
         new = [word for example in changed for word in example.words if word not in pieces]
         known = pieces | dict(zip(new, cut_words(new, tokenizer), strict=True))
-        return collate(changed, [[known[word] for word in example.words] for example in changed], config)
+        return collate(changed, [[known[word] for word in example.words] for example in changed], config, frame)
 
     return BucketedBatches(lengths, batch, token_budget=token_budget, seed=seed, epochs=epochs)
 
@@ -93,10 +86,12 @@ def extraction_batches(
 class EntityRelationExtractor:
     """A trained model and its tokeniser, to be called with sentences; on the model's device, and without dropout."""
 
-    def __init__(self, model: ExtractionModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: ExtractionModel, tokenizer: AnyTokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         size = model.config.encoder.vocab_size
         require(tokenizer.vocab_size <= size, "tokenizer", f"must have at most {size} pieces", tokenizer.vocab_size)
+        self.room = model.config.encoder.max_length - tokenizer.frame.size  # for the pieces of a sentence
+        require(self.room > 0, "tokenizer", "must leave room for words between its special tokens", tokenizer.frame)
         self._steps = allowed_steps(model.config.tags)
 
     def __call__(
@@ -138,7 +133,7 @@ class EntityRelationExtractor:
 
     def _parts(self, row: int, words: Sequence[str]) -> list[tuple[int, int, Pieces]]:
         """(row, number of the first word, pieces) of each part that is short enough."""
-        most, parts = self.model.config.encoder.max_length, []
+        most, parts = self.room, []
         length = most
         for place, pieces in enumerate(cut_words(words, self.tokenizer)):
             pieces = pieces[:most]
@@ -156,7 +151,7 @@ class EntityRelationExtractor:
         model, config = self.model, self.model.config
         was_training, device = model.training, next(model.parameters()).device
         model.eval()
-        sentences = collate_sentences(pieces)
+        sentences = collate_sentences(pieces, self.tokenizer.frame)
         words = model.read(sentences.to(device))
         scores = model.to_tags(words).cpu()
         tags = best_tags(scores, sentences.real, self._steps) if constrained else scores.argmax(-1)
@@ -195,10 +190,9 @@ class EntityRelationExtractor:
             part = [example._replace(relations=()) for example in examples[start : start + rows]]
             pieces = [cut_words(example.words, self.tokenizer) for example in part]
             for index, each in enumerate(pieces, start=start):
-                fits = 1 <= sum(map(len, each)) <= model.config.encoder.max_length
-                rule = f"must have 1 to {model.config.encoder.max_length} pieces"
-                require(fits, f"examples[{index}]", rule, sum(map(len, each)))
-            batch = collate(part, pieces, model.config).to(device)
+                fits = 1 <= sum(map(len, each)) <= self.room
+                require(fits, f"examples[{index}]", f"must have 1 to {self.room} pieces", sum(map(len, each)))
+            batch = collate(part, pieces, model.config, self.tokenizer.frame).to(device)
             pairs = model(batch.sentences, batch.spans)[1].argmax(-1).tolist()
             found += [
                 example._replace(relations=self._relations(pair, len(example.entities)))
@@ -225,7 +219,7 @@ class EntityRelationExtractor:
         device = check_device(device)
         about = read_about(folder, task=TASK, own_fields=())
         config = extraction_config(json.dumps(about["config"]))
-        return cls(load_model(folder, lambda: ExtractionModel(config), device=device), load_tokenizer(folder))
+        return cls(load_model(folder, lambda: ExtractionModel(config), device=device), load_any_tokenizer(folder))
 
 
 @checked

@@ -27,9 +27,11 @@ from transformer_lib.models.heads import TokenHead
 from transformer_lib.nn.dropout import Dropout
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.tasks.tagging import Scheme, tag_names, tags_of
+from transformer_lib.text.frame import Frame
 from transformer_lib.training.loss import LossSum, token_loss
 
 IGNORED = -100
+UNFRAMED = Frame()  # of this library's own tokenizers
 
 
 @checked
@@ -199,10 +201,14 @@ def extraction_losses(model: nn.Module, batch: Batch) -> ExtractionLoss:
 
 
 @checked
-def collate_sentences(pieces: Sequence[Sequence[Sequence[int]]]) -> Sentences:
-    """The pieces of each word of each sentence, in one tensor; no sentence and no word is without any."""
-    tokens = pad([[piece for word in sentence for piece in word] for sentence in pieces], pad_id=0)
-    lengths = [torch.tensor([0, *(len(word) for word in sentence)]).cumsum(0) for sentence in pieces]
+def collate_sentences(pieces: Sequence[Sequence[Sequence[int]]], frame: Frame = UNFRAMED) -> Sentences:
+    """The pieces of each word of each sentence, in one tensor; no sentence and no word is without any.
+
+    Each sentence stands between the special tokens of the frame.
+    """
+    before, _, after = frame
+    tokens = pad([[*before, *(i for word in sentence for i in word), *after] for sentence in pieces], pad_id=0)
+    lengths = [torch.tensor([len(before), *(len(word) for word in sentence)]).cumsum(0) for sentence in pieces]
     first = pad([ends[:-1] for ends in lengths], pad_id=0)
     return Sentences(tokens.tokens, tokens.valid, first.tokens, first.valid)
 
@@ -218,7 +224,10 @@ def collate_spans(entities: Sequence[Sequence[tuple[int, int, int]]]) -> Spans:
 
 @checked
 def collate(
-    examples: Sequence[Annotated], pieces: Sequence[Sequence[Sequence[int]]], config: ExtractionConfig
+    examples: Sequence[Annotated],
+    pieces: Sequence[Sequence[Sequence[int]]],
+    config: ExtractionConfig,
+    frame: Frame = UNFRAMED,
 ) -> Batch:
     """A batch to train on; `ValueError` for an entity, a kind or a relation that the config does not provide for."""
     tag_ids = {tag: index for index, tag in enumerate(config.tags)}
@@ -235,7 +244,7 @@ def collate(
         for kind, head, tail in example.relations:
             require(int(row[head, tail]) == 0, "relations", "must be one from one entity to another", example.relations)
             row[head, tail] = _known(relation_ids, kind, "relation")
-    return Batch(collate_sentences(pieces), tags.tokens, spans, relations)
+    return Batch(collate_sentences(pieces, frame), tags.tokens, spans, relations)
 
 
 def _known(ids: dict[str, int], name: str, what: str) -> int:

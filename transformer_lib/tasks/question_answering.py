@@ -29,10 +29,10 @@ from transformer_lib.tasks.answer_scores import f1_of
 from transformer_lib.tasks.answer_scores import score_answers as score_answers
 from transformer_lib.tasks.metrics import Language
 from transformer_lib.tasks.readable import fault_of_text
-from transformer_lib.tasks.reading import Example, Layout, ReadingBatch, Window
+from transformer_lib.tasks.reading import BEHIND, Example, Layout, ReadingBatch, Window
 from transformer_lib.tasks.retrieval import BM25, ranked
-from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
-from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.tasks.saved import load_any_tokenizer, load_config, load_model, read_about, save_model
+from transformer_lib.text.stored import AnyTokenizer
 from transformer_lib.training.loss import LossSum, token_loss
 
 TASK = "question answering"
@@ -55,9 +55,10 @@ class Reader(nn.Module):
     def forward(self, batch: ReadingBatch) -> SpanScores:
         """Scores of each token; with two segments the config tells the passage apart, with three shared tokens too."""
         batch, kinds = ReadingBatch(*batch), self.config.segments
-        segments = batch.segments.clamp(max=kinds - 1) if kinds else None
+        behind = batch.segments == BEHIND
+        segments = batch.segments.masked_fill(behind, 1).clamp(max=kinds - 1) if kinds else None
         x = self.encoder(batch.tokens, valid=batch.valid, segments=segments)
-        allowed = batch.segments > 0
+        allowed = (batch.segments > 0) & ~behind
         allowed[:, 0] = True
         return self.head(x, valid=allowed)
 
@@ -142,7 +143,7 @@ class QuestionAnswerer:
     """
 
     reader: Reader
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     max_answer: int = 30
     overlap: int | None = None
     threshold: float = 0.0
@@ -151,8 +152,10 @@ class QuestionAnswerer:
     def __post_init__(self) -> None:
         require_positive(max_answer=self.max_answer)
         require_numbers(threshold=self.threshold)
-        size = self.reader.config.vocab_size
-        require(self.tokenizer.vocab_size == size, "tokenizer", f"must have {size} tokens", self.tokenizer.vocab_size)
+        size, found = self.reader.config.vocab_size, self.tokenizer.vocab_size
+        # A published table may have more rows than tokens.
+        fits = found == size or (found < size and bool(self.tokenizer.frame.between))
+        require(fits, "tokenizer", f"must have {size} tokens", found)
         self.layout  # noqa: B018  it checks the rest
 
     @cached_property
@@ -167,7 +170,7 @@ class QuestionAnswerer:
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
         reader = load_model(folder, lambda: Reader(config), device=device)
-        tokenizer = load_tokenizer(folder)
+        tokenizer = load_any_tokenizer(folder)
         try:
             return cls(reader, tokenizer, **{name: about[name] for name in OWN_FIELDS})
         except (TypeError, ValueError) as error:  # the file is at fault, not the caller

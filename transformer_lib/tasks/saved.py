@@ -22,6 +22,7 @@ from transformer_lib.contract import checked
 from transformer_lib.device import check_device
 from transformer_lib.files import check_folder, new_folder, read_json
 from transformer_lib.tensor_files import Named, check_finite, load_tensors, save_tensors, shapes_of
+from transformer_lib.text.stored import AnyTokenizer, read_stored
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.parallel import unwrapped
 from transformer_lib.training.state import check_model_tensors, check_same, model_tensors, set_model_tensors
@@ -39,7 +40,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def save_model(
     folder: str | Path,
     model: nn.Module,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     *,
     task: str,
     about: dict[str, Any],
@@ -139,13 +140,16 @@ def load_weights_into(folder: str | Path, model: nn.Module) -> None:
 
 @checked
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokeniser of the model in `folder`."""
+    """The tokeniser of the model in `folder`, one of this library."""
     read_about(folder)
-    file = Path(folder) / TOKENIZER
-    try:
-        return Tokenizer.load(file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} must be a tokenizer.json in UTF-8: {error}") from error
+    return Tokenizer.load(Path(folder) / TOKENIZER)
+
+
+@checked
+def load_any_tokenizer(folder: str | Path) -> AnyTokenizer:
+    """As `load_tokenizer`, but it may be a published one."""
+    read_about(folder)
+    return read_stored(Path(folder) / TOKENIZER)
 
 
 def _read_weights(folder: str | Path, model: nn.Module) -> Named:

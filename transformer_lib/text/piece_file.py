@@ -48,8 +48,12 @@ class PieceFile(NamedTuple):
 @checked
 def read_piece_file(path: str | os.PathLike[str]) -> PieceFile:
     """The model in a file; `ValueError` naming the file if it is damaged, or no Unigram or BPE model."""
-    name = os.fspath(path)
-    data = read_bytes(path, most=MOST_BYTES)
+    return piece_file_of(read_bytes(path, most=MOST_BYTES), os.fspath(path))
+
+
+@checked
+def piece_file_of(data: bytes, name: str = "data") -> PieceFile:
+    """The model that these bytes are; `ValueError` with this name if they are damaged, or no Unigram or BPE model."""
     try:
         fields = list(_fields(data))
         pieces = tuple(_piece(value, i) for i, value in enumerate(_all(fields, 1)))
@@ -62,6 +66,29 @@ def read_piece_file(path: str | os.PathLike[str]) -> PieceFile:
     except ValueError as error:
         raise ValueError(f"{name} must be a model of SentencePiece: {error}") from error
     return PieceFile(data, pieces)
+
+
+@checked
+class CutPiece(NamedTuple):
+    """A piece of a text: its spelling, the id that the file gives it, and the bytes of the text it stands for."""
+
+    text: str
+    id: int
+    start: int
+    end: int
+
+
+@checked
+def pieces_of_text(data: bytes) -> list[CutPiece]:
+    """What the library says, in a message of its own, of a text that it has cut; `ValueError` for another message."""
+    found = []
+    for value in _all(list(_fields(data)), 2):
+        fields = dict(_fields(value))
+        text, *numbers = (fields.get(number, default) for number, default in ((1, b""), (2, 0), (4, 0), (5, 0)))
+        if not isinstance(text, bytes) or not all(isinstance(number, int) for number in numbers):
+            raise ValueError(f"data must be what the library says of a text, got {shown(fields)}")
+        found.append(CutPiece(text.decode(), *numbers))  # type: ignore[arg-type]
+    return found
 
 
 # The fields -----------------------------------------------------------------------------------------------------------

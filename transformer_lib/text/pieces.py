@@ -9,6 +9,9 @@ A model may have ids other than those of the file: Marian's stand in a `vocab.js
 Kudo (2018), arXiv:1804.10959; Kudo and Richardson (2018), arXiv:1808.06226. Left out: sampling of cuts.
 """
 
+import base64
+import binascii
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,9 +21,12 @@ from typing import Any
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.files import write_text
 from transformer_lib.text.bpe import check_ids, check_text, unfinished
-from transformer_lib.text.piece_file import CONTROL, UNKNOWN, PieceFile, read_piece_file
+from transformer_lib.text.frame import Cut, Frame, character_spans
+from transformer_lib.text.piece_file import CONTROL, UNKNOWN, PieceFile, piece_file_of, pieces_of_text, read_piece_file
 
+KIND = "SentencePiece"
 BYTE = re.compile("<0x([0-9A-F]{2})>")
 MOST_IDS = 1 << 24
 
@@ -61,7 +67,8 @@ class SentencePiece:
         [unknown_piece] = [piece.text for piece in model.pieces if piece.type == UNKNOWN]
         found = self._ids.get(unknown_piece) if unknown is None else unknown
         require(found in self._pieces, name, "must have an id for what is unknown", unknown_piece)
-        self._unknown = found
+        assert found is not None
+        self.unknown = found
         lacking = [token for token in (*self.before, *self.after) if token not in self._pieces]
         require(not lacking, name, "must have the tokens that stand around a text", lacking)
         self._openings = tuple(openings)
@@ -73,9 +80,29 @@ class SentencePiece:
         self._processor = _processor(model.data, name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        options = {"ids": self._own, "unknown": self._unknown, "names": self._names, "name": self._name}
+        return _rebuilt, (self._model, self._options | {"name": self._name})
+
+    @property
+    def _options(self) -> dict[str, Any]:
         around = {"before": self.before, "after": self.after, "openings": self._openings}
-        return _rebuilt, (self._model, options | around)
+        return {"ids": self._own, "unknown": self.unknown, "names": self._names} | around
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as one file of JSON, the model in base 64; the file appears whole or not at all."""
+        record = {"type": KIND, "model": base64.b64encode(self._model.data).decode(), **self._options}
+        write_text(path, json.dumps(record, ensure_ascii=False))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], name: str = "tokenizer") -> "SentencePiece":
+        """What `save` wrote, read as JSON; `ValueError` with this name for anything else."""
+        fields = {"type", "model", "ids", "unknown", "names", "before", "after", "openings"}
+        require(record.keys() == fields, name, f"must have the fields {sorted(fields)}", sorted(record))
+        options = {key: value for key, value in record.items() if key not in ("type", "model")}
+        try:
+            data = base64.b64decode(record["model"], validate=True)
+            return cls(piece_file_of(data, name), **options, name=name)
+        except (TypeError, binascii.Error) as error:  # the file is at fault, not the caller
+            raise ValueError(f"{name} must be a tokenizer that was saved: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SentencePiece":
@@ -107,8 +134,21 @@ class SentencePiece:
         else:
             cut = self._processor.encode(texts, out_type=str)
             cut = [[head, *pieces] if head else pieces for head, pieces in zip(heads, cut, strict=True)]
-            found = [[self._own.get(piece, self._unknown) for piece in pieces] for pieces in cut]
+            found = [[self._own.get(piece, self.unknown) for piece in pieces] for pieces in cut]
         return [[*self.before, *ids, *self.after] for ids in found] if special else found
+
+    def cut(self, text: str) -> Cut:
+        """The ids of `encode`, and the characters that each stands for."""
+        check_text(text)
+        require(not self._openings, self._name, "must have no openings, whose characters are no pieces", self._openings)
+        found = pieces_of_text(self._processor.encode(text, out_type="serialized_proto"))
+        ids = [each.id if self._own is None else self._own.get(each.text, self.unknown) for each in found]
+        return Cut(ids, character_spans(text, [(each.start, each.end) for each in found]))
+
+    @property
+    def frame(self) -> Frame:
+        """The special tokens around a text; between two stand those that end the one and once more, as in XLM-R."""
+        return Frame(self.before, 2 * self.after, self.after)
 
     def parse(self, text: str) -> list[int]:
         """The ids of a text in which the names of special tokens are these: what a template wrote, and nobody else."""

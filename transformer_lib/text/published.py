@@ -170,7 +170,9 @@ def _word_piece(file: Path, config: TokenConfig) -> Tokenizer:
         rust.decoder = decoders.WordPiece(prefix="##")
         ends = [(roles[role], vocabulary[roles[role]]) for role in ("cls", "sep")]
         rust.post_processor = processors.TemplateProcessing(
-            single=f"{roles['cls']} $A {roles['sep']}", special_tokens=ends
+            single=f"{roles['cls']} $A {roles['sep']}",
+            pair=f"{roles['cls']} $A {roles['sep']} $B:1 {roles['sep']}:1",
+            special_tokens=ends,
         )
     return _with_special(rust, [text for text in roles.values() if text in vocabulary], config, str(file))
 
@@ -204,8 +206,12 @@ def _byte_level(folder: Path, config: TokenConfig) -> Tokenizer:
     around = {roles[role]: rust.token_to_id(roles[role]) for role in (*before, *after)}
     require(None not in around.values(), name, "must have the tokens around a text", around)
     if around:
-        parts = [*(roles[role] for role in before), "$A", *(roles[role] for role in after)]
-        rust.post_processor = processors.TemplateProcessing(single=parts, special_tokens=list(around.items()))
+        first, last = ([roles[role] for role in part] for part in (before, after))
+        rust.post_processor = processors.TemplateProcessing(
+            single=[*first, "$A", *last],
+            pair=[*first, "$A", *last, *(last or first), "$B", *last],
+            special_tokens=list(around.items()),
+        )
     return tokenizer
 
 

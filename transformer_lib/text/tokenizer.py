@@ -21,6 +21,7 @@ from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.files import read_text, write_text
 from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges, unfinished
+from transformer_lib.text.frame import Cut, Frame, frame_of
 
 # The Rust library spells each byte by a visible character: bytes that are visible in Latin-1 by themselves, the rest,
 # in order, by the characters from U+0100 on (Radford et al. 2019).
@@ -115,6 +116,31 @@ class Tokenizer:
         with refusing(f"{self._name} must be able to encode the texts"):
             found = self._rust.encode_batch_fast(texts, add_special_tokens=special)
             return [encoding.ids for encoding in found]
+
+    def cut(self, text: str) -> Cut:
+        """The ids of `encode`, and the characters that each stands for."""
+        [text] = _checked([text])
+        with refusing(f"{self._name} must be able to encode the text"):
+            found = self._rust.encode(text, add_special_tokens=False)
+            return Cut(found.ids, found.offsets)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The special tokens around a text, or two, that the file says; this library's own tokenizers have none."""
+        with refusing(f"{self._name} must be able to encode two texts"):
+            one, two = self._rust.encode("a"), self._rust.encode("a", "a")
+        frame = frame_of(two.ids, two.sequence_ids, self._name)
+        inside = [i for i, side in zip(one.ids, one.sequence_ids, strict=True) if side == 0]
+        alone = [*frame.before, *inside, *frame.after]
+        require(one.ids == alone, self._name, "must put the same tokens around one text as around two", one.tokens)
+        return frame
+
+    @cached_property
+    def unknown(self) -> int | None:
+        """The id of what it has no piece for, if there can be such a thing."""
+        model = json.loads(self._rust.to_str())["model"]
+        token = model.get("unk_token")
+        return model.get("unk_id") if token is None else self._rust.token_to_id(token)
 
     def parse(self, text: str) -> list[int]:
         """The ids of a text in which the names of special tokens are these: what a template wrote, and nobody else."""

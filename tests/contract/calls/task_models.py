@@ -220,7 +220,6 @@ OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
 }
 OF_EXTRACTION: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}extraction.train_tokenizer": lambda: {"examples": [SENTENCE], "vocab_size": 256},
-    f"{HERE}extraction.cut_words": lambda: {"words": ["Ada", "wrote"], "tokenizer": WRITING},
     f"{HERE}extraction.extraction_batches": lambda: {
         **{"examples": [RELATED], "extractor": _extractor(), "token_budget": 64, "seed": 0, "epochs": 1},
         **{"change": lambda example: example},
@@ -424,6 +423,6 @@ OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}saved.load_weights_into": lambda: {"folder": _saved(_writer()), "model": _writer().model},
     **{
         f"{HERE}saved.{name}": lambda: {"folder": _saved(_writer())}
-        for name in ("load_config", "check_sizes", "load_tokenizer")
+        for name in ("load_config", "check_sizes", "load_tokenizer", "load_any_tokenizer")
     },
 }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tests.contract.calls.base import SMALL
+from tests.contract.calls.encoders import OF_ENCODERS
 from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS
 from transformer_lib.data.examples import Annotated, Answer, Entity, Question
 from transformer_lib.models import Encoder
@@ -113,9 +114,6 @@ OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"right": [1.0], "given": [1.0], "wanted": [2.0], "draws": 10, "seed": 0}
     },
     f"{HERE}metrics.token_f1": _answer,
-    f"{HERE}reading.Pieces": lambda: {"text": "Anna", "tokenizer": BYTES, "spellings": BYTES.to_bpe().vocabulary},
-    f"{HERE}reading.Pieces.tokens": lambda: {"self": LAYOUT.pieces("Anna"), "start": 1, "end": 3},
-    f"{HERE}reading.Pieces.characters": lambda: {"self": LAYOUT.pieces("Anna"), "first": 1, "last": 3},
     f"{HERE}reading.Layout": lambda: {"tokenizer": BYTES, "max_length": 30, "overlap": 2},
     f"{HERE}reading.Layout.pieces": lambda: {"self": LAYOUT, "text": "Anna"},
     f"{HERE}reading.Layout.windows": lambda: {
@@ -152,6 +150,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **OF_TEXTS,
     **OF_TRANSLATION,
     **OF_EXTRACTION,
+    **OF_ENCODERS,
     **OF_ANSWERS,
     **OF_WRITERS,
     **OF_RUNS,
@@ -163,7 +162,8 @@ EXCUSED: dict[str, str] = {
         for name in (
             *("translation.train_on_pairs", "extraction.train_on_sentences", "answers.train_on_questions"),
             *("further_text.go_on_with_texts", "further_translation.go_on_with_pairs", "adapting.conclude"),
-            *("text.train_on_texts", "material.Material.of", "training.train_own", "scoring.score_own"),
+            *("encoder.train_on_texts", "text.train_on_texts", "material.Material.of"),
+            *("training.train_own", "scoring.score_own"),
         )
     },
     f"{HERE}evaluation.load_examples": "it downloads; tests/tasks/test_translation_run.py reads what it refuses",

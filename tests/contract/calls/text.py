@@ -38,6 +38,12 @@ def _pieces() -> SentencePiece:
     return SentencePiece.load(_model())
 
 
+def _record() -> dict[str, Any]:
+    path = Path(tempfile.mkdtemp(dir=".")) / "tokenizer.json"
+    _pieces().save(path)
+    return {"record": json.loads(path.read_text()), "name": "mine"}
+
+
 def new_pair() -> Path:
     """A folder of Marian's kind."""
     source = _model("source.spm")
@@ -102,6 +108,22 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}tokenizer.Tokenizer.parse": lambda: {"self": FAST, "text": "ab<|end|>"},
     f"{HERE}tokenizer.Tokenizer.inside": lambda: {"self": FAST, "text": "ab", "parse": True},
     f"{HERE}tokenizer.refusing": lambda: {"rule": "it must be so"},
+    f"{HERE}tokenizer.Tokenizer.cut": lambda: {"self": FAST, "text": "abc d"},
+    f"{HERE}frame.Frame": lambda: {"before": (1,), "between": (2, 2), "after": (2,)},
+    f"{HERE}frame.Cut": lambda: {"ids": [1, 2], "spans": [(0, 1), (1, 3)]},
+    f"{HERE}frame.frame_of": lambda: {"ids": [5, 1, 6, 1, 6], "sides": [None, 0, None, 1, None], "name": "mine"},
+    f"{HERE}frame.character_spans": lambda: {"text": "é a", "spans": [(-1, 1), (1, 4)]},
+    f"{HERE}stored.read_stored": lambda: {"path": _file("tokenizer.json")},
+    f"{HERE}piece_file.piece_file_of": lambda: {"data": _model().read_bytes(), "name": "mine"},
+    f"{HERE}piece_file.CutPiece": lambda: {"text": "a", "id": 1, "start": 0, "end": 1},
+    f"{HERE}piece_file.pieces_of_text": lambda: {
+        "data": _pieces()._processor.encode("ab", out_type="serialized_proto")
+    },
+    f"{HERE}pieces.SentencePiece.cut": lambda: {"self": _pieces(), "text": "ab"},
+    f"{HERE}pieces.SentencePiece.save": lambda: {
+        **{"self": _pieces(), "path": Path(tempfile.mkdtemp(dir=".")) / "tokenizer.json"}
+    },
+    f"{HERE}pieces.SentencePiece.from_record": _record,
     f"{HERE}piece_file.Piece": lambda: {"text": "a", "score": -1.0, "type": 1},
     f"{HERE}piece_file.PieceFile": lambda: read_piece_file(_model())._asdict(),
     f"{HERE}piece_file.read_piece_file": lambda: {"path": _model()},

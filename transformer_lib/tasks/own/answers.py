@@ -1,8 +1,10 @@
-"""An answerer of own questions about passages, from scratch.
+"""An answerer of own questions about passages.
 
     python -m transformer_lib train answers --data questions.json --out my-answerer
+    python -m transformer_lib train answers --data questions.json --out my-answerer --from an-encoder
 
-From scratch a reader needs very many questions; the chapter on question answering shows how many are too few.
+From scratch a reader needs very many questions; the chapter on question answering shows how many are too few. With
+`--from` it goes on from an encoder that has read much text (`starting.py`).
 """
 
 from dataclasses import replace
@@ -14,11 +16,14 @@ from transformer_lib.checks import require
 from transformer_lib.data.examples import Question
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
+from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.starting import read_start, reader_from
 from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
 from transformer_lib.tasks.reading import SPECIAL_TOKENS
+from transformer_lib.text.stored import AnyTokenizer
 from transformer_lib.text.tokenizer import Tokenizer
 
 NAME = "answers"
@@ -28,15 +33,43 @@ SIZES = {
     "small": (3_000, 128, 2, 0.2, 30),
     "medium": (8_000, 256, 4, 0.1, 4),
 }  # vocabulary, width, layers, dropout, epochs
+EPOCHS_FROM = 10  # of an encoder that was trained before
 
 
 def train_on_questions(run: Run) -> dict[str, Any]:
     """Exact match and F1 on the test, the number of questions on each side, and the facts of the training."""
     material = Material.of(run, ["questions"])
     train, validation, test = (list(material.examples(split)) for split in ("train", "validation", "test"))
-    vocab, width, layers, dropout, epochs = SIZES[
-        size_named(run.options, SIZES, "small" if len(train) < 20_000 else "medium")
-    ]
+    torch.manual_seed(run.seed)
+    answerer, tuning, epochs = (_adapted if run.options["from"] else _fresh)(run, train)
+    run = known_by(run, answerer.reader) if run.options["from"] else run
+    learned, held_out = (_readable(part, answerer) for part in (train, validation))
+    batches = reading_batches(answerer.layout, learned, token_budget=4096, seed=run.seed)
+    checks = list(reading_batches(answerer.layout, held_out, token_budget=4096, seed=0, epochs=1))
+    facts = train_own(
+        run,
+        answerer.reader,
+        reading_loss,
+        batches,
+        checks,
+        steps_per_epoch=batches.per_epoch,
+        epochs=epochs,
+        peak=tuning.peak,
+        rates=tuning.rates,
+    )
+    settle(answerer.reader)
+    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+    left_out = len(train) + len(validation) - len(learned) - len(held_out)
+    return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
+
+
+run = train_on_questions  # what a recipe is asked for
+
+
+def _fresh(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, int]:
+    """An answerer from scratch, as large as the data allow, its rate, and how long it learns."""
+    usual = "small" if len(train) < 20_000 else "medium"
+    vocab, width, layers, dropout, epochs = SIZES[size_named(run.options, SIZES, usual)]
     texts = dict.fromkeys(text for question in train for text in (question.context, question.question))
     tokenizer = Tokenizer.train(
         [" " + text for text in texts], number_of(run.options, "vocab", vocab), SPECIAL_TOKENS, at_most=True
@@ -50,27 +83,18 @@ def train_on_questions(run: Run) -> dict[str, Any]:
         dropout=dropout,
         segments=3,
     )
-    torch.manual_seed(run.seed)
-    answerer = QuestionAnswerer(Reader(config).to(run.device), tokenizer, max_answer=_longest(train, tokenizer))
-    learned, held_out = (_readable(part, answerer) for part in (train, validation))
-    batches = reading_batches(answerer.layout, learned, token_budget=4096, seed=run.seed)
-    checks = list(reading_batches(answerer.layout, held_out, token_budget=4096, seed=0, epochs=1))
-    facts = train_own(
-        run,
-        answerer.reader,
-        reading_loss,
-        batches,
-        checks,
-        steps_per_epoch=batches.per_epoch,
-        epochs=epochs,
-        peak=0.003,
-    )
-    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
-    left_out = len(train) + len(validation) - len(learned) - len(held_out)
-    return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
+    reader = Reader(config).to(run.device)
+    return QuestionAnswerer(reader, tokenizer, max_answer=_longest(train, tokenizer)), Tuning(0.003, {}, []), epochs
 
 
-run = train_on_questions  # what a recipe is asked for
+def _adapted(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, int]:
+    """An answerer on an encoder that was trained before."""
+    start = read_start(base_of(run.options))
+    reader, new = reader_from(start)
+    assert isinstance(reader, Reader)
+    longest = _longest(train, start.tokenizer)
+    answerer = QuestionAnswerer(reader.to(run.device), start.tokenizer, max_answer=longest)  # refuses what cannot be
+    return answerer, adapt(reader, run.options, new=new), EPOCHS_FROM
 
 
 def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:
@@ -88,7 +112,7 @@ def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], te
     return {"test": record, "threshold": answerer.threshold}
 
 
-def _longest(questions: list[Question], tokenizer: Tokenizer) -> int:
+def _longest(questions: list[Question], tokenizer: AnyTokenizer) -> int:
     """The number of tokens that no answer of these exceeds, but the _longest of a hundred."""
     answers = [" " + answer.text for question in questions for answer in question.answers]
     require(len(answers) > 0, "data", "must have answers in the questions to train on", answers)

@@ -15,6 +15,8 @@ from transformer_lib.data.own import Fault, Kind, kind_of, read_own
 from transformer_lib.data.packing import bits_per_byte, held_out_batches
 from transformer_lib.device import check_device
 from transformer_lib.tasks.answer_scores import score_answers
+from transformer_lib.tasks.encoder import ENCODERS, PretrainedEncoder
+from transformer_lib.tasks.encoder import TASK as GUESSING
 from transformer_lib.tasks.evaluation import load_task
 from transformer_lib.tasks.extraction import EntityRelationExtractor, named_relations, scores
 from transformer_lib.tasks.extraction_errors import entity_errors, relation_errors
@@ -24,9 +26,11 @@ from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.metrics import bleu, bleu_resampled, chrf
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.own.adapting import Base, base_of
+from transformer_lib.tasks.own.encoder import guessed
 from transformer_lib.tasks.own.further_text import chat_batches, chat_rows, end_of, read_writer, summed
 from transformer_lib.tasks.own.further_translation import read_translator
 from transformer_lib.tasks.own.material import has_chats
+from transformer_lib.tasks.own.starting import read_encoder
 from transformer_lib.tasks.own.text import stream
 from transformer_lib.tasks.own.translation import tokenize_for
 from transformer_lib.tasks.question_answering import QuestionAnswerer
@@ -40,6 +44,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "extraction": ("columns", "offsets"),
     "question answering": ("questions",),
     WRITING: ("texts", "chats"),
+    GUESSING: ("texts",),
 }
 WINDOW = 1024  # tokens of a text at most that are read together; a model may take fewer
 OF_ENGLISH = ("name lost", "negation lost", "question lost", "left in English")  # signs that know English to Chinese
@@ -75,6 +80,8 @@ def score_own(
             result = _talked(writer, base, examples) if kind == "chats" else _written(writer, examples)
         case "translation":
             result = _translated(read_translator(base, device), examples)
+        case "masked text":
+            result = _guessed(read_encoder(base, device), examples)
         case _:
             result = _scored(load_task(base.folder, device=device), examples)
     return {"task": task, **result, "left_out": result["left_out"] + len(bad)}
@@ -83,7 +90,14 @@ def score_own(
 def _task(base: Base) -> str:
     if not base.published:
         return str(read_about(base.folder)["task"])
+    if base.model_type in ENCODERS:
+        return GUESSING
     return "translation" if base.model_type == "marian" else WRITING
+
+
+def _guessed(encoder: PretrainedEncoder, texts: list[str]) -> dict[str, Any]:
+    scores = guessed(encoder, texts)
+    return {"examples": len(texts), "left_out": 0, "scores": scores, "intervals": {}, "errors": {}}
 
 
 def _scored(model: Any, examples: list[Any]) -> dict[str, Any]:
