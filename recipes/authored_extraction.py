@@ -26,7 +26,7 @@ from transformer_lib.training.loss import LossSum
 from transformer_lib.training.schedule import warmup_cosine
 
 NAME = "authored-extraction"
-OPTIONS = {"epochs": "10"}
+OPTIONS = {"epochs": "6"}
 LIMITS = "this model has learned authored sentences on six relations: it is for trying out, not for real text"
 
 ENCODER = ModelConfig(
@@ -53,7 +53,7 @@ def run(run: Run) -> dict[str, Any]:
     steps = int(run.options["epochs"]) * batches.per_epoch
     config_of_run = TrainConfig(
         steps=steps,
-        learning_rate=partial(warmup_cosine, warmup=steps // 10, total=steps, peak=0.004),
+        learning_rate=partial(warmup_cosine, warmup=steps // 10, total=steps, peak=0.001),
         betas=(0.9, 0.99),
         seed=run.seed,
         eval_every=batches.per_epoch,

@@ -13,9 +13,8 @@ import torch
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
-from transformer_lib.data import datasets
+from transformer_lib.data import datasets, toy_extraction
 from transformer_lib.data.examples import Pair
-from transformer_lib.data.toy_extraction import splits
 from transformer_lib.data.toy_questions import questions
 from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
@@ -43,7 +42,7 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
         case ["tatoeba", _]:
             return getattr(datasets.tatoeba(), split)
         case ["authored", "sentences"]:
-            return getattr(splits(**AUTHORED_SENTENCES), split)
+            return getattr(toy_extraction.splits(**AUTHORED_SENTENCES), split)
         case ["authored", _]:
             # The other splits are the same however many there are to train on, and one is made in no time.
             return getattr(questions(**AUTHORED | ({} if split == "train" else {"train": 1})), split)
