@@ -15,6 +15,7 @@ import torch
 from transformer_lib.checks import require, require_numbers
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
+from transformer_lib.extras import needed
 from transformer_lib.tasks.answer_scores import best_threshold
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.translation import Translator
@@ -34,7 +35,8 @@ class Judged(NamedTuple):
 @checked
 def judge(translator: Translator | OpusTranslator, pairs: Sequence[Pair], *, beams: int = 5) -> list[Judged]:
     """Translate the source of each pair and compare with its target; `ValueError` for fewer than two pairs."""
-    from sacrebleu.metrics.chrf import CHRF
+    with needed():
+        from sacrebleu.metrics.chrf import CHRF
 
     require(len(pairs) > 1, "pairs", "must be at least 2", len(pairs))
     found = [best for best, *_ in translator.candidates([pair.source for pair in pairs], beams=beams)]

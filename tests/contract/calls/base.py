@@ -99,6 +99,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
     "transformer_lib.checks.is_whole": lambda: {"value": 1},
     "transformer_lib.checks.is_finite": lambda: {"value": 1.5},
+    "transformer_lib.extras.needed": dict,
     "transformer_lib.extras.lacking": lambda: {"name": "safetensors"},
     "transformer_lib.checks.is_number": lambda: {"value": 1.5},
     "transformer_lib.checks.require_whole": lambda: {"width": 1},

@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from transformer_lib.checks import require
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
+from transformer_lib.extras import needed
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
@@ -39,6 +39,9 @@ from transformer_lib.tasks.translation import (
     translation_loss,
 )
 from transformer_lib.text.tokenizer import Tokenizer
+
+with needed():
+    from tqdm import tqdm
 
 NAME = "translation"
 OPTIONS = SHARED | {"lowercase": "no"}
