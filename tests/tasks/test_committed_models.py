@@ -64,7 +64,7 @@ def test_the_answerer_is_calibrated_as_its_record_says() -> None:
     assert answerer.calibration._asdict() == record["results"]["calibration"]
     for name, part in record["results"].items():
         if name != "calibration":
-            total = sum(point["count"] * abs(point["probability"] - point["right"]) for point in part["curve"])
+            total = sum(point["examples"] * abs(point["probability"] - point["right"]) for point in part["curve"])
             assert abs(total / part["questions"] - part["expected_calibration_error"]) < 1e-12
     believed, plain = (record["results"][name]["expected_calibration_error"] for name in ("test", "test, plain score"))
     assert believed < plain < 0.05
