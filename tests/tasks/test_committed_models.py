@@ -74,6 +74,18 @@ def test_the_answerer_is_calibrated_as_its_record_says() -> None:
     assert sure.probability > 0.9 and unsure.probability < 0.1 and unsure.abstained
 
 
+def test_the_translator_is_unsure_as_its_record_says() -> None:
+    record = json.loads((RECIPES / "results/sureness-tatoeba-en-zh-seed0.json").read_text())
+    translator = Translator.load(RECIPES / "models/tatoeba-en-zh")
+    assert record["clean"] and translator.unsure_below == record["results"]["threshold"]
+    for split in ("validation", "test"):
+        told = record["results"][split]
+        assert told["wrong where unsure"] > 0.48 and told["wrong elsewhere"] < 0.2 and told["auc"] > 0.7
+        assert 0.2 < told["unsure"] < 0.3
+    [[sure], [unsure]] = translator.candidates(["I love you.", "The archduke embezzled nine quaint tariffs."])
+    assert unsure.per_token < translator.unsure_below < sure.per_token
+
+
 def test_it_extracts_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     text = "Ada  Novak, who was taught by Boris Holter, works for Helix Labs."
     assert main(["extract", "--jsonl", "--checkpoint", str(RECIPES / "models/authored-extraction"), text]) == 0
