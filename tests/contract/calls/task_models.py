@@ -209,6 +209,7 @@ OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
         "beams": Beams(torch.tensor([[[97]]]), torch.tensor([[1]]), torch.tensor([[-1.0]]), torch.tensor([[-1.0]])),
         **{"sources": ["a"], "spell": lambda ids: bytes(ids).decode(), "n_best": 1},
     },
+    f"{HERE}candidates.together": lambda: {"lengths": [3, 0, 20], "batch": 2},
     f"{HERE}candidates.check_count": lambda: {"n_best": 1, "beams": 2},
     f"{HERE}paragraphs.split_sentences": lambda: {"text": "I am. You are.", "language": "en"},
     f"{HERE}paragraphs.join_sentences": lambda: {"sentences": ["I am.", "You are."]},
