@@ -4,7 +4,7 @@ A byte-level model can write bytes that are no character, which every reader sho
 unless its source does: those that would stand behind the others, and what is left of them is given without it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -71,13 +71,16 @@ def check_count(n_best: int, beams: int) -> None:
 
 
 @checked
-def together(lengths: list[int], batch: int) -> Iterator[tuple[int, list[int]]]:
+def together(lengths: list[int], batch: int) -> list[tuple[int, list[int]]]:
     """The most tokens to write, and the numbers of up to `batch` sentences that are decoded together.
 
     The most depends on a sentence's own length alone: whom it shares a batch with must change nothing.
     """
+    require_positive(batch=batch)
+    groups = []
     order = sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__)
     for steps, group in groupby(order, key=lambda i: -(-lengths[i] // LENGTH_STEP)):
         rows = list(group)
-        for start in range(0, len(rows), batch):
-            yield 2 * steps * LENGTH_STEP + LENGTH_STEP, rows[start : start + batch]
+        parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+        groups += [(2 * steps * LENGTH_STEP + LENGTH_STEP, part) for part in parts]
+    return groups
