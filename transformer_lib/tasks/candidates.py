@@ -66,7 +66,7 @@ def best_of(
 @checked
 def check_count(n_best: int, beams: int) -> None:
     """`ValueError` unless so many texts can be asked of so many beams."""
-    require_positive(n_best=n_best)
+    require_positive(beams=beams, n_best=n_best)
     require(n_best <= beams, "n_best", f"must be at most the number of beams, {beams}", n_best)
 
 
