@@ -20,15 +20,16 @@ each_model = pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder
 
 
 def test_there_are_these() -> None:
-    assert [folder.name for folder in MODELS] == ["authored-answers", "authored-extraction", "tatoeba-en-zh"]
+    names = ["authored-answers", "authored-extraction", "authored-translation", "tatoeba-en-zh"]
+    assert [folder.name for folder in MODELS] == names
 
 
 @each_model
 def test_it_is_small_and_its_licence_is_named(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 6 * 2**20
     [row] = [row for row in (RECIPES / "models/README.md").read_text().split("\n") if f"`{folder.name}`" in row]
-    licences = {"tatoeba-en-zh": "CC BY 2.0 FR", "authored-answers": "MIT", "authored-extraction": "MIT"}
-    assert row.split(" | ")[-1].startswith(licences[folder.name])
+    licence = "MIT" if folder.name.startswith("authored-") else "CC BY 2.0 FR"
+    assert row.split(" | ")[-1].startswith(licence)
 
 
 @each_model
@@ -111,6 +112,12 @@ def test_answers_are_as_good_as_their_record_says() -> None:
     found = json.loads(done.stdout)
     recorded, again = (found[name]["all"]["exact_match"] for name in ("recorded", "found"))
     assert recorded > 90 and abs(recorded - again) <= 0.5  # computed in float32: another processor may round otherwise
+
+
+def test_authored_sentences_are_translated_as_their_record_says() -> None:
+    translator = Translator.load(RECIPES / "models/authored-translation")
+    assert translator(["The student is visiting that teacher."], beams=1) == ["学生正在拜访那位老师。"]
+    assert score_again(RECIPES / "models/authored-translation")["same"]
 
 
 @pytest.mark.skipif("TRANSFORMER_DATA" not in os.environ, reason="the real sentences are in $TRANSFORMER_DATA")
