@@ -15,6 +15,7 @@ from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
 from transformer_lib.viz.diagram import Drawing
 from transformer_lib.viz.drawings.convolutions import draw_receptive_field
+from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.designs import draw_designs
 from transformer_lib.viz.drawings.devices import draw_data_parallel
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
@@ -39,11 +40,14 @@ def without_numbers() -> DecoderLM:
 
 NET = nn.RNN(2, 4)
 ROWS = torch.ones(4, 2)
+SMALL, IDS = DecoderLM(config(1)), torch.tensor([[3, 7, 1, 16]])
 REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a word too few": ("words", lambda: draw_unrolled(NET, ROWS, ["a", "b", "c"])),
     "too many tokens": ("source", lambda: draw_last_state(NET, list("abcd"), ["a"])),
     "no such step": ("step", lambda: draw_attending(NET, torch.ones(1, 1), ["a"], ["b"], step=1)),
     "a weight above 1": ("weights", lambda: draw_attending(NET, 2 * torch.ones(1, 1), ["a"], ["b"], step=0)),
+    "names of other tokens": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["a", "b"])),
+    "a vocabulary too wide": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["number"] * 20)),
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
     "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),

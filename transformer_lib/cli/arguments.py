@@ -12,11 +12,11 @@ from typing import NoReturn
 
 from transformer_lib.checks import shown
 from transformer_lib.cli import commands
-from transformer_lib.cli.data import OWN
+from transformer_lib.cli.data import OWN, TUNES
 
 Command = Callable[[argparse.Namespace], int]
 
-KINDS = ("pairs", "columns", "offsets", "questions", "texts")
+KINDS = ("pairs", "columns", "offsets", "questions", "texts", "chats")
 FORMATS = """Say what is in files of examples, and what is odd about it.
 
 pairs      source TAB target; JSON lines with source and target, or with translation: {"en": ..., "de": ...};
@@ -26,6 +26,7 @@ offsets    JSON lines: {"text": ..., "entities": [{"start": 0, "end": 5, "label"
            [{"head": 0, "tail": 1, "type": "Work_For"}]}
 questions  SQuAD 1.1 or 2.0; or JSON lines with context, question and answers: {"text": [...], "answer_start": [...]}
 texts      files of plain text, or a folder of .txt
+chats      JSON lines: {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
 """
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -96,6 +97,11 @@ def _add_train(train: Parser) -> None:
     own.add_argument("--vocab", type=whole(1, 2**24), help="tokens of the vocabulary at most (default: by the size)")
     own.add_argument("--epochs", type=whole(1, 2**31), help="at most (default: by the size; it stops early)")
     own.add_argument("--lowercase", action="store_true", help="of a translation: read and write lower case")
+    text = "go on from a model, ours or Hugging Face's, instead of from scratch"
+    own.add_argument("--from", type=Path, dest="base", metavar="FOLDER", help=text)
+    text = "with --from: all weights (full, default), only what is new (frozen), or small additions to them (lora)"
+    own.add_argument("--tune", choices=TUNES, help=text)
+    own.add_argument("--rank", type=whole(1, 2**16), help="with --tune lora: of the additions (default: 8)")
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     train.add_argument("--folder", type=Path, help="of a recipe: for checkpoints and log (default: runs/NAME-seedK)")
     train.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")

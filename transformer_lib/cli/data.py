@@ -9,6 +9,8 @@ from transformer_lib.checks import require
 from transformer_lib.cli.lines import complain, say, say_json
 
 OWN = ("translation", "extraction", "answers", "text")  # the tasks for which there is a recipe on own data
+FURTHER = {"text": "further_text", "translation": "further_translation"}  # recipes of their own for --from
+TUNES = ("full", "frozen", "lora")
 SHOWN = 20  # faults that are listed, unless everything is to be JSON
 
 
@@ -24,11 +26,12 @@ def own_settings(options: Namespace) -> Own | None:
     own = str(options.recipe) in OWN
     if not own:
         given = [
-            name for name in ("data", "validation", "test", "out", "size", "vocab", "epochs") if getattr(options, name)
+            name
+            for name in ("data", "validation", "test", "out", "size", "vocab", "epochs", "base", "tune", "rank")
+            if getattr(options, name)
         ]
-        require(
-            not given, f"--{given[0]}" if given else "", f"must come after one of {', '.join(OWN)}", str(options.recipe)
-        )
+        name = "from" if given[:1] == ["base"] else "".join(given[:1])
+        require(not given, f"--{name}", f"must come after one of {', '.join(OWN)}", str(options.recipe))
         return None
     require(bool(options.data), "--data", "must name the files to train on", options.data)
     require(options.out is not None, "--out", "must name the folder for the model", options.out)
@@ -40,23 +43,53 @@ def own_settings(options: Namespace) -> Own | None:
     }
     settings = files | {"skip_bad": "yes" if options.skip_bad else "no", "size": options.size}
     settings |= {name: str(getattr(options, name) or "") for name in ("vocab", "epochs")}
+    settings |= _base(options)
     if str(options.recipe) == "translation":
         settings["lowercase"] = "yes" if options.lowercase else "no"
     else:
         require(not options.lowercase, "--lowercase", "must be left out: it is for translations", options.lowercase)
-    return Own(Path(__file__).parents[1] / "tasks" / "own" / f"{options.recipe}.py", settings)
+    recipe = FURTHER.get(str(options.recipe), str(options.recipe)) if options.base else str(options.recipe)
+    return Own(Path(__file__).parents[1] / "tasks" / "own" / f"{recipe}.py", settings)
+
+
+def _base(options: Namespace) -> dict[str, str]:
+    """The model that training starts from, and what of it is trained."""
+    if options.base is None:
+        for name in ("tune", "rank"):
+            value = getattr(options, name)
+            require(value is None, f"--{name}", "must be given with --from, a model to go on from", value)
+        return {}
+    for name in ("size", "vocab"):
+        value = getattr(options, name)
+        require(not value, f"--{name}", "must be left out with --from: the model has its own", value)
+    tune = options.tune or "full"
+    lora = options.rank is None or tune == "lora"
+    require(lora, "--rank", "must be given with --tune lora", options.rank)
+    base = options.base.resolve() if options.base.exists() else options.base
+    return {"from": str(base), "tune": tune, "rank": str(options.rank or 8)}
 
 
 def model_folder(folder: Path) -> Path:
     """The folder of a saved model: itself, or `model` in it, where `train --out` puts it."""
     inner = folder / "model"
-    return inner if not (folder / "about.json").exists() and (inner / "about.json").exists() else folder
+    return inner if not _is_model(folder) and _is_model(inner) else folder
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a model's folder is in the form of Hugging Face's, as what goes on from one of theirs is."""
+    return not (folder / "about.json").exists() and (folder / "config.json").exists()
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "about.json").exists() or (folder / "config.json").exists()
 
 
 def tell_limits(folder: Path) -> None:
     """Say on standard error what a saved model is for, if its makers left word of it."""
     from transformer_lib.tasks.saved import read_about
 
+    if is_published(folder):
+        return
     limits = read_about(folder)["evaluation"].get("limits")
     if isinstance(limits, str):
         complain(limits)

@@ -4,9 +4,9 @@ Everything is text and whole numbers: how words are cut into tokens is the busin
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked, require_parts
@@ -81,6 +81,18 @@ class Question(NamedTuple):
     context: str
     question: str
     answers: tuple[Answer, ...]
+
+
+@checked
+class Chat(NamedTuple):
+    """A conversation: messages with a `role` and a `content`; `place` says where it stands, and is no part of it."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    place: str = ""
+
+    def said(self, *roles: str) -> str:
+        """What these roles say, one message a line."""
+        return "\n".join(str(message["content"]) for message in self.messages if message["role"] in roles)
 
 
 class _Kept(dict[int, int | None]):

@@ -95,7 +95,7 @@ def from_hf_state(
     """As `from_hf`, from the fields of a `config.json` and a state dict; what needs no change is not copied."""
     require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
     config = read_config(fields, dropout=dropout)
-    family = _family_at(model_type_of(fields), fields.get("pad_token_id", PADDING))
+    family = family_at(model_type_of(fields), fields.get("pad_token_id", PADDING))
     tensors = named(state, family, drop=drop)
     architecture = _architecture_of(fields, family, tensors)
     if isinstance(config, Seq2SeqConfig) and "final_logits_bias" in tensors:
@@ -103,7 +103,7 @@ def from_hf_state(
     require_room(config, family, tensors)
     model = _empty(architecture, config, family, fields, tensors)
     _check_head(model, family)
-    own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
+    own = {inner_name(name, model): tensor for name, tensor in model_tensors(model).items()}
     expected = to_theirs(own, family, config)
     unused = family.unused.get(architecture, ())
     tensors = tensors_for(tensors, expected, family, config, dtype=dtype, unused=unused)
@@ -132,11 +132,11 @@ def to_hf(
     """
     require_positive(max_shard_bytes=max_shard_bytes)
     require(dtype is None or dtype in FLOATS, "dtype", f"must be one of {FLOATS}", dtype)
-    kind, ids = model_type or _type_of(model), dict(token_ids or {})
+    kind, ids = model_type or type_of(model), dict(token_ids or {})
     require(kind in FAMILIES, "model_type", f"must be one of {sorted(FAMILIES)} or None", kind)
     vocab = model.config.decoder.vocab_size if isinstance(model, Seq2Seq) else model.config.vocab_size
     _check_ids(ids, kind, vocab)
-    family = _family_at(kind, ids.get("pad_token_id", PADDING))
+    family = family_at(kind, ids.get("pad_token_id", PADDING))
     ours = list(family.architectures.values())
     require(type(model).__name__ in ours, "model", f"must be a {' or '.join(ours)} for {kind!r}", type(model).__name__)
     architecture = next(theirs for theirs, name in family.architectures.items() if CLASSES[name] is type(model))
@@ -148,7 +148,7 @@ def to_hf(
         fields |= write_labels(model.labels)
     if tokenizer is not None:
         require(tokenizer.vocab_size <= vocab, "tokenizer", f"must have at most {vocab} tokens", tokenizer.vocab_size)
-    own = {_inner(name, model): tensor for name, tensor in model_tensors(model).items()}
+    own = {inner_name(name, model): tensor for name, tensor in model_tensors(model).items()}
     stored = dtype or common_type(own, "model")
     tensors = {name: tensor.to("cpu", stored) for name, tensor in to_theirs(own, family, model.config).items()}
     for name in not_finite(tensors, stored):
@@ -186,7 +186,8 @@ def lacking_ids(tokenizer: Tokenizer | SentencePiece, vocab_size: int) -> tuple[
 # What is written ------------------------------------------------------------------------------------------------------
 
 
-def _type_of(model: Model) -> str:
+@checked
+def type_of(model: Model) -> str:
     """The family whose format is meant for such a model."""
     match model:
         case Seq2Seq():
@@ -201,8 +202,10 @@ def _type_of(model: Model) -> str:
             return "bert" if model.config.segments else "distilbert"
 
 
-def _family_at(kind: str, padding: Any) -> Family:
+@checked
+def family_at(kind: str, padding: Any) -> Family:
     """The family, with positions that begin where the padding token says."""
+    require(kind in FAMILIES, "kind", f"must be one of {sorted(FAMILIES)}", kind)
     family = FAMILIES[kind]
     return dataclasses.replace(family, first_position=first_position(padding)) if kind in OFFSET else family
 
@@ -257,7 +260,8 @@ def _check_head(model: Model, family: Family) -> None:
         require(found == family.pooling, "pooling", f"must be {family.pooling!r} for {family.model_type!r}", found)
 
 
-def _inner(name: str, model: Model) -> str:
+@checked
+def inner_name(name: str, model: Model) -> str:
     """The names of an encoder with a head as those of the bare one."""
     headed = isinstance(model, MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder)
     return name.removeprefix("encoder.") if headed else name
@@ -266,7 +270,7 @@ def _inner(name: str, model: Model) -> str:
 def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:
     """Make the tensors the weights of a model without memory; a tied weight stays one object."""
     own = {name: nn.Parameter(tensor.to(dtype)) for name, tensor in tensors.items()}
-    first = {id(weight): own[_inner(name, model)] for name, weight in model.named_parameters()}
+    first = {id(weight): own[inner_name(name, model)] for name, weight in model.named_parameters()}
     names = model.named_parameters(remove_duplicate=False)
     model.load_state_dict({name: first[id(weight)] for name, weight in names}, assign=True)
 

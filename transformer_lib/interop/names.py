@@ -62,7 +62,7 @@ def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     found: Named = {}
     for name, tensor in tensors.items():
         parts = family.theirs(name)
-        tensor = _reorder(name, tensor, _order(family, config, back=False))
+        tensor = _reorder(name, tensor, stream_order(family, config, back=False))
         if name == POSITIONS and family.first_position:
             none = tensor.new_zeros(family.first_position, *tensor.shape[1:])
             tensor = torch.cat([none, tensor])
@@ -91,7 +91,7 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
         whole = torch.cat(rows) if len(rows) > 1 else rows[0]
         if name == POSITIONS:
             whole = whole[family.first_position :]
-        found[name] = _reorder(name, whole, _order(family, config, back=True)).contiguous()
+        found[name] = _reorder(name, whole, stream_order(family, config, back=True)).contiguous()
     return found
 
 
@@ -113,7 +113,9 @@ def _heads(name: str, config: Config) -> list[int]:
     return [heads * config.head_dim for heads in (attention.num_heads, attention.kv_heads, attention.kv_heads)]
 
 
-def _order(family: Family, config: Config, *, back: bool) -> Tensor | None:
+@checked
+def stream_order(family: Family, config: Config, *, back: bool) -> Tensor | None:
+    """The order in which a family has our channels of the stream, or `back`, ours of theirs; None if it is the same."""
     if not (family.sines_first and isinstance(config, Seq2SeqConfig)):
         return None
     channels = torch.arange(config.decoder.d_model)

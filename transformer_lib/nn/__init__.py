@@ -15,6 +15,10 @@ from transformer_lib.nn.feedforward import FeedForward as FeedForward
 from transformer_lib.nn.feedforward import GatedFeedForward as GatedFeedForward
 from transformer_lib.nn.fixed_cache import FixedCache as FixedCache
 from transformer_lib.nn.init import init_weights as init_weights
+from transformer_lib.nn.lora import LoraConfig as LoraConfig
+from transformer_lib.nn.lora import LoraLinear as LoraLinear
+from transformer_lib.nn.lora import add_lora as add_lora
+from transformer_lib.nn.lora import merge_lora as merge_lora
 from transformer_lib.nn.masks import causal_mask as causal_mask
 from transformer_lib.nn.masks import padding_mask as padding_mask
 from transformer_lib.nn.norm import LayerNorm as LayerNorm

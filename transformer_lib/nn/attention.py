@@ -7,7 +7,6 @@ arguments. Left out: latent attention (DeepSeek-V2).
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from transformer_lib.contract import also, checked_once, require_parts
 from transformer_lib.nn.attend import attend
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.fit import require_fit, require_probability, require_same_dtype
+from transformer_lib.nn.lora import project_rows
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm
@@ -112,8 +112,7 @@ class Attention(nn.Module):
 
     def _project(self, x: Tensor, first: int, end: int) -> Tensor:
         """The part of `to_qkv` that makes the heads from `first` to before `end`."""
-        rows, bias = slice(first * self.head_dim, end * self.head_dim), self.to_qkv.bias
-        return F.linear(x, self.to_qkv.weight[rows], None if bias is None else bias[rows])
+        return project_rows(self.to_qkv, x, slice(first * self.head_dim, end * self.head_dim))
 
     def _heads(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time heads head_dim"]:
         return x.unflatten(-1, (-1, self.head_dim))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
@@ -116,11 +117,12 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
     """
     require_kind(model, Seq2Seq, "model", "a Seq2Seq")
     assert isinstance(model, Seq2Seq)
-    require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
-    weight = model.head.weight
+    weight, bias = model.head.weight, model.head.bias
     source, valid, target, labels = (part.to(weight.device) for part in Batch(*batch))
     # No mask for the target's padding: it stands on the right, where no real token looks.
     hidden = model.hidden(target, model.encode(source, valid))
+    if bias is not None:  # the chunked loss knows a weight alone: x W + b is (x, 1) times W above b
+        hidden, weight = F.pad(hidden, (0, 1), value=1.0), torch.cat([weight, bias[:, None]], dim=1)
     return chunked_token_loss(hidden, weight, labels, ignore=IGNORE, smoothing=smoothing if model.training else 0.0)
 
 
@@ -157,8 +159,7 @@ class Translator:
         measured = [UNSURE] if UNSURE in read_about(folder, task=TASK) else []
         about = read_about(folder, task=TASK, own_fields=["lowercase", *measured])
         lowercase, unsure = about["lowercase"], about.get(UNSURE)
-        rule = "must be a finite number"
-        require(not measured or is_finite(unsure), f"{folder}: {UNSURE}", rule, unsure)
+        require(not measured or is_finite(unsure), f"{folder}: {UNSURE}", "must be a finite number", unsure)
         require(isinstance(lowercase, bool), f"{folder}: lowercase", "must be true or false", lowercase)
         config = load_config(folder)
         require(isinstance(config, Seq2SeqConfig), "config", "must be a Seq2SeqConfig", type(config).__name__)

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from transformer_lib.checks import require, require_numbers, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.training.optim import check_rates
 
 Precision = Literal["float32", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
@@ -25,7 +26,8 @@ class TrainConfig:
 
     `learning_rate` maps the number of the update, from 1, to its rate: a named function, or a `functools.partial` of
     one with keywords (see `schedule.py`). `optimizer` is "adamw" for all weights, or "muon" for the matrices of the
-    blocks with AdamW for the rest; `betas` are AdamW's, rate and decay serve both (see `optim.py`). `clip` bounds the
+    blocks with AdamW for the rest; `betas` are AdamW's, rate and decay serve both (see `optim.py`). `rates` are factors
+    of the learning rate for parameters by the patterns of their names, such as `{"encoder.*": 0.1}`. `clip` bounds the
     norm of the whole gradient, `None` leaves it. `precision` "float32" computes in the weights' own type; "bfloat16"
     runs the model under autocast, with weights, optimiser and loss as they were; a run of real size should give what
     `best_precision(device)` says. `seed` decides the dropout. Every `eval_every` and `checkpoint_every` steps, and
@@ -41,6 +43,7 @@ class TrainConfig:
     clip: float | None = 1.0
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
+    rates: Mapping[str, float] = field(default_factory=dict)
     precision: Precision = "float32"
     seed: int = 0
     eval_every: int | None = None
@@ -63,18 +66,25 @@ class TrainConfig:
         require(self.weight_decay >= 0, "weight_decay", "must not be negative", self.weight_decay)
         require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be at least 0 and below 1", self.betas)
         require(0 <= self.seed <= MOST_SEED, "seed", f"must be a whole number from 0 to {MOST_SEED}", self.seed)
+        check_rates(self.rates)
         describe_schedule(self.learning_rate)
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the weights, as JSON values: a checkpoint is resumed only by a run that shares them.
 
-        `steps` is not among them: a longer run begins as the shorter one, if their schedules agree. Nor is AdamW:
-        checkpoints from before there was another optimiser do not name it.
+        `steps` is not among them: a longer run begins as the shorter one, if their schedules agree. Nor are
+        AdamW, and no factors of the rate: checkpoints from before there was anything else do not name them.
         """
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        silent = (*WATCHING, "optimizer") if self.optimizer == "adamw" else WATCHING
-        deciding = {name: value for name, value in fields.items() if name not in silent}
-        return deciding | {"learning_rate": describe_schedule(self.learning_rate), "betas": list(self.betas)}
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        deciding = {name: value for name, value in fields.items() if name not in (*WATCHING, *self._unsaid())}
+        lists: dict[str, Any] = {"betas": list(self.betas)}
+        if self.rates:
+            lists["rates"] = [list(pair) for pair in self.rates.items()]  # the first that fits counts
+        return deciding | {"learning_rate": describe_schedule(self.learning_rate)} | lists
+
+    def _unsaid(self) -> list[str]:
+        usual = {"optimizer": self.optimizer == "adamw", "rates": not self.rates}
+        return [name for name, is_usual in usual.items() if is_usual]
 
 
 @checked

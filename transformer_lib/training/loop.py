@@ -27,7 +27,7 @@ from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
 from transformer_lib.training.log import Record, StepLog, read_log
 from transformer_lib.training.loss import LossSum
-from transformer_lib.training.optim import adamw, muon
+from transformer_lib.training.optim import adamw, muon, set_rate
 from transformer_lib.training.parallel import (
     first_says,
     gather,
@@ -123,8 +123,7 @@ def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any],
     norm = float(gather(nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)))
     _require_finite(norm, "norm of the gradient", step)
     rate = config.learning_rate(step)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     optimizer.step()
     state.step = step
     return Record(step=step, loss=mean, tokens=tokens, learning_rate=rate, gradient_norm=norm)
@@ -191,7 +190,7 @@ def new_state(model: nn.Module, batches: Batches | None, config: TrainConfig) ->
         "device": _device(model),
     }
     build = muon if config.optimizer == "muon" else adamw
-    optimizer = build(model, weight_decay=config.weight_decay, betas=config.betas)
+    optimizer = build(model, weight_decay=config.weight_decay, betas=config.betas, rates=config.rates)
     return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)
 
 

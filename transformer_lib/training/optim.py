@@ -5,7 +5,8 @@ too weak to be learnt. That makes sense for a map between vectors, and for nothi
 biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
 """
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -14,38 +15,90 @@ from torch.optim import AdamW, Muon, Optimizer
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
+from transformer_lib.training.parallel import unwrapped
+
+Rates = Mapping[str, float]
+NO_RATES: Rates = {}
+RATE = "rate"  # of a group of parameters: what the learning rate is multiplied by for it
 
 
 @checked
-def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+def check_rates(rates: Rates) -> None:
+    """`ValueError` unless every factor of the learning rate is above 0 and at most 1: 0 would be a frozen parameter."""
+    for pattern, factor in rates.items():
+        require(0 < factor <= 1, f"rates[{pattern!r}]", "must be above 0 and at most 1", factor)
+
+
+@checked
+def parameter_groups(model: nn.Module, *, weight_decay: float, rates: Rates = NO_RATES) -> list[dict[str, Any]]:
     """Two groups for an optimiser: matrices (embeddings too) are decayed; biases and norm gains are not.
 
     Decay limits how large a map can grow; a norm's gain is meant to be near 1 and a bias is an offset, so pulling them
     to 0 has no such purpose. A tied parameter stands in its group once; a frozen one stands in none.
+
+    `rates` maps patterns of names (`encoder.*`) to factors of the learning rate, of which the first that fits counts,
+    and 1 where none does. There are then two groups for each factor, which carry it as `rate`. A pattern that no
+    trained parameter has is a `ValueError`.
     """
-    return _groups(_trained(model), weight_decay)
+    return _groups(_trained(model), weight_decay, factors_of(model, rates))
 
 
 @checked
-def adamw(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> AdamW:
+def factors_of(model: nn.Module, rates: Rates) -> dict[int, float]:
+    """The factor of each trained parameter by its `id`; nothing if there are no patterns."""
+    check_rates(rates)
+    if not rates:
+        return {}
+    factors, unused = {}, set(rates)
+    for name, parameter in unwrapped(model).named_parameters():
+        if parameter.requires_grad:
+            found = next((pattern for pattern in rates if fnmatch.fnmatchcase(name, pattern)), None)
+            factors[id(parameter)] = 1.0 if found is None else float(rates[found])
+            unused -= {found}
+    require(not unused, "rates", "must be patterns of the names of trained parameters", sorted(unused))
+    return factors
+
+
+@checked
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every group its learning rate: `rate`, times the group's own factor where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(RATE, 1.0)
+
+
+@checked
+def adamw(
+    model: nn.Module,
+    *,
+    weight_decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+    rates: Rates = NO_RATES,
+) -> AdamW:
     """AdamW over `parameter_groups(model)`; the learning rate starts at 0 and is set before every step."""
-    return _adamw(_trained(model), weight_decay, betas)
+    return _adamw(_trained(model), weight_decay, betas, factors_of(model, rates))
 
 
 @checked
-def muon(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> "MuonAndAdamW":
+def muon(
+    model: nn.Module,
+    *,
+    weight_decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+    rates: Rates = NO_RATES,
+) -> "MuonAndAdamW":
     """Muon for the matrices of the model's blocks, AdamW as in `adamw` for all else; one learning rate serves both.
 
     Muon's rate is scaled by 0.2 sqrt(max(rows, columns)), which gives its update the size that AdamW's has (Liu et al.
     2025). Raises `ValueError` for a model without a `Block` to train.
     """
-    trained = _trained(model)
+    trained, factors = _trained(model), factors_of(model, rates)
     inside = {id(p) for block in model.modules() if isinstance(block, Block) for p in block.parameters()}
     maps = [p for p in trained if id(p) in inside and p.dim() == 2]
     require(bool(maps), "model", "must have a matrix in a Block for Muon to train", type(model).__name__)
     mapped = {id(p) for p in maps}
-    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas)
-    return MuonAndAdamW(Muon(maps, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
+    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas, factors)
+    groups = [{"params": some} | extra for some, extra in _by_factor(maps, factors)]
+    return MuonAndAdamW(Muon(groups, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
 
 
 @checked
@@ -83,15 +136,29 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
     return trained
 
 
-def _adamw(parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float]) -> AdamW:
+def _adamw(
+    parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float], factors: Mapping[int, float]
+) -> AdamW:
     """Torch's fused kernel where there is one."""
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    return AdamW(_groups(parameters, weight_decay), lr=0.0, betas=betas, fused=fused)
+    return AdamW(_groups(parameters, weight_decay, factors), lr=0.0, betas=betas, fused=fused)
 
 
-def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: list[nn.Parameter], weight_decay: float, factors: Mapping[int, float]) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for some, extra in _by_factor(parameters, factors):
+        groups.append({"params": [p for p in some if p.dim() >= 2], "weight_decay": weight_decay} | extra)
+        groups.append({"params": [p for p in some if p.dim() < 2], "weight_decay": 0.0} | extra)
+    return groups
+
+
+def _by_factor(
+    parameters: list[nn.Parameter], factors: Mapping[int, float]
+) -> Iterable[tuple[list[nn.Parameter], dict[str, float]]]:
+    """The parameters of each factor, the largest first, and what their groups carry; all at once without factors."""
+    if not factors:
+        yield parameters, {}
+        return
+    for factor in sorted({factors[id(p)] for p in parameters}, reverse=True):
+        yield [p for p in parameters if factors[id(p)] == factor], {RATE: factor}

@@ -1,5 +1,6 @@
 """A reader's own data: the file formats in which pairs, annotated sentences, questions and texts are handed around."""
 
+from transformer_lib.data.own.chats import read_chats as read_chats
 from transformer_lib.data.own.columns import read_columns as read_columns
 from transformer_lib.data.own.found import Fault as Fault
 from transformer_lib.data.own.found import Found as Found

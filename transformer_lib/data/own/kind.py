@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.data.own.chats import read_chats
 from transformer_lib.data.own.columns import TAG, read_columns
 from transformer_lib.data.own.found import Fault, Found, lines_in
 from transformer_lib.data.own.offsets import NAMES, read_offsets
@@ -15,7 +16,7 @@ from transformer_lib.data.own.pairs import JSON, read_pairs
 from transformer_lib.data.own.questions import read_questions
 from transformer_lib.data.own.texts import read_texts
 
-Kind = Literal["pairs", "columns", "offsets", "questions", "texts"]
+Kind = Literal["pairs", "columns", "offsets", "questions", "texts", "chats"]
 COLUMNS = (".conll", ".bio", ".iob", ".iob2")  # what such files are called
 SAMPLE = 200  # lines that are looked at
 
@@ -43,7 +44,8 @@ def read_own(files: Sequence[Path], kind: Kind) -> Iterator[Found | Fault]:
         case "texts":
             yield from read_texts(files)
         case _:
-            read = {"columns": read_columns, "offsets": read_offsets, "questions": read_questions}[kind]
+            readers = {"columns": read_columns, "offsets": read_offsets, "questions": read_questions}
+            read = (readers | {"chats": read_chats})[kind]
             for file in files:
                 yield from read(file)
 
@@ -73,9 +75,11 @@ def _json_kind(file: Path, sample: list[str]) -> Kind:
             return "offsets"
         if {"context", "question"} <= fields:
             return "questions"
+        if "messages" in fields:
+            return "chats"
     if file.suffix == ".json":  # one value on many lines
         return "questions"
-    known = "source and target, translation, text with entities, or context with question"
+    known = "source and target, translation, text with entities, context with question, or messages"
     raise ValueError(
         f"{file} must have JSON objects with the fields {known}, got {sorted(records[0]) if records else []}"
     )

@@ -1,8 +1,9 @@
 """Which examples are held out, told from their content, so that no sentence, passage or text is on two sides.
 
 Each example draws a number from 0 to 1 by a hash of the seed and of what must not be shared: the source of a pair, the
-words of a sentence, the passage of a question. The lowest are the test, the next the validation. So the order of the
-file does not matter, and a file that grows keeps nearly all of its sides.
+words of a sentence, the passage of a question, what an assistant is told before its first answer. The lowest are the
+test, the next the validation. So the order of the file does not matter, and a file that grows keeps nearly all of its
+sides.
 """
 
 import hashlib
@@ -14,14 +15,14 @@ import numpy as np
 
 from transformer_lib.checks import require, require_between
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Pair, Question, normal_form
+from transformer_lib.data.examples import Annotated, Chat, Pair, Question, normal_form
 
 Split = Literal["train", "validation", "test"]
 LEAST, MOST, SHARE = 10, 1000, 0.1  # different examples to be split at all; that are held out at most, and usually
 
 
 @checked
-def unshared(example: Pair | Annotated | Question | str) -> str:
+def unshared(example: Pair | Annotated | Question | Chat | str) -> str:
     """What must not stand on two sides, without case, punctuation and spacing."""
     match example:
         case Pair(source):
@@ -30,6 +31,9 @@ def unshared(example: Pair | Annotated | Question | str) -> str:
             return normal_form(" ".join(words))
         case Question():
             return normal_form(example.context)
+        case Chat(messages):
+            first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), None)
+            return normal_form("\n".join(str(message["content"]) for message in messages[:first]))
         case _:
             return normal_form(example)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Pair, Question
+from transformer_lib.data.examples import Annotated, Chat, Pair, Question
 from transformer_lib.data.own.found import Fault, Found
 from transformer_lib.data.own.splits import key_of, unshared
 
@@ -120,6 +120,8 @@ def _sides(example: Any) -> dict[str, str]:
             return {"sentence": " ".join(words)}
         case Question():
             return {"passage": example.context, "question": example.question}
+        case Chat():
+            return {"user": example.said("user"), "assistant": example.said("assistant")}
         case _:
             return {"text": example}
 
@@ -132,6 +134,8 @@ def _question_and_answer(example: Any) -> tuple[str, str]:
             return " ".join(words), repr((entities, relations))
         case Question():
             return f"{example.context}\0{example.question}", repr(example.answers)
+        case Chat():
+            return example.said("system", "user"), example.said("assistant")
         case _:
             return example, ""
 
@@ -143,6 +147,8 @@ def _counted(example: Any) -> Iterator[tuple[str, str]]:
             yield from (("relations", relation.kind) for relation in relations)
         case Question():
             yield "questions", "with an answer" if example.answers else "without one"
+        case Chat(messages):
+            yield from (("messages", str(message["role"])) for message in messages)
 
 
 def _oddities(text: str) -> Iterator[str]:

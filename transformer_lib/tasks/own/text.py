@@ -16,8 +16,9 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.material import Material, has_chats, number_of, size_named
 from transformer_lib.tasks.own.training import layers_of, train_own
+from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.chunked import chunked_token_loss
 from transformer_lib.training.loss import LossSum
@@ -25,6 +26,7 @@ from transformer_lib.training.loss import LossSum
 NAME = "text"
 OPTIONS = SHARED
 END = "<|end|>"  # of a document
+IGNORE = -100  # as a target: nothing is to be learned there
 HELD_OUT, MOST_HELD_OUT = 0.05, 1_000_000  # of the characters, for validation and again for test
 BATCH = 16
 SIZES = {  # vocabulary, width, layers, context, dropout, epochs
@@ -36,7 +38,10 @@ SIZES = {  # vocabulary, width, layers, context, dropout, epochs
 
 def train_on_texts(run: Run) -> dict[str, Any]:
     """Bits per byte on the test, how a text goes on, and the facts of the training."""
-    train, validation, test = _texts_of(Material.of(run, ["texts"]))
+    material = Material.of(run, ["texts"])
+    rule = "must be texts, unless --from names a chat model to learn from conversations"
+    require(not has_chats(material.data), "data", rule, str(material.data[0]))
+    train, validation, test = texts_of(material)
     characters = sum(map(len, train))
     usual = "tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium"
     vocab, width, layers, context, dropout, epochs = SIZES[size_named(run.options, SIZES, usual)]
@@ -80,15 +85,17 @@ run = train_on_texts  # what a recipe is asked for
 
 @checked
 def writing_loss(model: nn.Module, batch: LMBatch) -> LossSum:
-    """Every token but the first is a target."""
+    """Every token but the first is a target, unless the targets say IGNORE."""
     require_kind(model, DecoderLM, "model", "a DecoderLM")
     assert isinstance(model, DecoderLM)
+    require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
     inputs, targets = (part.to(weight.device) for part in batch)
-    return chunked_token_loss(model.hidden(inputs), weight, targets)
+    return chunked_token_loss(model.hidden(inputs), weight, targets, ignore=IGNORE)
 
 
-def _texts_of(material: Material) -> list[list[str]]:
+@checked
+def texts_of(material: Material) -> list[list[str]]:
     """The texts to train on, to choose by and to measure on.
 
     Many documents are split whole, as other examples are. Of a few, each is cut: first the training, then the
@@ -113,7 +120,13 @@ def _texts_of(material: Material) -> list[list[str]]:
 
 
 @checked
-def stream(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
-    """All texts in one row, each followed by the token that ends a document."""
-    end = tokenizer.special_tokens[END]
-    return torch.tensor([i for ids in tokenizer.encode_batch(texts) for i in (*ids, end)])
+def stream(tokenizer: Tokenizer | SentencePiece, texts: list[str], end: int | None = None) -> torch.Tensor:
+    """All texts in one row, each followed by the token that ends a document: `end`, or the own one.
+
+    `ValueError` for a tokenizer without it.
+    """
+    if end is None:
+        require(END in tokenizer.special_tokens, "tokenizer", f"must have {END}, unless `end` is given", END)
+        end = tokenizer.special_tokens[END]
+    rows = tokenizer.encode_batch(texts, special=True)
+    return torch.tensor([i for ids in rows for i in (*ids, *(() if ids[-1:] == [end] else (end,)))])
