@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "transformer_lib"
 FLOORS: dict[str, int] = {
     "checks": 0,
+    "extras": 0,
     "kinds": 1,
     "contract": 2,
     "files": 3,
@@ -71,14 +72,18 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tasks": (
         "metrics",
         "answer_scores",
+        "calibration",
         "intervals",
         "saved",
         "readable",
         "inputs",
+        "candidates",
         "translation",
         "translation_shortcuts",
         "translation_errors",
         "tagging",
+        "tag_marginals",
+        "found",
         "mentions",
         "extraction_model",
         "extraction",
@@ -87,6 +92,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "retrieval",
         "reading",
         "question_answering",
+        "answer_calibration",
         "answer_rules",
         "answer_errors",
         "pretraining",
@@ -94,6 +100,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "language_model",
         "talk",
         "opus",
+        "paragraphs",
+        "sureness",
         "evaluation",
         "translation_run",
         "own",
@@ -103,12 +111,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("text", "further_text", "further_translation", "encoder", "scoring"),
     ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "data", "talk", "commands", "arguments"),
+    "cli": ("lines", "streams", "data", "results", "asked", "talk", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
-    *("safetensors", "sentencepiece", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
+    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
 

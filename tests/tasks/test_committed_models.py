@@ -10,6 +10,7 @@ import pytest
 
 from transformer_lib.__main__ import main
 from transformer_lib.tasks.evaluation import score_again
+from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 
@@ -19,7 +20,8 @@ each_model = pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder
 
 
 def test_there_are_these() -> None:
-    assert [folder.name for folder in MODELS] == ["authored-answers", "authored-translation", "tatoeba-en-zh"]
+    names = ["authored-answers", "authored-extraction", "authored-translation", "tatoeba-en-zh"]
+    assert [folder.name for folder in MODELS] == names
 
 
 @each_model
@@ -54,6 +56,53 @@ def test_it_answers_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str], 
         found.append(said.out.strip())
         assert said.err.count("\n") == 1 and "not for real text" in said.err
     assert found == ["Oslo", "Rome", "(no answer)"]
+
+
+def test_the_answerer_is_calibrated_as_its_record_says() -> None:
+    record = json.loads((RECIPES / "results/calibration-authored-answers-seed0.json").read_text())
+    answerer = QuestionAnswerer.load(RECIPES / "models/authored-answers")
+    assert record["clean"] and answerer.calibration is not None
+    assert answerer.calibration._asdict() == record["results"]["calibration"]
+    for name, part in record["results"].items():
+        if name != "calibration":
+            total = sum(point["examples"] * abs(point["probability"] - point["right"]) for point in part["curve"])
+            assert abs(total / part["questions"] - part["expected_calibration_error"]) < 1e-12
+    believed, plain = (record["results"][name]["expected_calibration_error"] for name in ("test", "test, plain score"))
+    assert believed < plain < 0.05
+    sure = answerer("Where does Leo work?", ["Leo works in Oslo, Rosa in Rome."])
+    unsure = answerer("Where does Anna work?", ["Leo works in Oslo, Rosa in Rome."])
+    assert sure.probability is not None and unsure.probability is not None
+    assert sure.probability > 0.9 and unsure.probability < 0.1 and unsure.abstained
+
+
+def test_the_translator_is_unsure_as_its_record_says() -> None:
+    record = json.loads((RECIPES / "results/sureness-tatoeba-en-zh-seed0.json").read_text())
+    translator = Translator.load(RECIPES / "models/tatoeba-en-zh")
+    assert record["clean"] and translator.unsure_below == record["results"]["threshold"]
+    for split in ("validation", "test"):
+        told = record["results"][split]
+        assert told["wrong where unsure"] > 0.48 and told["wrong elsewhere"] < 0.2 and told["auc"] > 0.7
+        assert 0.2 < told["unsure"] < 0.3
+    [[sure], [unsure]] = translator.candidates(["I love you.", "The archduke embezzled nine quaint tariffs."])
+    assert unsure.per_token < translator.unsure_below < sure.per_token
+
+
+def test_it_extracts_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Ada  Novak, who was taught by Boris Holter, works for Helix Labs."
+    assert main(["extract", "--jsonl", "--checkpoint", str(RECIPES / "models/authored-extraction"), text]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "not for real text" in said.err
+    found = json.loads(said.out)
+    assert [text[each["start"] : each["end"]] for each in found["entities"]] == [
+        "Ada  Novak",
+        "Boris Holter",
+        "Helix Labs",
+    ]
+    assert [(each["kind"], each["head"], each["tail"]) for each in found["relations"]] == [
+        ("works_for", 0, 2),
+        ("taught", 1, 0),
+    ]
+    assert all(each["confidence"] > 0.5 for each in (*found["entities"], *found["relations"]))
 
 
 def test_answers_are_as_good_as_their_record_says() -> None:
