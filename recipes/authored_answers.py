@@ -15,6 +15,7 @@ import torch
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.data.toy_questions import QuestionSplits, questions
 from transformer_lib.runs.recipe import Run
+from transformer_lib.tasks.answer_calibration import calibrate
 from transformer_lib.tasks.evaluation import AUTHORED
 from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
 from transformer_lib.tasks.reading import SPECIAL_TOKENS
@@ -66,7 +67,7 @@ def finish(run: Run, answerer: QuestionAnswerer, data: QuestionSplits) -> dict[s
     if not run.is_first:
         return {}
     answerer.reader.to(torch.float16).to(torch.float32).eval()
-    answerer = answerer.with_threshold_from(data.validation)
+    answerer = calibrate(answerer.with_threshold_from(data.validation), data.validation)
     record = answerer.evaluate(data.test)
     folder = run.model_folder()
     evaluation = {"data": "authored questions", "split": "test", "limits": LIMITS}

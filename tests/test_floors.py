@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "transformer_lib"
 FLOORS: dict[str, int] = {
     "checks": 0,
+    "extras": 0,
     "kinds": 1,
     "contract": 2,
     "files": 3,
@@ -58,13 +59,17 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tasks": (
         "metrics",
         "answer_scores",
+        "calibration",
         "intervals",
         "saved",
         "readable",
+        "candidates",
         "translation",
         "translation_shortcuts",
         "translation_errors",
         "tagging",
+        "tag_marginals",
+        "found",
         "mentions",
         "extraction_model",
         "extraction",
@@ -73,24 +78,26 @@ ORDER: dict[str, tuple[str, ...]] = {
         "retrieval",
         "reading",
         "question_answering",
+        "answer_calibration",
         "answer_rules",
         "answer_errors",
         "pretraining",
         "language_model",
         "talk",
         "opus",
+        "paragraphs",
         "evaluation",
         "translation_run",
         "own",
     ),
     "tasks/own": ("material", "training", "adapting", "translation", "extraction", "answers", "text", "further_text", "further_translation", "scoring"),
     "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "data", "talk", "commands", "arguments"),
+    "cli": ("lines", "streams", "data", "results", "asked", "talk", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "regex", "sacrebleu"),
-    *("safetensors", "sentencepiece", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
+    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
 

@@ -3,7 +3,7 @@
 Texts come from the arguments, from `--file` (one a line), or else from standard input. Exit codes: 0 if all went well;
 1 if some texts could not be read (the others are delivered), or if `evaluate` found another score than the recorded
 one; 2, with one line that says why, if nothing could begin or be finished; 130 after an interrupt. With `--json`,
-standard output is one JSON value, or nothing if the exit code is 2.
+standard output is one JSON value, or nothing if the exit code is 2; with `--jsonl`, one JSON object for each line.
 """
 
 import io
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from transformer_lib.cli.arguments import parser
 from transformer_lib.cli.lines import abandon_output, complain
+from transformer_lib.extras import lacking
 
 INTERRUPTED = 130  # what a shell gives for a program that an interrupt ended,
 PIPE_CLOSED = 141  # and for one whose output nobody wants to read any more
@@ -64,6 +65,8 @@ def _end(error: BaseException, recipe: Path | None = None) -> int:
         return INTERRUPTED
     if _is_of(recipe, error):
         complain(f"error: the recipe {recipe} raised {named}")
+    elif isinstance(error, ModuleNotFoundError) and error.name and str(error) == f"No module named {error.name!r}":
+        complain(f"error: {lacking(error.name)}")
     elif isinstance(error, MISTAKES) or (recipe is not None and isinstance(error, TypeError)):
         complain(f"error: {error}")
     elif _lacks_memory(error):

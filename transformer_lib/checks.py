@@ -104,3 +104,8 @@ def is_whole(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Whether a value is a float, infinite or not, or such a whole number; NaN is none."""
     return not math.isnan(value) if isinstance(value, float) else is_whole(value)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value, such as one of a JSON file, is a number and finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,6 +5,7 @@ Values are checked here, before a model is loaded: a number must be finite and o
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +31,7 @@ chats      JSON lines: {"messages": [{"role": "user", "content": ...}, {"role": 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MOST_BEAMS = 100
+MOST_BATCH = 4096
 MOST_PENALTY = 5.0  # the fifth power of a million tokens still is a number that float32 holds
 COLDEST, HOTTEST = 1e-4, 1e4  # beyond these, logits of float32 divided by the temperature may be infinite or all alike
 MOST_SEED = 2**32 - 1
@@ -74,9 +76,9 @@ def parser() -> Parser:
     _add_translate(add("translate", commands.translate, "translate sentences"))
     extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
     _add_texts(extract, "a sentence")
-    answer = add_user("answer", commands.answer, "answer a question from passages, or abstain")
-    answer.add_argument("question")
-    answer.add_argument("--passages", type=Path, help="a text file, passages apart by empty lines (default: stdin)")
+    _add_batch(extract)
+    _add_lines(extract)
+    _add_answer(add_user("answer", commands.answer, "answer questions from passages, or abstain"))
     _add_generate(add("generate", commands.generate, "continue texts with a language model"))
     return top
 
@@ -122,6 +124,14 @@ def _add_check(check: Parser) -> None:
 def _add_translate(translate: Parser) -> None:
     _add_model(translate)
     _add_texts(translate, "a sentence")
+    _add_batch(translate)
+    _add_lines(translate)
+    text = "translate each sentence of a line by itself; the code of the language, such as en, says how sentences end"
+    translate.add_argument("--split", type=language, metavar="LANGUAGE", help=text)
+    text = "of Chinese: one script, whichever the model writes (default: as it writes)"
+    translate.add_argument("--script", choices=("simplified", "traditional"), help=text)
+    text = "so many translations of each sentence, at most --beams, each behind its log-probability per token"
+    translate.add_argument("--n-best", type=whole(1, MOST_BEAMS), default=1, metavar="N", help=text)
     translate.add_argument("--beams", type=whole(1, MOST_BEAMS), default=5, help="1 is greedy (default: 5)")
     translate.add_argument(
         "--length-penalty",
@@ -131,9 +141,21 @@ def _add_translate(translate: Parser) -> None:
     )
 
 
+def _add_answer(answer: Parser) -> None:
+    text = "the question; with --jsonl or --questions none: each line brings its own"
+    answer.add_argument("question", nargs="?", help=text)
+    text = "a text file in which an empty line parts two passages (default: standard input)"
+    answer.add_argument("--passages", type=Path, metavar="FILE", help=text)
+    text = 'a file of JSON lines {"question": ..., "context": ...} (with --jsonl default: standard input)'
+    answer.add_argument("--questions", type=Path, metavar="FILE", help=text)
+    _add_batch(answer)
+    _add_lines(answer)
+
+
 def _add_generate(generate: Parser) -> None:
     _add_model(generate)
     _add_texts(generate, "the beginning of a text")
+    _add_lines(generate)
     chat = "with --from-hf: each line is what the user says next, and the reply is printed"
     generate.add_argument("--chat", action="store_true", help=chat)
     generate.add_argument("--system", metavar="TEXT", help="with --chat: what the model is told before the first turn")
@@ -155,6 +177,16 @@ def _add_model(sub: Parser) -> None:
     ):
         text = f"with --from-hf: {what} (may be given several times)"
         sub.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+
+
+def _add_batch(sub: Parser) -> None:
+    text = "so many are read together; with --jsonl at most so many wait for one another (default: 64)"
+    sub.add_argument("--batch", type=whole(1, MOST_BATCH), default=64, metavar="N", help=text)
+
+
+def _add_lines(sub: Parser) -> None:
+    text = "print a JSON object for each line as soon as it is done; memory does not grow with the input"
+    sub.add_argument("--jsonl", action="store_true", help=text)
 
 
 def _add_texts(sub: Parser, what: str) -> None:
@@ -196,6 +228,14 @@ def temperature(text: str) -> float:
         rule = f"must be 0 or a number from {COLDEST:g} to {HOTTEST:g}"
         raise argparse.ArgumentTypeError(f"{rule}, got {shown(text)}")
     return value
+
+
+def language(text: str) -> str:
+    """Read the code of a language."""
+    if not re.fullmatch("[a-z]{2,3}", text):
+        rule = "must be the code of a language, two or three small letters, such as en"
+        raise argparse.ArgumentTypeError(f"{rule}, got {shown(text)}")
+    return text
 
 
 def setting(text: str) -> tuple[str, str]:

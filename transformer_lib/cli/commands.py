@@ -11,18 +11,32 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from transformer_lib.checks import require
+from transformer_lib.cli.asked import answers_to, faults_of, show_answered
 from transformer_lib.cli.data import check_data as check_data
 from transformer_lib.cli.data import model_folder, own_settings, score_lines, tell_limits
-from transformer_lib.cli.lines import Line, Shown, complain, deliver, lines_of, read_input, read_lines, say, say_json
+from transformer_lib.cli.lines import (
+    Line,
+    Shown,
+    as_line,
+    complain,
+    deliver,
+    form_of,
+    lines_of,
+    read_input,
+    say,
+    say_json,
+)
+from transformer_lib.cli.results import show_answer, show_extracted, show_translation
+from transformer_lib.cli.streams import groups_of
 from transformer_lib.cli.talk import talk
 from transformer_lib.device import check_device
 
 if TYPE_CHECKING:
     import torch
 
-    from transformer_lib.data.examples import Annotated
     from transformer_lib.tasks.language_model import Writer
     from transformer_lib.tasks.opus import OpusTranslator
+    from transformer_lib.tasks.question_answering import QuestionAnswerer
     from transformer_lib.tasks.translation import Translator
 
 LINES = 1024  # of a text that are translated or read together, before they are printed
@@ -95,56 +109,74 @@ def translate(options: Namespace) -> int:
     """Translate each line."""
     device = check_device(options.device)
     _check_own(options)
-    lines = read_lines(options.text, options.file)
-    translator = _translator(options, device)
+    require(options.n_best <= options.beams, "--n-best", f"must be at most --beams={options.beams}", options.n_best)
+    rule = "must be 1 with --split: the sentences of a line have no common ranks"
+    require(options.n_best == 1 or options.split is None, "--n-best", rule, options.n_best)
+    groups = groups_of(options.text, options.file, at_once=_at_once(options))
+    from transformer_lib.tasks.paragraphs import ParagraphTranslator
+
+    translator = ParagraphTranslator(_translator(options, device), options.split, options.script)
+    search = {name: getattr(options, name) for name in ("beams", "length_penalty", "n_best", "batch")}
     return deliver(
-        lines,
-        as_json=options.json,
-        at_once=LINES,
+        groups,
+        form=form_of(options),
         unreadable=translator.unreadable,
-        work=lambda texts: translator(texts, beams=options.beams, length_penalty=options.length_penalty),
-        show=lambda text, found: Shown({"source": text, "target": found}, found),
+        work=lambda texts: translator(texts, **search),
+        show=lambda text, found: show_translation(text, found, translator, options.n_best),
     )
 
 
 def extract(options: Namespace) -> int:
     """Print what is found in each line."""
+    device = check_device(options.device)
+    groups = groups_of(options.text, options.file, at_once=_at_once(options))
     from transformer_lib.tasks.extraction import EntityRelationExtractor
 
-    device = check_device(options.device)
-    lines = read_lines(options.text, options.file)
     extractor = EntityRelationExtractor.load(model_folder(options.checkpoint), device=device)
     tell_limits(model_folder(options.checkpoint))
     return deliver(
-        lines,
-        as_json=options.json,
-        at_once=LINES,
+        groups,
+        form=form_of(options),
         unreadable=extractor.unreadable,
-        work=extractor,
-        show=lambda text, found: _show_extracted(found),
+        work=lambda texts: extractor.find(texts, rows=options.batch),
+        show=lambda _, found: show_extracted(found),
     )
 
 
 def answer(options: Namespace) -> int:
-    """Answer the question from the passages; 1 if it, or a line of them, could not be read."""
-    from transformer_lib.tasks.question_answering import QuestionAnswerer
-
+    """Answer the question from the passages, or each of many; 1 if one, or a line, could not be read."""
     device = check_device(options.device)
-    passages, failed = _passages(lines_of(read_input(options.passages)))
-    require(bool(passages), "passages", "must not be empty", passages)
-    answerer = QuestionAnswerer.load(model_folder(options.checkpoint), device=device)
-    tell_limits(model_folder(options.checkpoint))
+    many = options.question is None
+    if many:
+        require(options.jsonl or options.questions is not None, "question", "must be given, or --questions", None)
+        require(options.passages is None, "--passages", "must come with a question: lines bring their own", None)
+        groups = groups_of((), options.questions, at_once=_at_once(options))
+    else:
+        require(options.questions is None, "--questions", "must be given without a question", options.question)
+        passages, failed = _passages(lines_of(read_input(options.passages)))
+        require(bool(passages), "passages", "must not be empty", passages)
+    answerer = _answerer(options, device)
+    if many:
+        return deliver(
+            groups,
+            form=form_of(options),
+            unreadable=lambda lines: faults_of(lines, answerer),
+            work=lambda lines: answers_to(lines, answerer),
+            show=show_answered,
+        )
     fault = answerer.unreadable([options.question]).get(0)
-    if fault is None:
-        found = answerer(options.question, passages)
-        value, text = found._asdict() | {"abstained": found.abstained}, found.text or "(no answer)"
-    else:
+    if fault is not None:
         complain(f"question {fault}")
-        value, text = {"error": f"question {fault}"}, ""
-    if options.json:
-        say_json(value)
+        found = Shown({"error": f"question {fault}"}, "")
     else:
-        say(text)
+        found = show_answer(answerer(options.question, passages))
+    match form_of(options):
+        case "json":
+            say_json(found.value)
+        case "json lines":
+            say(as_line(found.value))
+        case "text":
+            say(found.text)
     return int(failed or fault is not None)
 
 
@@ -158,7 +190,7 @@ def generate(options: Namespace) -> int:
         return talk(options)
     if options.system is not None:
         raise ValueError("--system must be given with --chat")
-    lines = read_lines(options.text, options.file)
+    groups = groups_of(options.text, options.file, at_once=1)
     writer = (
         Writer.load(model_folder(options.checkpoint), device=device)
         if options.checkpoint
@@ -166,9 +198,8 @@ def generate(options: Namespace) -> int:
     )
     new = options.max_new_tokens
     return deliver(
-        lines,
-        as_json=options.json,
-        at_once=1,
+        groups,
+        form=form_of(options),
         unreadable=lambda texts: writer.unreadable(texts, max_new_tokens=new),
         work=lambda texts: [
             writer(text, max_new_tokens=new, temperature=options.temperature, seed=options.seed) for text in texts
@@ -185,6 +216,22 @@ def _check_own(options: Namespace) -> None:
     given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
     if options.checkpoint and given:
         raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")
+
+
+def _at_once(options: Namespace) -> int:
+    """How many lines are worked on before they are printed: few of those that are wanted as soon as they are done."""
+    return int(options.batch) if options.jsonl else LINES
+
+
+def _answerer(options: Namespace, device: "torch.device") -> "QuestionAnswerer":
+    from transformer_lib.tasks.question_answering import QuestionAnswerer
+
+    folder = model_folder(options.checkpoint)
+    answerer = QuestionAnswerer.load(folder, device=device)
+    tell_limits(folder)
+    if answerer.calibration is None:
+        complain("this model is not calibrated: it has scores, and no probabilities")
+    return answerer
 
 
 def _translator(options: Namespace, device: "torch.device") -> "Translator | OpusTranslator":
@@ -208,16 +255,6 @@ def _from_hf(options: Namespace, device: "torch.device") -> "Writer":
 
     dtype = getattr(torch, options.dtype or "float32")
     return Writer.from_hf(find(options.from_hf), dtype=dtype, drop=options.drop, ignore=options.ignore, device=device)
-
-
-def _show_extracted(sentence: "Annotated") -> Shown:
-    spans = [" ".join(sentence.words[entity.start : entity.end]) for entity in sentence.entities]
-    lines = [" ".join(sentence.words)]
-    lines += [f"  {entity.kind}: {span}" for entity, span in zip(sentence.entities, spans, strict=True)]
-    lines += [f"  {r.kind}: {spans[r.head]} -> {spans[r.tail]}" for r in sentence.relations]
-    entities = [entity._asdict() for entity in sentence.entities]
-    relations = [relation._asdict() for relation in sentence.relations]
-    return Shown({"words": sentence.words, "entities": entities, "relations": relations}, "\n".join(lines))
 
 
 def _passages(lines: list[Line]) -> tuple[list[str], bool]:

@@ -2,16 +2,18 @@
 
 Texts are the arguments, the lines of a file, or those of standard input; the last two are read as bytes, so that a line
 whose bytes are no UTF-8 is that line's fault alone. A fault is named on standard error with the number of its line,
-from 1. Where the result would stand there is an empty line, or `{"error": ...}` in JSON.
+from 1. Where the result would stand there is an empty line, or `{"error": ...}` in JSON. `streams.py` reads lines as
+they arrive.
 """
 
 import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from transformer_lib.files import decode, read_bytes, split_lines
 
@@ -28,10 +30,21 @@ class Line(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A result as a JSON value, and as the text of one or more lines."""
+    """A result as a JSON value, and as the text of one or more lines; and what there is to say against it."""
 
     value: Any
     text: str
+    warning: str | None = None
+
+
+Form = Literal["text", "json", "json lines"]
+
+
+def form_of(options: Namespace) -> Form:
+    """How results are to be printed; `ValueError` for two ways at once."""
+    if options.json and getattr(options, "jsonl", False):
+        raise ValueError("--jsonl must be given without --json, which prints one value at the end")
+    return "json" if options.json else "json lines" if getattr(options, "jsonl", False) else "text"
 
 
 # In -------------------------------------------------------------------------------------------------------------------
@@ -65,17 +78,12 @@ def line_of(text: str) -> Line:
     return Line(text)
 
 
-def read_lines(texts: Sequence[str], file: Path | None) -> list[Line]:
-    """The lines of the command: its arguments, else those of the file or of standard input."""
+def each_line(texts: Sequence[str], file: Path | None) -> Iterator[Line]:
+    """The arguments, else the lines of the file or of standard input, the last one by one, as they are typed."""
     if texts and file is not None:
         raise ValueError("text must be given as arguments or as --file, got both")
-    return list(map(line_of, texts)) if texts else lines_of(read_input(file))
-
-
-def each_line(texts: Sequence[str], file: Path | None) -> Iterator[Line]:
-    """As `read_lines`, but those of standard input one by one, as they are typed."""
     if texts or file is not None:
-        yield from read_lines(texts, file)
+        yield from map(line_of, texts) if texts else lines_of(read_input(file))
         return
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed, and neither arguments nor a file hold the text")
@@ -101,6 +109,11 @@ def say_json(value: object) -> None:
     say(text)
 
 
+def as_line(value: object) -> str:
+    """A JSON value without a line break; `ValueError` as for `say_json`."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def complain(text: str) -> None:
     """Print one line to standard error, whatever characters are in it."""
     line = " ".join(filter(None, text.encode(errors="backslashreplace").decode().splitlines()))
@@ -115,34 +128,50 @@ def abandon_output() -> None:
 
 
 def deliver(
-    lines: Sequence[Line],
+    groups: Iterable[list[Line]],
     *,
-    as_json: bool,
-    at_once: int,
+    form: Form,
     unreadable: Callable[[list[str]], dict[int, str]],
     work: Callable[[list[str]], Sequence[Result]],
     show: Callable[[str, Result], Shown],
 ) -> int:
     """Print a result for each line, and give the exit code: 1 if there were lines that could not be read.
 
-    `unreadable` says which of some texts cannot be read, and why; `work` gives the results of the others, of up to
-    `at_once` lines, which are printed before the next are taken up (JSON, which is one list, at the end).
+    `unreadable` says which of some texts cannot be read, and why; `work` gives the results of the others, of the lines
+    of a group, which are printed before the next group is taken up (JSON, which is one list, at the end). What a result
+    has to say besides, `Shown.warning`, goes to standard error.
     """
-    shown, failed = [], False
-    for start in range(0, len(lines), at_once):
-        part = lines[start : start + at_once]
-        for number, one in enumerate(_results(part, unreadable, work, show), start=start + 1):
+    shown, failed, number = [], False, 0
+    for group in groups:
+        for one in _results(group, unreadable, work, show):
+            number += 1
+            if isinstance(one, Shown) and form == "json lines":
+                one = _said_as_line(one)
             if isinstance(one, str):
                 failed = True
                 complain(f"line {number}: {one}")
                 one = Shown({"error": one}, "")
-            if as_json:
-                shown.append(one.value)
-            else:
-                say(one.text)
-    if as_json:
+            elif one.warning is not None:
+                complain(f"line {number}: {one.warning}")
+            match form:
+                case "json":
+                    shown.append(one.value)
+                case "json lines":
+                    say(as_line(one.value))
+                case "text":
+                    say(one.text)
+    if form == "json":
         say_json(shown)
     return int(failed)
+
+
+def _said_as_line(one: Shown) -> Shown | str:
+    """The result, or why it cannot be JSON."""
+    try:
+        as_line(one.value)
+    except ValueError as error:
+        return f"has a result that is no JSON: {error}"
+    return one
 
 
 def _results(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformer_lib.checks import shown
-from transformer_lib.cli.lines import Line, complain, each_line, say, say_json
+from transformer_lib.cli.lines import Line, as_line, complain, each_line, form_of, say, say_json
 from transformer_lib.device import check_device
 
 if TYPE_CHECKING:
@@ -46,10 +46,14 @@ def talk(options: Namespace) -> int:
         if turn.fault is not None:
             failed = True
             complain(f"line {number}: {turn.fault}")
-        if options.json:
-            values.append({"messages": turn.asked, "reply": turn.reply} if not turn.fault else {"error": turn.fault})
-        else:
-            say(turn.reply)
+        value = {"messages": turn.asked, "reply": turn.reply} if not turn.fault else {"error": turn.fault}
+        match form_of(options):
+            case "json":
+                values.append(value)
+            case "json lines":
+                say(as_line(value))
+            case "text":
+                say(turn.reply)
     if options.json:
         say_json(values)
     return int(failed)

@@ -13,17 +13,18 @@ import torch
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
-from transformer_lib.data import datasets
+from transformer_lib.data import datasets, toy_extraction
 from transformer_lib.data.examples import Pair
 from transformer_lib.data.toy_questions import questions
 from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
 
 AUTHORED = {"seed": 0, "train": 20_000, "held_out": 1000}  # of `recipes/authored_answers.py`
+AUTHORED_SENTENCES = {"seed": 0, "train": 3000, "validation": 200, "test": 1000}  # of `authored_extraction.py`
 OWN = "own"  # data that only its owner has
 DATA = (
     *("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh"),
-    "authored questions",
+    *("authored questions", "authored sentences"),
 )
 
 
@@ -40,6 +41,8 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
             return [Pair(pair.target, pair.source) for pair in getattr(datasets.multi30k(), split)]
         case ["tatoeba", _]:
             return getattr(datasets.tatoeba(), split)
+        case ["authored", "sentences"]:
+            return getattr(toy_extraction.splits(**AUTHORED_SENTENCES), split)
         case ["authored", _]:
             # The other splits are the same however many there are to train on, and one is made in no time.
             return getattr(questions(**AUTHORED | ({} if split == "train" else {"train": 1})), split)

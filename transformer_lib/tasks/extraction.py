@@ -25,10 +25,12 @@ from transformer_lib.tasks.extraction_model import (
     collate_spans,
     extraction_config,
 )
+from transformer_lib.tasks.found import Extracted, Sure, placed
 from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
 from transformer_lib.tasks.readable import CHARACTERS_PER_TOKEN, fault_of_text, refuse_first
 from transformer_lib.tasks.saved import load_model, load_tokenizer, read_about, save_model
+from transformer_lib.tasks.tag_marginals import entity_shares
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.text.words import split_words as split_words
@@ -110,17 +112,32 @@ class EntityRelationExtractor:
         `rows` parts are read at a time; that changes the time it takes and nothing else. `ValueError` for a sentence
         that `unreadable` names.
         """
+        return [sure.found for sure in self._find(sentences, constrained, rows, sure=False)]
+
+    def find(self, sentences: Sequence[str | Sequence[str]], *, rows: int = 32) -> list[Extracted]:
+        """What a call finds in each sentence, by its characters in the text and with how sure the model is of it.
+
+        The confidence of an entity is the share of `entity_shares`, that of a relation the model's probability given
+        both entities. Neither is calibrated. Arguments and errors as of a call.
+        """
+        return [
+            placed(sentence, sure) for sentence, sure in zip(sentences, self._find(sentences, True, rows), strict=True)
+        ]
+
+    def _find(
+        self, sentences: Sequence[str | Sequence[str]], constrained: bool, rows: int, *, sure: bool = True
+    ) -> list[Sure]:
         require_positive(rows=rows)
         refuse_first(self.unreadable(sentences), "sentences")
         words = [split_words(s) if isinstance(s, str) else tuple(s) for s in sentences]
         parts = [part for row, each in enumerate(words) for part in self._parts(row, each)]
-        found: dict[tuple[int, int], Annotated] = {}
+        found: dict[tuple[int, int], Sure] = {}
         by_length = sorted(parts, key=lambda part: sum(map(len, part[2])))
         for start in range(0, len(parts), rows):
             group = by_length[start : start + rows]
-            for (row, place, _), each in zip(group, self._read([p for *_, p in group], constrained), strict=True):
+            for (row, place, _), each in zip(group, self._read([p for *_, p in group], constrained, sure), strict=True):
                 found[row, place] = each
-        of_rows: list[list[tuple[int, Annotated]]] = [[] for _ in words]
+        of_rows: list[list[tuple[int, Sure]]] = [[] for _ in words]
         for row, place in sorted(found):
             of_rows[row].append((place, found[row, place]))
         return [_joined(each, of_row) for each, of_row in zip(words, of_rows, strict=True)]
@@ -151,8 +168,9 @@ class EntityRelationExtractor:
         return parts
 
     @torch.inference_mode()
-    def _read(self, pieces: list[Pieces], constrained: bool) -> list[Annotated]:
-        """Entities and relations of sentences given as pieces; their words are left empty."""
+    def _read(self, pieces: list[Pieces], constrained: bool, sure: bool) -> list[Sure]:
+        """Entities and relations of sentences given as pieces; their words, and unless `sure` the confidence of
+        entities, are left empty."""
         model, config = self.model, self.model.config
         was_training, device = model.training, next(model.parameters()).device
         model.eval()
@@ -163,11 +181,19 @@ class EntityRelationExtractor:
         names = [[config.tags[tag] for tag in row[: len(p)]] for row, p in zip(tags.tolist(), pieces, strict=True)]
         entities = [entities_of(row) for row in names]
         spans = collate_spans([[(e.start, e.end, config.kinds.index(e.kind)) for e in row] for row in entities])
-        pairs = model.to_relations(words, spans.to(device)).argmax(-1).tolist()
+        related = model.to_relations(words, spans.to(device))
+        pairs, likely = related.argmax(-1), related.softmax(-1).amax(-1)
         model.train(was_training)
-        return [
-            Annotated((), found, self._relations(pair, len(found))) for found, pair in zip(entities, pairs, strict=True)
-        ]
+        results = []
+        for row, scored, p, q in zip(entities, scores, pairs.tolist(), likely.tolist(), strict=True):
+            relations = self._relations(p, len(row))
+            shares = self._shares(scored[: len(pieces[len(results)])], row) if sure else ()
+            results.append(Sure(Annotated((), row, relations), shares, tuple(q[i][j] for _, i, j in relations)))
+        return results
+
+    def _shares(self, scores: torch.Tensor, entities: tuple[Entity, ...]) -> tuple[float, ...]:
+        config = self.model.config
+        return tuple(entity_shares(scores, config.tags, entities, scheme=config.scheme))
 
     def _relations(self, pairs: list[list[int]], count: int) -> tuple[Relation, ...]:
         kinds = self.model.config.relations
@@ -256,11 +282,12 @@ def _plain(score: F1) -> dict[str, Any]:
     return score._asdict()
 
 
-def _joined(words: tuple[str, ...], parts: Sequence[tuple[int, Annotated]]) -> Annotated:
+def _joined(words: tuple[str, ...], parts: Sequence[tuple[int, Sure]]) -> Sure:
     """What was found in parts of a sentence, each given with its first word's number, counted in the whole sentence."""
     entities: list[Entity] = []
     relations: list[Relation] = []
-    for place, part in parts:
+    for place, (part, *_) in parts:
         relations += [Relation(kind, head + len(entities), tail + len(entities)) for kind, head, tail in part.relations]
         entities += [Entity(kind, start + place, end + place) for kind, start, end in part.entities]
-    return Annotated(words, tuple(entities), tuple(relations))
+    sure = [tuple(each for _, part in parts for each in part[side]) for side in (1, 2)]
+    return Sure(Annotated(words, tuple(entities), tuple(relations)), *sure)

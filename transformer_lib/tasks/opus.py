@@ -4,8 +4,8 @@ The encoder reads the pieces of the source and `</s>`; the decoder starts from t
 most often) and writes up to `</s>`. What the authors forbid or force is forbidden and forced, and padding is never
 written. One model may know several target languages: a sentence then begins with the one that is asked for, `>>fra<<`.
 
-Junczys-Dowmunt et al. (2018), arXiv:1804.00344; Tiedemann and Thottingal (2020), "OPUS-MT". Left out: splitting a text
-into sentences.
+Junczys-Dowmunt et al. (2018), arXiv:1804.00344; Tiedemann and Thottingal (2020), "OPUS-MT". `paragraphs.py` splits a
+text into sentences.
 """
 
 from collections import defaultdict
@@ -19,11 +19,12 @@ from transformer_lib.checks import require, require_numbers, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
 from transformer_lib.device import check_device
-from transformer_lib.generation.beam import beam_search
+from transformer_lib.generation.beam import Beams, beam_search
 from transformer_lib.generation.conditioned import Conditioned
 from transformer_lib.interop.generation_config import GenerationSettings, read_generation
 from transformer_lib.interop.huggingface import from_hf
 from transformer_lib.models.seq2seq import Seq2Seq
+from transformer_lib.tasks.candidates import NOTHING, Translation, best_of, check_count
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text, refuse_first
 from transformer_lib.text.published import PairOfTokenizers, read_pair
 
@@ -82,7 +83,27 @@ class OpusTranslator:
         A sentence without words gives "". A translation has at most `max_new_tokens` tokens, or, unless that is said,
         twice its source's and a little. `ValueError` for a sentence that `unreadable` names.
         """
+        found = self.candidates(
+            texts, beams=beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens, batch=batch
+        )
+        return [best.text for best, *_ in found]
+
+    def candidates(
+        self,
+        texts: Sequence[str],
+        *,
+        beams: int = 5,
+        length_penalty: float = 1.0,
+        n_best: int = 1,
+        max_new_tokens: int | None = None,
+        batch: int = 64,
+    ) -> list[list[Translation]]:
+        """Up to `n_best` different translations of each sentence, best first, with their log-probabilities.
+
+        They come from a search with `beams`, so there are no more than that. Other arguments and errors as of a call.
+        """
         require_positive(beams=beams, batch=batch)
+        check_count(n_best, beams)
         require_numbers(length_penalty=length_penalty)
         vocab = self.model.config.decoder.vocab_size
         require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
@@ -94,13 +115,14 @@ class OpusTranslator:
         for row, source in enumerate(sources):
             if source:
                 groups[max_new_tokens or 2 * STEP * -(-len(source) // STEP) + STEP].append(row)
-        written = [""] * len(sources)
+        written = [[NOTHING]] * len(sources)
         for limit, rows in sorted(groups.items()):
             for start in range(0, len(rows), batch):
                 some = rows[start : start + batch]
                 found = self._write([sources[row] for row in some], limit, beams, length_penalty)
-                for row, ids in zip(some, found, strict=True):
-                    written[row] = self._spell(ids)
+                best = best_of(found, [texts[row] for row in some], self._spell, n_best=n_best)
+                for row, each in zip(some, best, strict=True):
+                    written[row] = each
         return written
 
     def unreadable(self, texts: Sequence[str]) -> dict[int, str]:
@@ -117,7 +139,7 @@ class OpusTranslator:
             found[number] = found[number] or fault_of_length(source, most, "tokens with its end")
         return sources, {number: fault for number, fault in found.items() if fault}
 
-    def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> list[list[int]]:
+    def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> Beams:
         device = self.model.head.weight.device
         source = pad(sources, 0)
         reader = Conditioned(self.model, source.tokens.to(device), source.valid.to(device))
@@ -132,7 +154,7 @@ class OpusTranslator:
             length_penalty=length_penalty,
             forbidden_ids=self._forbidden,
             forced_ids=self.settings.forced_ids(limit),
-        ).best()
+        )
 
     @property
     def _stops(self) -> tuple[int, ...]:

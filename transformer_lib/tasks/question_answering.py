@@ -27,6 +27,7 @@ from transformer_lib.models.heads import SpanHead, SpanScores
 from transformer_lib.tasks.answer_scores import best_threshold as best_threshold
 from transformer_lib.tasks.answer_scores import f1_of
 from transformer_lib.tasks.answer_scores import score_answers as score_answers
+from transformer_lib.tasks.calibration import Platt, read_platt
 from transformer_lib.tasks.metrics import Language
 from transformer_lib.tasks.readable import fault_of_text
 from transformer_lib.tasks.reading import Example, Layout, ReadingBatch, Window
@@ -37,6 +38,7 @@ from transformer_lib.training.loss import LossSum, token_loss
 
 TASK = "question answering"
 OWN_FIELDS = ("max_answer", "overlap", "threshold", "language")
+CALIBRATION = "calibration"  # in `about.json`, of an answerer that has one
 
 
 # The model and its training -------------------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ class QuestionAnswerer:
     """Reads passages for the answer to a question, and abstains unless the best span's score is above `threshold`.
 
     `max_answer` is the longest answer in tokens, `overlap` what the windows on a long passage share (see `Layout`).
+    `calibration` makes probabilities of the scores (`answer_calibration`).
     """
 
     reader: Reader
@@ -147,6 +150,7 @@ class QuestionAnswerer:
     overlap: int | None = None
     threshold: float = 0.0
     language: Language = "en"
+    calibration: Platt | None = None
 
     def __post_init__(self) -> None:
         require_positive(max_answer=self.max_answer)
@@ -163,13 +167,15 @@ class QuestionAnswerer:
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "QuestionAnswerer":
         """The answerer that `save` wrote; `ValueError` for anything else."""
         device = check_device(device)
-        about = read_about(folder, task=TASK, own_fields=OWN_FIELDS)
+        calibrated = [CALIBRATION] if CALIBRATION in read_about(folder, task=TASK) else []
+        about = read_about(folder, task=TASK, own_fields=[*OWN_FIELDS, *calibrated])
         config = load_config(folder)
         require(isinstance(config, ModelConfig), "config", "must be a ModelConfig", type(config).__name__)
         reader = load_model(folder, lambda: Reader(config), device=device)
         tokenizer = load_tokenizer(folder)
         try:
-            return cls(reader, tokenizer, **{name: about[name] for name in OWN_FIELDS})
+            platt = read_platt(about[CALIBRATION]) if calibrated else None
+            return cls(reader, tokenizer, **{name: about[name] for name in OWN_FIELDS}, calibration=platt)
         except (TypeError, ValueError) as error:  # the file is at fault, not the caller
             raise ValueError(f"{folder}: {error}") from error
 
@@ -183,6 +189,8 @@ class QuestionAnswerer:
     ) -> None:
         """Write the new folder `folder` (see `saved.py`)."""
         own = {name: getattr(self, name) for name in OWN_FIELDS}
+        if self.calibration is not None:
+            own[CALIBRATION] = self.calibration._asdict()
         about = own | {"evaluation": evaluation or {}, "record": record or {}}
         save_model(folder, self.reader, self.tokenizer, task=TASK, about=about, dtype=dtype)
 
@@ -266,6 +274,8 @@ class QuestionAnswerer:
         return best.start.tolist(), best.end.tolist(), margin.tolist()
 
     def _decide(self, best: AnswerFound) -> AnswerFound:
+        if self.calibration is not None:
+            best = best._replace(probability=self.calibration.probability(best.score))
         if best.text and best.score > self.threshold:  # white space alone is no answer
             return best
-        return AnswerFound("", best.score, None, 0, 0)
+        return AnswerFound("", best.score, None, 0, 0, best.probability)

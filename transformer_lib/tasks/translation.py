@@ -3,7 +3,7 @@
 Both languages share one byte-level BPE, so every script can be read. A sentence is cut with a space in front, so that a
 word has the same tokens wherever it stands; line ends and other runs of white space count as one space. The encoder
 reads the sentence and `</s>`; the decoder starts from `<s>` and writes up to `</s>`.
-Left out: splitting a text into sentences, and several references.
+Left out: several references. `paragraphs.py` splits a text into sentences.
 """
 
 import copy
@@ -18,15 +18,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from transformer_lib.checks import require, require_kind, require_numbers, require_positive
+from transformer_lib.checks import is_finite, require, require_kind, require_numbers, require_positive
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, pad
 from transformer_lib.data.examples import Pair
 from transformer_lib.device import check_device
-from transformer_lib.generation.beam import beam_search
+from transformer_lib.generation.beam import Beams, beam_search
 from transformer_lib.generation.conditioned import Conditioned
 from transformer_lib.models.seq2seq import Seq2Seq
+from transformer_lib.tasks.candidates import NOTHING, Translation, best_of, check_count
 from transformer_lib.tasks.metrics import Tokenize, bleu, chrf
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text, refuse_first
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
@@ -35,6 +36,7 @@ from transformer_lib.training.chunked import chunked_token_loss
 from transformer_lib.training.loss import LossSum
 
 TASK = "translation"
+UNSURE = "unsure_below"  # in `about.json`, of a translator that has a threshold
 PAD, START, END = "<pad>", "<s>", "</s>"
 IGNORE = -100
 LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to the same multiple
@@ -131,13 +133,19 @@ def translation_loss(model: nn.Module, batch: Batch, *, smoothing: float = 0.0) 
 @checked
 @dataclass(frozen=True)
 class Translator:
-    """A trained model with its tokeniser: call it with sentences. `lowercase` is for a model of lower-cased text."""
+    """A trained model with its tokeniser: call it with sentences. `lowercase` is for a model of lower-cased text.
+
+    A translation with less log-probability per token than `unsure_below` is unsure; None where nobody measured that.
+    """
 
     model: Seq2Seq
     tokenizer: Tokenizer
     lowercase: bool = False
+    unsure_below: float | None = None
 
     def __post_init__(self) -> None:
+        if self.unsure_below is not None:
+            require_numbers(unsure_below=self.unsure_below)
         missing = [name for name in (PAD, START, END) if name not in self.tokenizer.special_tokens]
         require(not missing, "tokenizer", "must have the special tokens of translation; missing are", missing)
         config, size = self.model.config, self.tokenizer.vocab_size
@@ -149,13 +157,16 @@ class Translator:
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "Translator":
         """The translator that `save` wrote; `ValueError` for anything else."""
         device = check_device(device)
-        about = read_about(folder, task=TASK, own_fields=["lowercase"])
-        lowercase = about["lowercase"]
+        measured = [UNSURE] if UNSURE in read_about(folder, task=TASK) else []
+        about = read_about(folder, task=TASK, own_fields=["lowercase", *measured])
+        lowercase, unsure = about["lowercase"], about.get(UNSURE)
+        rule = "must be a finite number"
+        require(not measured or is_finite(unsure), f"{folder}: {UNSURE}", rule, unsure)
         require(isinstance(lowercase, bool), f"{folder}: lowercase", "must be true or false", lowercase)
         config = load_config(folder)
         require(isinstance(config, Seq2SeqConfig), "config", "must be a Seq2SeqConfig", type(config).__name__)
         model = load_model(folder, lambda: Seq2Seq(config), device=device)
-        return cls(model, load_tokenizer(folder), lowercase)
+        return cls(model, load_tokenizer(folder), lowercase, unsure)
 
     def save(
         self,
@@ -167,6 +178,7 @@ class Translator:
     ) -> None:
         """Write the new folder `folder` (see `saved.py`)."""
         about = {"lowercase": self.lowercase, "evaluation": evaluation or {}, "record": record or {}}
+        about |= {} if self.unsure_below is None else {UNSURE: self.unsure_below}
         save_model(folder, self.model, self.tokenizer, task=TASK, about=about, dtype=dtype)
 
     def __call__(
@@ -177,18 +189,29 @@ class Translator:
         A sentence without words gives "". Raises `ValueError` for one that `unreadable` names. A translation ends at
         twice its source's length and a little: who has not stopped by then is repeating.
         """
+        found = self.candidates(texts, beams=beams, length_penalty=length_penalty, batch=batch)
+        return [best.text for best, *_ in found]
+
+    def candidates(
+        self, texts: Sequence[str], *, beams: int = 5, length_penalty: float = 1.0, n_best: int = 1, batch: int = 64
+    ) -> list[list[Translation]]:
+        """Up to `n_best` different translations of each sentence, best first, with their log-probabilities.
+
+        They come from a search with `beams`, so there are no more than that. Other arguments and errors as of a call.
+        """
         require_positive(beams=beams, batch=batch)
+        check_count(n_best, beams)
         require_numbers(length_penalty=length_penalty)
         vocab = self.tokenizer.vocab_size
         require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
         sources, faults = self._read(texts)
         refuse_first(faults, "texts")
-        written = [""] * len(sources)
+        written = [[NOTHING]] * len(sources)
         for limit, rows in _groups(list(map(len, sources)), batch):
-            for row, ids in zip(
-                rows, self._write([sources[i] for i in rows], limit, beams, length_penalty), strict=True
-            ):
-                written[row] = self._spell(ids)
+            found = self._write([sources[i] for i in rows], limit, beams, length_penalty)
+            best = best_of(found, [texts[i] for i in rows], self._spell, n_best=n_best)
+            for row, each in zip(rows, best, strict=True):
+                written[row] = each
         return written
 
     def unreadable(self, texts: Sequence[str]) -> dict[int, str]:
@@ -243,12 +266,12 @@ class Translator:
             found[number] = found[number] or fault_of_length(source, most, "tokens with its end")
         return sources, {number: fault for number, fault in found.items() if fault}
 
-    def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> list[list[int]]:
+    def _write(self, sources: list[list[int]], limit: int, beams: int, length_penalty: float) -> Beams:
         device = self.model.head.weight.device
         source = pad(sources, 0)
         reader = Conditioned(self.model, source.tokens.to(device), source.valid.to(device))
         start = torch.full((len(sources), 1), self.tokenizer.special_tokens[START], device=device)
-        found = beam_search(
+        return beam_search(
             reader,
             start,
             beams=beams,
@@ -256,7 +279,6 @@ class Translator:
             stop_ids=[self.tokenizer.special_tokens[END]],
             length_penalty=length_penalty,
         )
-        return found.best()
 
     def _spell(self, ids: list[int]) -> str:
         special = self.tokenizer.special_tokens.values()

@@ -13,6 +13,7 @@ import torch
 from transformer_lib.checks import require
 from transformer_lib.data.examples import Question
 from transformer_lib.runs.recipe import Run
+from transformer_lib.tasks.answer_calibration import calibrate, calibration_on
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
@@ -74,7 +75,7 @@ run = train_on_questions  # what a recipe is asked for
 
 
 def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:
-    """Choose when to abstain, score the weights as they are saved, and save them."""
+    """Choose when to abstain, fit probabilities, score the weights as they are saved, and save them."""
     if not run.is_first:
         return {}
     answerer.reader.to(torch.float16).to(torch.float32).eval()
@@ -82,10 +83,12 @@ def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], te
         answerer = replace(answerer, threshold=ALWAYS)
     else:
         answerer = answerer.with_threshold_from(validation)
+    answerer = calibrate(answerer, validation)
     readable_test = _readable(test, answerer)
     record = answerer.evaluate(readable_test) if readable_test else {}
     answerer.save(run.model_folder(), evaluation={"data": OWN}, record=record, dtype=torch.float16)
-    return {"test": record, "threshold": answerer.threshold}
+    believed = calibration_on(answerer, readable_test) if readable_test else {}
+    return {"test": record, "threshold": answerer.threshold, "calibration": believed}
 
 
 def _longest(questions: list[Question], tokenizer: Tokenizer) -> int:
