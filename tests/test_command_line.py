@@ -21,6 +21,7 @@ from transformer_lib.__main__ import main
 from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Rope
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM
+from transformer_lib.tasks.calibration import Platt
 from transformer_lib.tasks.extraction import EntityRelationExtractor
 from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel
 from transformer_lib.tasks.language_model import Writer
@@ -57,7 +58,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     EntityRelationExtractor(ExtractionModel(config), Tokenizer.train(["a a"], 256)).save(folder / "extractor")
     reader = Reader(replace(SIDE, vocab_size=258, segments=2)).eval()
-    QuestionAnswerer(reader, Tokenizer.train(["a a"], 258, SPECIAL_TOKENS), threshold=-1e9).save(folder / "answerer")
+    tokenizer = Tokenizer.train(["a a"], 258, SPECIAL_TOKENS)
+    QuestionAnswerer(reader, tokenizer, threshold=-1e9, calibration=Platt(1.0, 0.0)).save(folder / "answerer")
     endings = {
         "good": "return {'x': run.options['x']}",
         "prints": "print('hello'); return {'x': 1}",
@@ -114,7 +116,7 @@ TABLE = [
     ("evaluate @nowhere", 2, "path must be a folder"),
     ("evaluate @writer", 2, "evaluation must name data and split"),
     ("evaluate @writer --device tpu", 2, DEVICE + "'tpu'"),
-    ("answer --checkpoint @answerer", 2, "required: question"),
+    ("answer --checkpoint @answerer", 2, "question must be given, or --questions"),
     ("generate a", 2, "one of the arguments --checkpoint --from-hf is required"),
     ("generate --checkpoint @writer --from-hf @hf a", 2, "not allowed with"),
     (f"{TRANSLATE} --wings a", 2, "unrecognized arguments: --wings"),

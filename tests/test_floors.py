@@ -86,6 +86,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "talk",
         "opus",
         "paragraphs",
+        "sureness",
         "evaluation",
         "translation_run",
         "own",

@@ -216,15 +216,15 @@ def test_extract_names_entities_and_relations(tmp_path: Path, capsys: pytest.Cap
     texts = ["Ada lives in Bonn", "Bonn"]
     assert main(["extract", "--checkpoint", str(tmp_path / "model"), "--json", *texts]) == 0
     rows = json.loads(capsys.readouterr().out)
-    for row, found in zip(rows, extractor(texts), strict=True):
-        assert row["words"] == list(found.words)
+    assert [row["text"] for row in rows] == texts
+    for row, found in zip(rows, extractor.find(texts), strict=True):
         assert [tuple(entity.values()) for entity in row["entities"]] == list(found.entities)
         assert [tuple(relation.values()) for relation in row["relations"]] == list(found.relations)
     assert rows[0]["entities"]
     assert main(["extract", "--checkpoint", str(tmp_path / "model"), *texts]) == 0
     first = rows[0]["entities"][0]
-    words = " ".join(rows[0]["words"][first["start"] : first["end"]])
-    assert f"  {first['kind']}: {words}\n" in capsys.readouterr().out
+    words = texts[0][first["start"] : first["end"]]
+    assert f"  {first['kind']}: {words} ({first['confidence']:.2f})\n" in capsys.readouterr().out
 
 
 def test_answer_reads_passages_apart_by_empty_lines(

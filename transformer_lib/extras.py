@@ -4,6 +4,9 @@
 needed, and then the message says what to install.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXTRAS = {
     "filelock": "train",
     "huggingface_hub": "hf",
@@ -30,3 +33,14 @@ def lacking(name: str) -> str:
     extra = EXTRAS.get(name.partition(".")[0])
     how = f'pip install "transformer_lib[{extra}]"' if extra else "install it with pip"
     return f"{name} is needed for this: {how}"
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """A block that imports packages of an extra; a `ModuleNotFoundError` in it says which extra that is."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+            raise
+        raise ModuleNotFoundError(lacking(error.name), name=error.name) from error

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 
 PARTIAL = ".partial"
 SUMS = "SHA256SUMS"
@@ -174,7 +175,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     The lock is the operating system's, which releases it even if its holder is killed. The empty file that it is on
     stays, and means nothing. Where locks do not hold, as on some network file systems, nobody is kept out.
     """
-    from filelock import FileLock, Timeout
+    with needed():
+        from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 
 Named = dict[str, Tensor]
 
@@ -21,8 +22,9 @@ Named = dict[str, Tensor]
 @checked
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors to a file; `OSError` if the disk is full, `ValueError` if one is not finite."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    with needed():
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
 
     check_finite(tensors, "tensors")
     possible = "\0" not in os.fspath(path) and not Path(path).is_dir()
@@ -39,8 +41,9 @@ def load_tensors(path: str | os.PathLike[str], *, finite: bool = True) -> Named:
 
     `finite=False` takes infinities and NaN as they are.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with needed():
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
 
     require(Path(path).is_file(), os.fspath(path), "must be a regular file", "something else")
     try:
@@ -55,7 +58,8 @@ def load_tensors(path: str | os.PathLike[str], *, finite: bool = True) -> Named:
 @checked
 def shapes_of(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor in a safetensors file, from its header alone."""
-    from safetensors import SafetensorError, safe_open
+    with needed():
+        from safetensors import SafetensorError, safe_open
 
     require(Path(path).is_file(), os.fspath(path), "must be a regular file", "something else")
     try:

@@ -19,14 +19,14 @@ each_model = pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder
 
 
 def test_there_are_these() -> None:
-    assert [folder.name for folder in MODELS] == ["authored-answers", "tatoeba-en-zh"]
+    assert [folder.name for folder in MODELS] == ["authored-answers", "authored-extraction", "tatoeba-en-zh"]
 
 
 @each_model
 def test_it_is_small_and_its_licence_is_named(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 6 * 2**20
     [row] = [row for row in (RECIPES / "models/README.md").read_text().split("\n") if f"`{folder.name}`" in row]
-    licences = {"tatoeba-en-zh": "CC BY 2.0 FR", "authored-answers": "MIT"}
+    licences = {"tatoeba-en-zh": "CC BY 2.0 FR", "authored-answers": "MIT", "authored-extraction": "MIT"}
     assert row.split(" | ")[-1].startswith(licences[folder.name])
 
 
@@ -54,6 +54,24 @@ def test_it_answers_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str], 
         found.append(said.out.strip())
         assert said.err.count("\n") == 1 and "not for real text" in said.err
     assert found == ["Oslo", "Rome", "(no answer)"]
+
+
+def test_it_extracts_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Ada  Novak, who was taught by Boris Holter, works for Helix Labs."
+    assert main(["extract", "--jsonl", "--checkpoint", str(RECIPES / "models/authored-extraction"), text]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "not for real text" in said.err
+    found = json.loads(said.out)
+    assert [text[each["start"] : each["end"]] for each in found["entities"]] == [
+        "Ada  Novak",
+        "Boris Holter",
+        "Helix Labs",
+    ]
+    assert [(each["kind"], each["head"], each["tail"]) for each in found["relations"]] == [
+        ("works_for", 0, 2),
+        ("taught", 1, 0),
+    ]
+    assert all(each["confidence"] > 0.5 for each in (*found["entities"], *found["relations"]))
 
 
 def test_answers_are_as_good_as_their_record_says() -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from transformer_lib.data.own.offsets import read_offsets
 from transformer_lib.tasks.extraction import EntityRelationExtractor, split_words
 from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel, collate_sentences, collate_spans
 from transformer_lib.tasks.found import Sure, placed
+from transformer_lib.tasks.tagging import tags_of
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.tokenizer import Tokenizer
 
@@ -65,7 +67,9 @@ def test_it_is_what_a_call_finds() -> None:
 
 def test_the_confidence_of_a_relation_is_the_softmax_given_the_entities() -> None:
     model = extractor()
-    found, plain = model.find([TEXT])[0], model([TEXT])[0]
+    text = "Zoë saw Li"  # short enough to be read at once
+    found, plain = model.find([text])[0], model([text])[0]
+    assert found.relations
     pieces = [model.tokenizer.encode_batch([" " + word for word in plain.words])]
     double = model.model.double().eval()
     with torch.no_grad():
@@ -101,3 +105,23 @@ def test_words_that_are_not_those_of_the_text() -> None:
     with pytest.raises(ValueError, match="sentence must have the 2 words found, got 1"):
         placed("ab", sure)
     assert placed(["a", "b"], sure).entities[0].text == "a b"
+
+
+def test_offsets_are_those_that_transformers_gathers() -> None:
+    from transformers.pipelines.token_classification import TokenClassificationPipeline
+
+    pipeline = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
+    pipeline.tokenizer = SimpleNamespace(convert_tokens_to_string=" ".join)
+    for scheme in ("BIO", "BILOU"):
+        model = extractor(scheme)
+        plain, end, rows = model([TEXT])[0], 0, []
+        for index, (word, tag) in enumerate(zip(plain.words, tags_of(plain, "BIO"), strict=True)):
+            start = TEXT.index(word, end)
+            end = start + len(word)
+            rows.append({"entity": tag, "score": 1.0, "index": index, "word": word, "start": start, "end": end})
+        wanted = [group for group in pipeline.group_entities(rows) if group["entity_group"] != "O"]
+        found = model.find([TEXT])[0].entities
+        assert [(e.kind, e.start, e.end) for e in found] == [
+            (group["entity_group"], group["start"], group["end"]) for group in wanted
+        ]
+        assert len(found) > 2

@@ -50,25 +50,22 @@ def _grouped(arriving: Iterable[Iterable[Line]], at_once: int) -> Iterator[list[
 def _lines(stream: Stream | BinaryIO, stack: ExitStack) -> Iterator[Iterable[Line]]:
     """The lines that each read completes; the stack closes what is read."""
     with stack:
-        first = True
         for whole in _whole_lines(stream):
-            if first:
-                whole[0] = whole[0].removeprefix(BOM)
-                first = False
             yield map(_line, whole)
 
 
-def _whole_lines(stream: "Stream | BinaryIO") -> Iterator[list[bytes]]:
-    begun = bytearray()
+def _whole_lines(stream: Stream | BinaryIO) -> Iterator[list[bytes]]:
+    begun, mark = bytearray(), BOM  # at the beginning of the first line there may be a mark
     while data := stream.read1(CHUNK):  # type: ignore[union-attr]
         *whole, end = data.split(b"\n")
         if whole:
-            whole[0] = bytes(begun) + whole[0]
+            whole[0] = (bytes(begun) + whole[0]).removeprefix(mark)
             begun.clear()
+            mark = b""
             yield whole
         begun += end[: max(0, MOST_LINE + 1 - len(begun))]
-    if begun:
-        yield [bytes(begun)]
+    if last := bytes(begun).removeprefix(mark):
+        yield [last]
 
 
 def _line(data: bytes) -> Line:

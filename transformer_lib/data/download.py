@@ -29,11 +29,13 @@ from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from filelock import FileLock
-
 from transformer_lib.config import require, require_numbers, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import sha256_of, write_bytes
+
+with needed():
+    from filelock import FileLock
 
 VARIABLE = "TRANSFORMER_DATA"
 MOST_SECONDS, MOST_ATTEMPTS = 86_400, 16  # the last of so many waits 2**15 times the pause

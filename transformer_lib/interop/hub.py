@@ -4,6 +4,7 @@ from pathlib import Path
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 
 # Rules of tokenizers, as each family has them.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt", "*.spm")
@@ -26,8 +27,9 @@ def find(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     # Imported here: a folder needs none of it.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    with needed():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     parts = name.split("/")
     require(len(parts) == 2 and all(parts), "name", "must be a folder, or OWNER/MODEL of the Hub", name)

@@ -14,6 +14,7 @@ import torch
 
 from transformer_lib.config import ModelConfig, from_json, require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import read_bytes
 
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message is 2^31 - 1; the graph itself is the small rest
@@ -45,7 +46,8 @@ def open_decoder(path: str | Path) -> tuple[Any, ModelConfig]:
 
     `ValueError` for a file of another kind, for one that was changed, and for one whose config is not the graph's.
     """
-    import onnxruntime
+    with needed():
+        import onnxruntime
 
     rule = "must be a file that `export` wrote with its cache"
     model = read_sealed(path, rule)

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import read_json, write_text
 from transformer_lib.interop.pickled import load_pickled
 from transformer_lib.tensor_files import load_tensors
+
+with needed():
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
 Named = dict[str, Tensor]
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

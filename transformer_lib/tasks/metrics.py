@@ -14,11 +14,13 @@ from collections.abc import Collection, Mapping, Sequence, Sized
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple, cast
 
-import regex
-
 from transformer_lib.checks import require, require_positive, wrong_kind
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.text.words import LETTER
+
+with needed():
+    import regex
 
 Tokenize = Literal["13a", "intl", "zh", "char", "none"]
 Language = Literal["en", "zh"]
@@ -69,7 +71,8 @@ def bleu(
 
     `ValueError` for unequal counts or an empty corpus.
     """
-    from sacrebleu.metrics.bleu import BLEU
+    with needed():
+        from sacrebleu.metrics.bleu import BLEU
 
     _check_counts("hypotheses", hypotheses, references)
     # `force` only silences a warning about text that looks tokenised; it is not part of the score.
@@ -81,7 +84,8 @@ def chrf(
     hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False, word_order: int = 0
 ) -> Score:
     """Corpus chrF: F2 of character n-grams up to 6, without spaces; `word_order=2` is chrF++. Errors as for `bleu`."""
-    from sacrebleu.metrics.chrf import CHRF
+    with needed():
+        from sacrebleu.metrics.chrf import CHRF
 
     _check_counts("hypotheses", hypotheses, references)
     require(0 <= word_order <= 6, "word_order", "must be from 0 to 6", word_order)
@@ -102,8 +106,9 @@ def bleu_resampled(
     As many sentences as there are get drawn with replacement, `samples` times, the same ones for all systems. The first
     system is what the others are compared with. Errors as for `bleu`.
     """
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.significance import PairedTest
+    with needed():
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.significance import PairedTest
 
     require(len(systems) > 1, "systems", "must be two or more", list(systems))
     require_positive(samples=samples)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
-from transformer_lib.extras import lacking
+from transformer_lib.extras import needed
 from transformer_lib.tasks.candidates import Translation
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.readable import fault_of_text, refuse_first
@@ -39,10 +39,8 @@ def split_sentences(text: str, language: str) -> list[str]:
     fault = fault_of_text(text)
     if fault is not None:
         raise ValueError(f"text {fault}")
-    try:
+    with needed():
         import sentencex
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(lacking("sentencex"), name="sentencex") from error
     return list(sentencex.segment(language, text))
 
 
@@ -67,10 +65,8 @@ def to_script(text: str, script: Script) -> str:
 
 @cache
 def _converter(script: Script) -> Any:
-    try:
+    with needed():
         from opencc import OpenCC
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(lacking("opencc"), name="opencc") from error
     return OpenCC(CONVERSIONS[script])
 
 

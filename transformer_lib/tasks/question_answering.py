@@ -121,7 +121,8 @@ class AnswerFound(NamedTuple):
     """The characters `start` to `end - 1` of passage number `passage`; or nothing, "" and no passage.
 
     `score` is by how much the best span's score exceeds that of no answer in its window, which is the logarithm of how
-    many times likelier the reader thinks it.
+    many times likelier the reader thinks it. `probability`, of a calibrated answerer, is how likely the best span is
+    right, whether it is given or withheld.
     """
 
     text: str
@@ -129,6 +130,7 @@ class AnswerFound(NamedTuple):
     passage: int | None
     start: int
     end: int
+    probability: float | None = None
 
     @property
     def abstained(self) -> bool:

@@ -10,7 +10,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import regex
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,8 +18,12 @@ from torch import Tensor
 from transformer_lib.checks import require, require_kind, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import pad
+from transformer_lib.extras import needed
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.text.words import LETTER, MARK
+
+with needed():
+    import regex
 
 # A Chinese or Japanese character is a word of its own, since these scripts do not mark where a word ends.
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
-from tokenizers import Tokenizer as RustTokenizer
-
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import read_text, write_text
 from transformer_lib.text.bpe import BPE, PATTERN, check_enough, check_ids, check_text, count_merges, unfinished
+
+with needed():
+    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as RustTokenizer
 
 # The Rust library spells each byte by a visible character: bytes that are visible in Latin-1 by themselves, the rest,
 # in order, by the characters from U+0100 on (Radford et al. 2019).

@@ -8,9 +8,11 @@ are added here.
 Left out: scripts that write no space between words, as Chinese and Thai; a run of them is one word.
 """
 
-import regex
-
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
+
+with needed():
+    import regex
 
 LETTER = r"[\w\p{N}]"
 MARK = r"[\p{M}\u200c\u200d]"  # a mark, or one of the two characters that join letters or keep them apart

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
-from tqdm import tqdm
 
 from transformer_lib.config import require, to_json
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import sole_writer
 from transformer_lib.identity import describe
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
@@ -40,6 +40,9 @@ from transformer_lib.training.parallel import (
 )
 from transformer_lib.training.patience import Patience
 from transformer_lib.training.state import Batches, TrainState
+
+with needed():
+    from tqdm import tqdm
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
 LOG = "log.jsonl"

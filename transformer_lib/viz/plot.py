@@ -17,6 +17,7 @@ from torch import Tensor
 
 from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.viz.style import GREY, LINES, PALE, STYLE, WIDTH, space_between
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def _check_axes(axes: object) -> None:
 @contextmanager
 def _figure(height: float) -> Iterator["matplotlib.figure.Figure"]:
     """A figure of our style; the style holds while the block draws on it."""
-    import matplotlib.pyplot as plt  # also tells a notebook how to show what a cell returns
+    with needed():
+        import matplotlib.pyplot as plt  # also tells a notebook how to show what a cell returns
 
     with plt.style.context(["default", STYLE]):
         figure = plt.figure(figsize=(WIDTH, height))

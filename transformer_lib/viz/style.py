@@ -12,6 +12,7 @@ from typing import Any
 
 from transformer_lib.config import require
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#767676"
@@ -56,7 +57,8 @@ SAVED: dict[str, Any] = {"bbox_inches": None, "dpi": 200, "metadata": {"Date": N
 
 def use_style() -> None:
     """Draw all figures that follow in the look of the book; a notebook shows them as SVG."""
-    import matplotlib.pyplot as plt
+    with needed():
+        import matplotlib.pyplot as plt
 
     plt.style.use(["default", STYLE])
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -83,7 +85,8 @@ def panels(
     Panels may share their axes, which are then labelled once, and have columns of unequal width. Those that stand one
     above the other keep a distance.
     """
-    import matplotlib.pyplot as plt
+    with needed():
+        import matplotlib.pyplot as plt
 
     require(0 < height <= HIGHEST, "height", f"must be above 0 and at most {HIGHEST}", height)
     for name, count in (("rows", rows), ("columns", columns)):

@@ -14,6 +14,7 @@ from tests.contract.calls.text import new_pair
 from transformer_lib.config import Norm, Seq2SeqConfig, Sinusoidal, SwiGlu, to_json
 from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
 from transformer_lib.data.packing import LMBatch
+from transformer_lib.generation.beam import Beams
 from transformer_lib.interop.generation_config import GenerationSettings
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq
@@ -23,6 +24,7 @@ from transformer_lib.tasks import (
     extraction_model,
     language_model,
     opus,
+    paragraphs,
     pretraining,
     question_answering,
     reading,
@@ -30,6 +32,8 @@ from transformer_lib.tasks import (
     translation,
     translation_run,
 )
+from transformer_lib.tasks.calibration import Platt
+from transformer_lib.tasks.candidates import Translation
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.chat import ChatTemplate
 from transformer_lib.text.published import read_pair
@@ -191,12 +195,42 @@ OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
         "model": _translator().model,
         "tokenizer": TRANSLATING,
         "lowercase": True,
+        "unsure_below": -0.5,
     },
     f"{HERE}translation.Translator.load": lambda: {"folder": _saved(_translator()), "device": "cpu"},
     f"{HERE}translation.Translator.save": lambda: {"self": _translator(), "folder": str(_new())} | _about(),
     f"{HERE}translation.Translator.__call__": lambda: {
         **{"self": _translator(), "texts": ["a dog"], "beams": 2, "length_penalty": 0.5, "batch": 4}
     },
+    f"{HERE}translation.Translator.candidates": lambda: {
+        **{"self": _translator(), "texts": ["a dog"], "beams": 2, "length_penalty": 0.5, "n_best": 2, "batch": 4}
+    },
+    f"{HERE}candidates.best_of": lambda: {
+        "beams": Beams(torch.tensor([[[97]]]), torch.tensor([[1]]), torch.tensor([[-1.0]]), torch.tensor([[-1.0]])),
+        **{"sources": ["a"], "spell": lambda ids: bytes(ids).decode(), "n_best": 1},
+    },
+    f"{HERE}candidates.check_count": lambda: {"n_best": 1, "beams": 2},
+    f"{HERE}paragraphs.split_sentences": lambda: {"text": "I am. You are.", "language": "en"},
+    f"{HERE}paragraphs.join_sentences": lambda: {"sentences": ["I am.", "You are."]},
+    f"{HERE}paragraphs.to_script": lambda: {"text": "這個", "script": "simplified"},
+    f"{HERE}paragraphs.Paragraph": lambda: {
+        "best": (Translation("a", -1.0, 2),),
+        "sentences": (("b", Translation("a", -1.0, 2)),),
+    },
+    f"{HERE}paragraphs.ParagraphTranslator": lambda: {
+        **{"translator": _translator(), "language": "en", "script": "traditional"}
+    },
+    f"{HERE}paragraphs.ParagraphTranslator.__call__": lambda: {
+        **{"self": paragraphs.ParagraphTranslator(_translator()), "texts": ["a dog"], "beams": 2},
+        **{"length_penalty": 0.5, "n_best": 2, "batch": 4},
+    },
+    f"{HERE}paragraphs.ParagraphTranslator.unreadable": lambda: {
+        **{"self": paragraphs.ParagraphTranslator(_translator(), "en"), "texts": ["a dog. a cat.", "a" * 99]}
+    },
+    f"{HERE}paragraphs.ParagraphTranslator.is_unsure": lambda: {
+        **{"self": paragraphs.ParagraphTranslator(_translator()), "best": [Translation("a", -1.0, 2)]}
+    },
+    f"{HERE}sureness.judge": lambda: {"translator": _translator(), "pairs": list(PAIRS), "beams": 1},
     f"{HERE}translation.Translator.unreadable": lambda: {"self": _translator(), "texts": ["a dog", "a" * 99]},
     f"{HERE}translation.Translator.evaluate": lambda: {
         **{"self": _translator(), "pairs": PAIRS[:1], "beams": 1, "length_penalty": 1.0},
@@ -227,6 +261,9 @@ OF_EXTRACTION: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}extraction.EntityRelationExtractor.__call__": lambda: {
         **{"self": _extractor(), "sentences": ["Ada wrote", ["Ada"]], "constrained": False, "rows": 2}
+    },
+    f"{HERE}extraction.EntityRelationExtractor.find": lambda: {
+        **{"self": _extractor(), "sentences": ["Ada wrote", ["Ada"]], "rows": 2}
     },
     f"{HERE}extraction.EntityRelationExtractor.unreadable": lambda: {"self": _extractor(), "sentences": ["Ada", [""]]},
     f"{HERE}extraction.EntityRelationExtractor.evaluate": lambda: {
@@ -301,10 +338,16 @@ OF_ANSWERS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}question_answering.BestSpan": lambda: question_answering.best_span(_span_scores(), 3)._asdict(),
     f"{HERE}question_answering.best_span": lambda: {"scores": _span_scores(), "max_answer": 3},
-    f"{HERE}question_answering.AnswerFound": lambda: {"text": "a", "score": 1.0, "passage": 0, "start": 0, "end": 1},
+    f"{HERE}question_answering.AnswerFound": lambda: {
+        **{"text": "a", "score": 1.0, "passage": 0, "start": 0, "end": 1, "probability": 0.5}
+    },
     f"{HERE}question_answering.QuestionAnswerer": lambda: {
         **{"reader": _answerer().reader, "tokenizer": BYTES, "max_answer": 3, "overlap": 2, "threshold": 0.5},
-        **{"language": "en"},
+        **{"language": "en", "calibration": Platt(1.0, 0.0)},
+    },
+    f"{HERE}answer_calibration.calibrate": lambda: {"answerer": _answerer(), "questions": [QUESTION]},
+    f"{HERE}answer_calibration.calibration_on": lambda: {
+        **{"answerer": replace(_answerer(), calibration=Platt(1.0, 0.0)), "questions": [QUESTION]}
     },
     f"{HERE}question_answering.QuestionAnswerer.load": lambda: {"folder": _saved(_answerer()), "device": "cpu"},
     f"{HERE}question_answering.QuestionAnswerer.save": lambda: {"self": _answerer(), "folder": str(_new())} | _about(),
@@ -364,6 +407,10 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}opus.OpusTranslator.__call__": lambda: {
         **{"self": _opus_translator(), "texts": ["a b", ""], "beams": 2, "length_penalty": 0.5},
+        **{"max_new_tokens": 3, "batch": 2},
+    },
+    f"{HERE}opus.OpusTranslator.candidates": lambda: {
+        **{"self": _opus_translator(), "texts": ["a b", ""], "beams": 2, "length_penalty": 0.5, "n_best": 2},
         **{"max_new_tokens": 3, "batch": 2},
     },
     f"{HERE}opus.OpusTranslator.unreadable": lambda: {"self": _opus_translator(), "texts": ["a", "b"]},

@@ -11,7 +11,8 @@ from tests.contract.calls.base import SMALL
 from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS
 from transformer_lib.data.examples import Annotated, Answer, Entity, Question
 from transformer_lib.models import Encoder
-from transformer_lib.tasks import metrics, reading, retrieval, tagging
+from transformer_lib.tasks import calibration, found, metrics, reading, retrieval, sureness, tagging
+from transformer_lib.tasks.candidates import Translation
 from transformer_lib.tasks.own.material import Material, Rows
 from transformer_lib.tasks.own.translation import SIZES
 from transformer_lib.text.bpe import BPE
@@ -29,6 +30,9 @@ EXAMPLES = LAYOUT.examples([QUESTION])
 STEPS = tagging.allowed_steps(["O", "B-x", "I-x"])
 RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its arguments
     *(EXAMPLES[0].window, EXAMPLES[0], LAYOUT.collate(EXAMPLES), STEPS),
+    *(calibration.Platt(1.0, 0.5), calibration.Bin(0.0, 0.5, 2, 0.25, 0.5), sureness.Judged(-1.0, 20.0, True)),
+    *(found.EntityFound("x", 0, 1, "a", 0.5), found.RelationFound("r", 0, 1, 0.5), Translation("a", -1.0, 2)),
+    *(found.Extracted("a", (), ()), found.Sure(SENTENCE, (0.5, 0.5), ())),
     *(metrics.Score(1.0, "x"), metrics.Resampled(1.0, 0.5, None), metrics.strict_f1([["a"]], [["a"]])),
 ]
 
@@ -101,6 +105,23 @@ OF_TEXTS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"right": [1.0], "given": [1.0], "wanted": [2.0], "draws": 10, "seed": 0}
     },
     f"{HERE}metrics.token_f1": _answer,
+    f"{HERE}calibration.Platt.probability": lambda: {"self": calibration.Platt(1.0, 0.5), "score": 0.5},
+    f"{HERE}calibration.fit_platt": lambda: {"scores": [0.5, 1.5], "right": [False, True]},
+    f"{HERE}calibration.read_platt": lambda: {"value": {"slope": 1.0, "intercept": 0.5}},
+    f"{HERE}calibration.calibration_curve": lambda: {"probabilities": [0.5, 1.0], "right": [False, True], "bins": 4},
+    f"{HERE}calibration.expected_calibration_error": lambda: {"curve": [calibration.Bin(0.0, 0.5, 2, 0.25, 0.5)]},
+    f"{HERE}found.Extracted.as_json": lambda: {"self": found.Extracted("a", (), ())},
+    f"{HERE}found.placed": lambda: {
+        "sentence": "Ada wrote Winter",
+        "sure": found.Sure(SENTENCE, (0.5, 0.5), ()),
+    },
+    f"{HERE}tag_marginals.entity_shares": lambda: {
+        **{"scores": torch.rand(4, 3), "tags": ["O", "B-x", "I-x"], "entities": [Entity("x", 1, 3)], "scheme": "BIO"}
+    },
+    f"{HERE}sureness.unsure_below": lambda: {
+        "judged": [sureness.Judged(-1.0, 2.0, True), sureness.Judged(-0.5, 20.0, False)]
+    },
+    f"{HERE}sureness.sureness": lambda: {"judged": [sureness.Judged(-1.0, 2.0, True)], "threshold": -0.7},
     f"{HERE}reading.Pieces": lambda: {"text": "Anna", "tokenizer": BYTES, "spellings": BYTES.to_bpe().vocabulary},
     f"{HERE}reading.Pieces.tokens": lambda: {"self": LAYOUT.pieces("Anna"), "start": 1, "end": 3},
     f"{HERE}reading.Pieces.characters": lambda: {"self": LAYOUT.pieces("Anna"), "first": 1, "last": 3},

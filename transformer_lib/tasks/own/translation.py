@@ -8,16 +8,17 @@ seed, of which no other translation is trained on. The files are gone through se
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from transformer_lib.checks import require
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
+from transformer_lib.extras import needed
 from transformer_lib.models.seq2seq import Seq2Seq
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
@@ -25,6 +26,7 @@ from transformer_lib.tasks.metrics import Tokenize
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, Rows, number_of, size_named
 from transformer_lib.tasks.own.training import layers_of, train_own
+from transformer_lib.tasks.sureness import judge, unsure_below
 from transformer_lib.tasks.translation import (
     END,
     PAD,
@@ -38,11 +40,15 @@ from transformer_lib.tasks.translation import (
 )
 from transformer_lib.text.tokenizer import Tokenizer
 
+with needed():
+    from tqdm import tqdm
+
 NAME = "translation"
 OPTIONS = SHARED | {"lowercase": "no"}
 MAX_LENGTH = 256  # tokens of a side; longer pairs are left out
 MOST_SPELLED = 400_000  # pairs that the tokeniser learns from: it keeps all of them in memory
 AT_ONCE = 10_000
+JUDGED, FEWEST_JUDGED = 1000, 100  # pairs of validation at most and at least, to tell when a translation is unsure
 
 
 @checked
@@ -110,23 +116,25 @@ def train_on_pairs(run: Run) -> dict[str, Any]:
     )
     counts = {"train": len(train), "validation": len(held_out), "test": len(test)}
     facts |= {"examples": counts, "too_long": train.too_long + held_out.too_long, "vocab_size": tokenizer.vocab_size}
-    return facts | _finish(
-        run, Translator(model.to(torch.float16).to(torch.float32).eval(), tokenizer, lowercase), test
-    )
+    translator = Translator(model.to(torch.float16).to(torch.float32).eval(), tokenizer, lowercase)
+    return facts | _finish(run, translator, list(islice(material.examples("validation"), JUDGED)), test)
 
 
 run = train_on_pairs  # what a recipe is asked for
 
 
-def _finish(run: Run, translator: Translator, test: Sequence[Pair]) -> dict[str, Any]:
-    """Score the weights as they are saved, and save them."""
+def _finish(run: Run, translator: Translator, validation: Sequence[Pair], test: Sequence[Pair]) -> dict[str, Any]:
+    """Measure when it is unsure, score the weights as they are saved, and save them."""
     if not run.is_first:
         return {}
+    readable = [pair for pair in validation if not translator.unreadable([pair.source])]
+    if len(readable) >= FEWEST_JUDGED:
+        translator = replace(translator, unsure_below=unsure_below(judge(translator, readable)))
     readable = [pair for pair in test if not translator.unreadable([pair.source])]
     scoring: dict[str, Any] = {"beams": 5, "tokenize": tokenize_for(pair.target for pair in readable)}
     record = translator.evaluate(readable, **scoring) if readable else {}
     translator.save(run.model_folder(), evaluation={"data": OWN, **scoring}, record=record, dtype=torch.float16)
-    return {"test": record}
+    return {"test": record, "unsure_below": translator.unsure_below}
 
 
 def _spelled(pairs: Iterable[Pair], count: int, lowercase: bool) -> Iterator[str]:
