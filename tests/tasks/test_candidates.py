@@ -42,7 +42,7 @@ def test_a_log_probability_is_the_sum_over_the_tokens(translator: Translator) ->
             if batch.labels[0, -1] == translator.tokenizer.special_tokens[END]:
                 assert abs(float(steps.sum()) - each.log_prob) < 1e-9
                 checked += 1
-    assert checked >= 6
+    assert checked >= 4
 
 
 def test_a_call_gives_the_first(translator: Translator) -> None:

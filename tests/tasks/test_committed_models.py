@@ -10,6 +10,7 @@ import pytest
 
 from transformer_lib.__main__ import main
 from transformer_lib.tasks.evaluation import score_again
+from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 
@@ -54,6 +55,23 @@ def test_it_answers_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str], 
         found.append(said.out.strip())
         assert said.err.count("\n") == 1 and "not for real text" in said.err
     assert found == ["Oslo", "Rome", "(no answer)"]
+
+
+def test_the_answerer_is_calibrated_as_its_record_says() -> None:
+    record = json.loads((RECIPES / "results/calibration-authored-answers-seed0.json").read_text())
+    answerer = QuestionAnswerer.load(RECIPES / "models/authored-answers")
+    assert record["clean"] and answerer.calibration is not None
+    assert answerer.calibration._asdict() == record["results"]["calibration"]
+    for name, part in record["results"].items():
+        if name != "calibration":
+            total = sum(point["count"] * abs(point["probability"] - point["right"]) for point in part["curve"])
+            assert abs(total / part["questions"] - part["expected_calibration_error"]) < 1e-12
+    believed, plain = (record["results"][name]["expected_calibration_error"] for name in ("test", "test, plain score"))
+    assert believed < plain < 0.05
+    sure = answerer("Where does Leo work?", ["Leo works in Oslo, Rosa in Rome."])
+    unsure = answerer("Where does Anna work?", ["Leo works in Oslo, Rosa in Rome."])
+    assert sure.probability is not None and unsure.probability is not None
+    assert sure.probability > 0.9 and unsure.probability < 0.1 and unsure.abstained
 
 
 def test_it_extracts_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,9 +46,9 @@ def _doubt(found: "Paragraph", translator: "ParagraphTranslator") -> str:
 
 def show_extracted(found: "Extracted") -> Shown:
     """The text, then a line for each entity and each relation, with how sure the model is of it."""
-    names = [entity.text for entity in found.entities]
+    names = [" ".join(entity.text.split()) for entity in found.entities]
     lines = [" ".join(found.text.split())]
-    lines += [f"  {e.kind}: {' '.join(e.text.split())} ({e.confidence:.2f})" for e in found.entities]
+    lines += [f"  {e.kind}: {name} ({e.confidence:.2f})" for e, name in zip(found.entities, names, strict=True)]
     lines += [f"  {r.kind}: {names[r.head]} -> {names[r.tail]} ({r.confidence:.2f})" for r in found.relations]
     return Shown(found.as_json(), "\n".join(lines))
 

@@ -80,8 +80,9 @@ def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> Platt:
 
     with torch.enable_grad():
         search.step(loss)  # type: ignore[no-untyped-call]
-    slope = float(found[0]) / float(spread)
-    return Platt(slope, float(found[1]) - slope * float(middle))
+    slope, intercept = found.detach().tolist()
+    slope /= float(spread)
+    return Platt(slope, intercept - slope * float(middle))
 
 
 @checked
