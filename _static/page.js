@@ -61,6 +61,12 @@
     document.querySelectorAll("button.toggle-button").forEach((button) => {
       button.setAttribute("aria-label", `Show or hide: ${button.parentElement.textContent.trim()}`);
     });
+    // On a phone the rows of these tables are paragraphs, without the row of titles: each cell says its own.
+    document.querySelectorAll("table.stacked").forEach((table) => {
+      const titles = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+      for (const row of table.tBodies[0].rows)
+        [...row.cells].forEach((cell, column) => { cell.dataset.title = titles[column]; });
+    });
     document.querySelectorAll(BOXES).forEach(watch);
     window.MathJax?.startup?.promise.then(() => {
       document.querySelectorAll("mjx-container").forEach(watch);

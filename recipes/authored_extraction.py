@@ -43,7 +43,7 @@ ENCODER = ModelConfig(
 
 def run(run: Run) -> dict[str, Any]:
     """Strict F1 of entities and relations in new wordings, half with new names, and for verbs it never saw."""
-    train, validation, test = (load_examples("authored sentences", split) for split in ("train", "validation", "test"))
+    train, validation, test = (load_examples("authored extraction", split) for split in ("train", "validation", "test"))
     torch.manual_seed(run.seed)
     config = ExtractionConfig(encoder=ENCODER, kinds=KINDS, relations=tuple(RELATIONS))
     model = ExtractionModel(config).to(run.device)
@@ -75,7 +75,7 @@ def finish(run: Run, extractor: EntityRelationExtractor, test: Any) -> dict[str,
     extractor.model.to(torch.float16).to(torch.float32).eval()
     record = extractor.evaluate(test)
     folder = run.model_folder()
-    evaluation = {"data": "authored sentences", "split": "test", "limits": LIMITS}
+    evaluation = {"data": "authored extraction", "split": "test", "limits": LIMITS}
     extractor.save(folder, evaluation=evaluation, record=record, dtype=torch.float16)
     return {
         "new verbs": extractor.evaluate(sentences(300, group="new word", names="known", seed=7)),

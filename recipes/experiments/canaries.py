@@ -175,7 +175,7 @@ EXPERIMENT = Experiment(
         "deduplicated": {"deduplicated": True, "size": SIZE, "steps": 600},
     },
     run=run,
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     rates=(0.001, 0.002, 0.004),
     chosen_by="choice",
     choice_seeds=(100, 101),

@@ -95,6 +95,6 @@ EXPERIMENT = Experiment(
     seeds=(0, 1, 2),
     rates=(0.004, 0.008, 0.016),
     chosen_by="choice",
-    choice_seeds=(100,),
+    choice_seeds=(100, 101),
     data=windows,
 )

@@ -1,21 +1,25 @@
 """Every figure is an SVG that a phone can show: narrow, legible, light, in the colours of the book."""
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tests.book.pages import ROOT, names_of_figures
-from transformer_lib.viz.style import GREY, LINES, WIDTH
+from tests.book.plot_layout import faults as hidden_words
+from transformer_lib.viz.style import GREY, LINES, SAVED, STYLE, WIDTH, panels
 
 CHAPTERS = sorted(file for file in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
 PHONE = 342  # CSS pixels that a screen of 390 leaves for a figure
@@ -79,6 +83,15 @@ def test_a_chapter_has_no_faulty_figure(path: Path) -> None:
     assert [f"{name} {fault}" for name, output in stored for fault in faults(output)] == []
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_word_of_a_figure_is_hidden(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    # What a machine measures falls elsewhere in each execution, and so do the words beside it.
+    sure = [cell for cell in notebook.cells if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
+    stored = figures(NotebookNode(cells=sure))
+    assert [f"{name} {fault}" for name, output in stored for fault in hidden_words(output.data["image/svg+xml"])] == []
+
+
 # The checker itself: a good figure has no fault, and each way to spoil it is found.
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="331.2pt" height="216pt">
@@ -113,6 +126,67 @@ def test_a_spoiled_figure_is_found(name: str) -> None:
 def test_a_figure_of_pixels_is_found() -> None:
     assert faults(stored(png="iVBORw0KGgo=")) == ["is stored as image/png"]
     assert faults(stored(png="iVBORw0KGgo=", svg=SVG)) == ["is stored as image/png, image/svg+xml"]
+
+
+# Words of a plot, as Matplotlib places them: each way to hide them is found, and what only comes near is none.
+
+
+def draw_clear(axes: Any) -> None:
+    axes.plot([0, 1], [0, 1], label="above")
+    axes.text(0.7, 0.2, "below")
+    axes.figure.legend(loc="outside upper center")
+
+
+def draw_clipped(axes: Any) -> None:
+    axes.plot([0, 1], [0, 9], "o-")
+    axes.set(ylim=(0, 1), title="a title")
+
+
+def draw_through_a_word(axes: Any) -> None:
+    axes.plot([0, 1], [0, 1])
+    axes.text(0.4, 0.5, "on the line")
+
+
+def draw_under_a_dot(axes: Any) -> None:
+    axes.scatter([0.5], [0.5])
+    axes.text(0.4, 0.48, "on the dot")
+
+
+def draw_word_on_word(axes: Any) -> None:
+    axes.text(0.4, 0.5, "one")
+    axes.text(0.45, 0.52, "other")
+
+
+def draw_out_of_sight(axes: Any) -> None:
+    axes.text(0.9, 0.5, "longer than the room", clip_on=False).set_in_layout(False)
+
+
+def draw_legend_on_data(axes: Any) -> None:
+    axes.plot([0, 1], [0, 1], label="here")
+    axes.legend(loc="center")
+
+
+DRAWN = {
+    draw_clear: [],
+    draw_clipped: [],
+    draw_through_a_word: ["crossed by a line: on the line"],
+    draw_under_a_dot: ["crossed by a line: on the dot"],
+    draw_word_on_word: ["overlap: one and other"],
+    draw_out_of_sight: ["cut: longer than the room"],
+    draw_legend_on_data: ["crossed by a line: here", "crossed by a line: legend_1"],
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
+def test_hidden_words_are_found(draw: Callable[[Any], None]) -> None:
+    with plt.style.context(["default", STYLE]):
+        axes = panels(2)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        draw(axes)
+        file = io.StringIO()
+        axes.figure.savefig(file, format="svg", **SAVED)
+        plt.close(axes.figure)
+    assert hidden_words(file.getvalue()) == DRAWN[draw]
 
 
 # nbval lets another drawing pass, and no other text.

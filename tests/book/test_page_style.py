@@ -220,6 +220,53 @@ def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site:
     page.close()
 
 
+# What stands before the cells of the tables whose rows are paragraphs on a phone, and what should: the column's title.
+TITLES = """() => [...document.querySelectorAll("table.stacked tbody td")].map(cell => [
+    getComputedStyle(cell, "::before").content,
+    `"${cell.closest("table").tHead.rows[0].cells[cell.cellIndex].textContent.trim()}: "`])"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["intro", "ways", "corrections"])
+def test_a_row_that_is_a_paragraph_says_what_its_parts_are(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390)
+    shown = page.evaluate(TITLES)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    wide = {before for before, _ in page.evaluate(TITLES)}
+    page.close()
+    assert len(shown) > 10 and all(before == title for before, title in shown)
+    assert wide == {"none"}
+
+
+@needs_chromium
+def test_what_a_symbol_means_stands_beside_it(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/notation.html", 390)
+    places = page.evaluate("""() => [...document.querySelectorAll(".bd-article th")].filter(
+        head => head.textContent.trim() === "meaning").map(head => head.getBoundingClientRect().left)""")
+    page.close()
+    assert len(places) == 3 and max(places) < 390 / 2
+
+
+# Titles of solutions whose words stand below each other, or under the button that opens them.
+STACKED = """() => [...document.querySelectorAll(".bd-article .solution > .admonition-title")].filter(title => {
+    const words = document.createRange(), button = title.querySelector("button").getBoundingClientRect();
+    words.selectNodeContents(title.firstChild);
+    const lines = words.getClientRects().length;
+    words.setEndBefore(title.querySelector("button"));
+    return lines > 1 || [...words.getClientRects()].some(line => line.right > button.left && line.top < button.bottom);
+}).map(title => title.textContent)"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("path", ["attention", "applications/question_answering"])
+def test_the_title_of_a_solution_is_a_line_of_text(browser: BrowserContext, site: str, path: str, width: int) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", width, opened=True)
+    assert page.locator(".solution > .admonition-title button").count() > 5
+    assert page.evaluate(STACKED) == []
+    page.close()
+
+
 # Short code that stands on two lines, and code whose pieces are open boxes.
 BROKEN_CODE = """() => [...document.querySelectorAll(".bd-article p code.literal")].filter(code =>
     code.textContent.length <= 26 && code.getClientRects().length > 1

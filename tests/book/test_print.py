@@ -69,6 +69,18 @@ def test_paper_is_white_when_the_screen_is_dark(browser: BrowserContext, site: s
 
 
 @needs_chromium
+def test_frames_and_formulas_are_not_cut_in_two(browser: BrowserContext, site: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{site}/chapters/attention.html", wait_until="networkidle")
+    printed(page)
+    parts = page.evaluate("""() => [...document.querySelectorAll(
+        ".bd-article :is(pre, .highlight, .cell_input, div.math, tr, figure)")].map(
+        e => [e.tagName, e.className, getComputedStyle(e).breakInside])""")
+    page.close()
+    assert len(parts) > 100 and [part for part in parts if part[2] != "avoid"] == []
+
+
+@needs_chromium
 def test_the_pdf_of_a_dark_page_is_made_in_the_light(browser: BrowserContext, site: str) -> None:
     page = browser.new_page()
     page.emulate_media(color_scheme="dark")

@@ -229,8 +229,9 @@ def symbol_problems(book: Book) -> Iterator[Problem]:
         names = {symbol.compound for formula in Block("row", cells[0], "").maths for symbol in symbols(formula)}
         if not re.search("[一-鿿]", cells[-1]):
             yield "notation", f"{cells[0]} has no Chinese name"
-        links = [_target(text) for _, text in Block("row", cells[1], "").roles]
-        chapters = links if header[1] == "chapter" else [""]
+        chapters = [""]
+        if "chapter" in header:
+            chapters = [_target(text) for _, text in Block("row", cells[header.index("chapter")], "").roles]
         if "" in chapters and names & everywhere:
             yield "notation", f"{cells[0]} stands there twice"
         everywhere |= names if "" in chapters else set()

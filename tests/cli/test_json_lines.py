@@ -85,7 +85,7 @@ GOOD = [
 ]
 ODD = [
     ("", "must be JSON"),
-    ("[1]", "must be an object such as"),
+    ("[1]", "must be a JSON object with a question and a context"),
     ('{"question": "who?"}', "context must be a text, or a list of at least one, got None"),
     ('{"question": 3, "context": "a"}', "question must be a text, got 3"),
     ('{"question": "", "context": "a"}', "question must not be empty"),

@@ -73,7 +73,7 @@ def test_the_error_is_that_of_the_definition(rows: list[tuple[float, bool]], bin
         inside = [r for r in rows if number / bins <= r[0] < (number + 1) / bins or (number == bins - 1 and r[0] == 1)]
         total += abs(sum(p for p, _ in inside) - sum(hit for _, hit in inside)) / len(rows)
     assert abs(expected_calibration_error(curve) - total) < 1e-9 or any((r[0] * bins) % 1 < 1e-9 for r in rows)
-    assert sum(point.count for point in curve) == len(rows)
+    assert sum(point.examples for point in curve) == len(rows)
 
 
 def test_what_is_refused() -> None:

@@ -20,15 +20,16 @@ each_model = pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder
 
 
 def test_there_are_these() -> None:
-    assert [folder.name for folder in MODELS] == ["authored-answers", "authored-extraction", "tatoeba-en-zh"]
+    names = ["authored-answers", "authored-extraction", "authored-translation", "tatoeba-en-zh"]
+    assert [folder.name for folder in MODELS] == names
 
 
 @each_model
 def test_it_is_small_and_its_licence_is_named(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 6 * 2**20
     [row] = [row for row in (RECIPES / "models/README.md").read_text().split("\n") if f"`{folder.name}`" in row]
-    licences = {"tatoeba-en-zh": "CC BY 2.0 FR", "authored-answers": "MIT", "authored-extraction": "MIT"}
-    assert row.split(" | ")[-1].startswith(licences[folder.name])
+    licence = "MIT" if folder.name.startswith("authored-") else "CC BY 2.0 FR"
+    assert row.split(" | ")[-1].startswith(licence)
 
 
 @each_model
@@ -64,7 +65,7 @@ def test_the_answerer_is_calibrated_as_its_record_says() -> None:
     assert answerer.calibration._asdict() == record["results"]["calibration"]
     for name, part in record["results"].items():
         if name != "calibration":
-            total = sum(point["count"] * abs(point["probability"] - point["right"]) for point in part["curve"])
+            total = sum(point["examples"] * abs(point["probability"] - point["right"]) for point in part["curve"])
             assert abs(total / part["questions"] - part["expected_calibration_error"]) < 1e-12
     believed, plain = (record["results"][name]["expected_calibration_error"] for name in ("test", "test, plain score"))
     assert believed < plain < 0.05
@@ -72,6 +73,18 @@ def test_the_answerer_is_calibrated_as_its_record_says() -> None:
     unsure = answerer("Where does Anna work?", ["Leo works in Oslo, Rosa in Rome."])
     assert sure.probability is not None and unsure.probability is not None
     assert sure.probability > 0.9 and unsure.probability < 0.1 and unsure.abstained
+
+
+def test_the_translator_is_unsure_as_its_record_says() -> None:
+    record = json.loads((RECIPES / "results/sureness-tatoeba-en-zh-seed0.json").read_text())
+    translator = Translator.load(RECIPES / "models/tatoeba-en-zh")
+    assert record["clean"] and translator.unsure_below == record["results"]["threshold"]
+    for split in ("validation", "test"):
+        told = record["results"][split]
+        assert told["wrong where unsure"] > 0.48 and told["wrong elsewhere"] < 0.2 and told["auc"] > 0.7
+        assert 0.2 < told["unsure"] < 0.3
+    [[sure], [unsure]] = translator.candidates(["I love you.", "The archduke embezzled nine quaint tariffs."])
+    assert unsure.per_token < translator.unsure_below < sure.per_token
 
 
 def test_it_extracts_and_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +112,12 @@ def test_answers_are_as_good_as_their_record_says() -> None:
     found = json.loads(done.stdout)
     recorded, again = (found[name]["all"]["exact_match"] for name in ("recorded", "found"))
     assert recorded > 90 and abs(recorded - again) <= 0.5  # computed in float32: another processor may round otherwise
+
+
+def test_authored_sentences_are_translated_as_their_record_says() -> None:
+    translator = Translator.load(RECIPES / "models/authored-translation")
+    assert translator(["The student is visiting that teacher."], beams=1) == ["学生正在拜访那位老师。"]
+    assert score_again(RECIPES / "models/authored-translation")["same"]
 
 
 @pytest.mark.skipif("TRANSFORMER_DATA" not in os.environ, reason="the real sentences are in $TRANSFORMER_DATA")

@@ -124,4 +124,4 @@ def test_offsets_are_those_that_transformers_gathers() -> None:
         assert [(e.kind, e.start, e.end) for e in found] == [
             (group["entity_group"], group["start"], group["end"]) for group in wanted
         ]
-        assert len(found) > 2
+        assert found

@@ -151,7 +151,7 @@ def test_of_several_passages_the_best_is_taken_or_none() -> None:
         assert (answer.passage, answer.start, answer.text) == (expected, single[expected].start, single[expected].text)
         assert answer.score == pytest.approx(single[expected].score, abs=1e-10)
     none = high("Who lives in Riga?", passages)
-    assert none.abstained and none[:1] + none[2:] == ("", None, 0, 0)
+    assert none.abstained and none[:1] + none[2:] == ("", None, 0, 0, None)
     assert none.score == pytest.approx(single[number].score, abs=1e-10)
 
 

@@ -17,20 +17,24 @@ def drawn(count: int) -> list[Judged]:
     return [Judged(-rng.random() - (rng.random() < 0.3), 10.0, rng.random() < 0.4) for _ in range(count)]
 
 
-def test_no_other_threshold_parts_them_better() -> None:
+def test_below_the_threshold_every_second_is_wrong_and_it_is_the_highest() -> None:
     judged = drawn(60)
-    wrong = [each for each in judged if each.wrong]
-    right = [each for each in judged if not each.wrong]
-
-    def gain(threshold: float) -> float:
-        return sum(e.per_token < threshold for e in wrong) / len(wrong) + sum(
-            e.per_token >= threshold for e in right
-        ) / len(right)
-
     found = unsure_below(judged)
     assert found is not None
-    assert abs(gain(found) - max(gain(each.per_token + shift) for each in judged for shift in (0, 1e-9))) < 1e-12
-    assert unsure_below([each._replace(wrong=True) for each in judged]) is None
+
+    def share(threshold: float) -> float:
+        below = [each.wrong for each in judged if each.per_token < threshold]
+        return sum(below) / len(below)
+
+    assert share(found) >= 0.5
+    higher = [each.per_token + 1e-9 for each in judged if each.per_token > found]
+    assert higher and max(map(share, higher)) < 0.5
+    right = [each._replace(wrong=False) for each in judged]
+    assert unsure_below(right) is None and unsure_below([]) is None
+    worst = max(each.per_token for each in judged)
+    assert unsure_below([each._replace(wrong=True) for each in judged]) == worst + 1
+    tied = [Judged(-1.0, 0.0, True), Judged(-1.0, 9.0, False), Judged(-1.0, 9.0, False)]
+    assert unsure_below(tied) is None  # no threshold lies between equals
 
 
 def test_what_a_threshold_tells_by_counting() -> None:

@@ -111,11 +111,11 @@ def faults(svg: str) -> list[str]:
         if min(x1, x2) < x or max(x1, x2) > x + width or min(y1, y2) < y or max(y1, y2) > y + height:
             found.append(f"a line leaves the sheet: {x1} {y1} {x2} {y2}")
     return found + [
-        f"crossed by a line: {text.words}" for text in words if any(_meet(text, *line) for line in lines(svg))
+        f"crossed by a line: {text.words}" for text in words if any(meet(text, *line) for line in lines(svg))
     ]
 
 
-def _meet(box: Rectangle, x1: float, y1: float, x2: float, y2: float) -> bool:
+def meet(box: Rectangle, x1: float, y1: float, x2: float, y2: float) -> bool:
     """Whether a line enters a rectangle (Liang and Barsky 1984)."""
     first, last = 0.0, 1.0
     dx, dy = x2 - x1, y2 - y1

@@ -54,6 +54,19 @@ def test_a_decoder_and_its_block(kind: str) -> None:
     words(draw_block(KINDS[kind]))
 
 
+def test_a_small_vocabulary_stands_below_its_probabilities() -> None:
+    model, names = DecoderLM(replace(config(1), vocab_size=4)), ["a", "b", "3", "5"]
+    drawing = draw_decoder(model, torch.tensor([[0, 2, 0]]), ["a", "3", "a"], vocabulary=names)
+    assert faults(drawing.svg) == [] and "over the names of the tokens" in drawing.alt
+    found = texts(drawing.svg)
+    level = min(text.top for text in found if text.words == "b")  # b is not in the text
+    below = [text for text in found if text.top == level]
+    assert [text.words for text in below] == names
+    middles = [(text.left + text.right) / 2 for text in below]
+    bars = [40, 100, 160, 220]  # of 240 pixels around the stream at 130
+    assert middles == pytest.approx(bars)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_encoder_decoder(kind: str) -> None:
     both = Seq2SeqConfig(encoder=KINDS[kind], decoder=KINDS[kind])

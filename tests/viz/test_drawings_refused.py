@@ -15,6 +15,7 @@ from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
 from transformer_lib.viz.diagram import Drawing
 from transformer_lib.viz.drawings.convolutions import draw_receptive_field
+from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.designs import draw_designs
 from transformer_lib.viz.drawings.devices import draw_data_parallel
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
@@ -23,15 +24,30 @@ from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_sta
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
 from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
+from transformer_lib.viz.drawings.tokens import draw_lattice, draw_merges, draw_steps
 from transformer_lib.viz.drawings.training import draw_accumulation, draw_questions, draw_shift
+from transformer_lib.viz.drawings.weights import draw_weight_journey
+
+
+def without_numbers() -> DecoderLM:
+    """A decoder whose matrices equal nothing, themselves included."""
+    model = DecoderLM(config(1))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(torch.nan)
+    return model
+
 
 NET = nn.RNN(2, 4)
 ROWS = torch.ones(4, 2)
+SMALL, IDS = DecoderLM(config(1)), torch.tensor([[3, 7, 1, 16]])
 REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a word too few": ("words", lambda: draw_unrolled(NET, ROWS, ["a", "b", "c"])),
     "too many tokens": ("source", lambda: draw_last_state(NET, list("abcd"), ["a"])),
     "no such step": ("step", lambda: draw_attending(NET, torch.ones(1, 1), ["a"], ["b"], step=1)),
     "a weight above 1": ("weights", lambda: draw_attending(NET, 2 * torch.ones(1, 1), ["a"], ["b"], step=0)),
+    "names of other tokens": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["a", "b"])),
+    "a vocabulary too wide": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["number"] * 20)),
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
     "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),
@@ -47,6 +63,12 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a tile that is never made": ("tile", lambda: draw_tiles(ROWS, ROWS, ROWS, block=2, mask="causal", tile=(0, 1))),
     "too many devices": ("gpus", lambda: draw_data_parallel(gpt2(), gpus=5)),
     "names that are missing": ("names", lambda: draw_beam_search(**fork(1) | {"names": ["start"]})),
+    "a long word": ("word", lambda: draw_merges("unbelievable", [("u", "n")])),
+    "merges of another word": ("merges", lambda: draw_merges("ring", [("s", "a")])),
+    "letters without a piece": ("scores", lambda: draw_lattice("ring", {"r": -1.0})),
+    "a single step": ("steps", lambda: draw_steps([("text", ["a"])])),
+    "pieces for two rows": (r"steps\[1\]", lambda: draw_steps([("text", ["a"]), ("pieces", ["singing"] * 9)])),
+    "weights that are not all numbers": ("model", lambda: draw_weight_journey(DecoderLM(config(1)), without_numbers())),
     "too far ahead": ("lookahead", lambda: draw_speculation(**drafted(1) | {"lookahead": 6})),
 }
 

@@ -30,7 +30,7 @@ def asked(line: str) -> Asked:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"must be JSON: {error}") from None
-    require(isinstance(value, dict), "the line", 'must be an object such as {"question": ..., "context": ...}', value)
+    require(isinstance(value, dict), "the line", "must be a JSON object with a question and a context", value)
     question, context = value.get("question"), value.get("context")
     require(isinstance(question, str), "question", "must be a text", question)
     passages = [context] if isinstance(context, str) else context

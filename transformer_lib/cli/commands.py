@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from transformer_lib.checks import require
 from transformer_lib.cli.asked import answers_to, faults_of, show_answered
 from transformer_lib.cli.data import check_data as check_data
-from transformer_lib.cli.data import model_folder, own_settings, score_lines, tell_limits
+from transformer_lib.cli.data import is_published, model_folder, own_settings, score_lines, tell_limits
 from transformer_lib.cli.lines import (
     Line,
     Shown,
@@ -95,6 +95,8 @@ def evaluate(options: Namespace) -> int:
         else:
             say("\n".join(score_lines(own)))
         return 0
+    rule = "must be given for a model in the form of Hugging Face's, which has no record to be compared with"
+    require(not is_published(model_folder(options.checkpoint)), "--data", rule, None)
     result = score_again(model_folder(options.checkpoint), device=check_device(options.device))
     if options.json:
         say_json(result)
@@ -108,7 +110,7 @@ def evaluate(options: Namespace) -> int:
 def translate(options: Namespace) -> int:
     """Translate each line."""
     device = check_device(options.device)
-    _check_own(options)
+    _choose_form(options)
     require(options.n_best <= options.beams, "--n-best", f"must be at most --beams={options.beams}", options.n_best)
     rule = "must be 1 with --split: the sentences of a line have no common ranks"
     require(options.n_best == 1 or options.split is None, "--n-best", rule, options.n_best)
@@ -185,7 +187,7 @@ def generate(options: Namespace) -> int:
     from transformer_lib.tasks.language_model import Writer
 
     device = check_device(options.device)
-    _check_own(options)
+    _choose_form(options)
     if options.chat or options.messages is not None:
         return talk(options)
     if options.system is not None:
@@ -211,8 +213,10 @@ def generate(options: Namespace) -> int:
 # Their parts ----------------------------------------------------------------------------------------------------------
 
 
-def _check_own(options: Namespace) -> None:
-    """An own model needs nothing of what makes one of others fit."""
+def _choose_form(options: Namespace) -> None:
+    """What was made of a published model is read as one; an own model needs nothing of what makes one of others fit."""
+    if options.checkpoint and is_published(model_folder(options.checkpoint)):
+        options.from_hf, options.checkpoint = str(model_folder(options.checkpoint)), None
     given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]
     if options.checkpoint and given:
         raise ValueError(f"--{given[0]} must be given with --from-hf alone: it is for models of others")

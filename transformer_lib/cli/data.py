@@ -72,13 +72,24 @@ def _base(options: Namespace) -> dict[str, str]:
 def model_folder(folder: Path) -> Path:
     """The folder of a saved model: itself, or `model` in it, where `train --out` puts it."""
     inner = folder / "model"
-    return inner if not (folder / "about.json").exists() and (inner / "about.json").exists() else folder
+    return inner if not _is_model(folder) and _is_model(inner) else folder
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a model's folder is in the form of Hugging Face's, as what goes on from one of theirs is."""
+    return not (folder / "about.json").exists() and (folder / "config.json").exists()
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "about.json").exists() or (folder / "config.json").exists()
 
 
 def tell_limits(folder: Path) -> None:
     """Say on standard error what a saved model is for, if its makers left word of it."""
     from transformer_lib.tasks.saved import read_about
 
+    if is_published(folder):
+        return
     limits = read_about(folder)["evaluation"].get("limits")
     if isinstance(limits, str):
         complain(limits)

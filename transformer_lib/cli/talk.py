@@ -30,7 +30,8 @@ class _Turn(NamedTuple):
 def talk(options: Namespace) -> int:
     """Print the reply to each line; 1 if there were lines without one."""
     if options.from_hf is None:
-        raise ValueError("--chat and --messages must be given with --from-hf: the folder's chat template is needed")
+        rule = "must be given with --from-hf, or what was made of such a model: its chat template is needed"
+        raise ValueError(f"--chat and --messages {rule}")
     if options.messages is not None and (options.chat or options.text or options.file or options.system):
         raise ValueError("--messages must be given without a text, --file, --system and --chat")
     lines = each_line(options.text, options.messages or options.file)

@@ -22,7 +22,7 @@ from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.huggingface import Model, inner_name, type_of
 from transformer_lib.interop.names import Family, stream_order
 from transformer_lib.models import DecoderLM, Encoder, Seq2Seq
-from transformer_lib.nn.lora import WHOLE, LoraConfig, Rows, additions_of, maps_of, parts_of, put_lora
+from transformer_lib.nn.lora import WHOLE, Rows, additions_of, maps_of, parts_of, put_lora
 from transformer_lib.tensor_files import load_tensors, save_tensors, shapes_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -135,8 +135,8 @@ def theirs_of(model: Model, family: Family) -> dict[str, tuple[str, Rows]]:
 def targets_of(model: Model, *, model_type: str | None = None) -> tuple[str, ...]:
     """All maps of the model as targets of LoRA, cut as this family cuts them, so that `save_adapter` can write them."""
     family = _family(model, model_type)
-    found = {part.name if part.name != WHOLE else name.rpartition(".")[2] for name, part in theirs_of(model, family).values()}
-    return tuple(sorted(found))
+    maps = theirs_of(model, family).values()
+    return tuple(sorted({name.rpartition(".")[2] if part.name == WHOLE else part.name for name, part in maps}))
 
 
 def _family(model: Model, model_type: str | None) -> Family:
@@ -156,7 +156,7 @@ def _read_config(file: Path) -> tuple[int, float]:
     require(fields.get("peft_type") == "LORA", f"{file}: peft_type", "must be 'LORA'", fields.get("peft_type"))
     rank, alpha, root = fields.get("r"), fields.get("lora_alpha"), fields.get("use_rslora", False)
     require(type(rank) is int and 1 <= rank < 2**16, f"{file}: r", "must be a whole number from 1 to 65535", rank)
-    number = type(alpha) in (int, float) and 0 < alpha <= 1e6
+    number = isinstance(alpha, int | float) and type(alpha) is not bool and 0 < alpha <= 1e6
     require(number, f"{file}: lora_alpha", "must be a number above 0 and at most 1e6", alpha)
     require(isinstance(root, bool), f"{file}: use_rslora", "must be true or false", root)
     faults = [
@@ -165,7 +165,8 @@ def _read_config(file: Path) -> tuple[int, float]:
         if name in fields and not any(type(fields[name]) is type(value) and fields[name] == value for value in values)
     ]
     unknown = sorted(fields.keys() - NEUTRAL.keys() - ASIDE - {*READ})
-    faults += [f"{name} is not honoured, got {fields[name]!r:.80}" for name in unknown if fields[name] not in (None, False)]
+    given = [name for name in unknown if fields[name] is not None and fields[name] is not False]
+    faults += [f"{name} is not honoured, got {fields[name]!r:.80}" for name in given]
     require(not faults, str(file), "must be that of a plain LoRA", faults)
     assert isinstance(rank, int) and isinstance(alpha, int | float)
     return rank, alpha / (math.sqrt(rank) if root else rank)
@@ -195,9 +196,7 @@ def _read_shapes(file: Path, model: Model, family: Family, rank: int) -> dict[st
     return chosen
 
 
-def _ordered(
-    model: Model, family: Family, name: str, down: Tensor, up: Tensor, *, back: bool
-) -> tuple[Tensor, Tensor]:
+def _ordered(model: Model, family: Family, name: str, down: Tensor, up: Tensor, *, back: bool) -> tuple[Tensor, Tensor]:
     """Marian's channels of the stream have another order: A reads them, or B of what writes into the stream does."""
     order = stream_order(family, model.config, back=back)
     if order is None:

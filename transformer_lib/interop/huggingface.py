@@ -205,6 +205,7 @@ def type_of(model: Model) -> str:
 @checked
 def family_at(kind: str, padding: Any) -> Family:
     """The family, with positions that begin where the padding token says."""
+    require(kind in FAMILIES, "kind", f"must be one of {sorted(FAMILIES)}", kind)
     family = FAMILIES[kind]
     return dataclasses.replace(family, first_position=first_position(padding)) if kind in OFFSET else family
 

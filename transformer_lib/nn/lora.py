@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.checks import require, require_numbers, require_sizes
-from transformer_lib.contract import checked, checked_once
+from transformer_lib.contract import also, checked, checked_once
+from transformer_lib.nn.fit import require_fit
 
 ROWS = ("queries", "keys", "values")  # of `to_qkv`, in this order
 WHOLE = "whole"  # a part that has all rows
@@ -74,18 +75,19 @@ class LoraLinear(nn.Linear):
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
         self.parts, self.rank, self.scale = parts, rank, scale
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
         for part in parts:
-            down = torch.empty(rank, self.in_features, **like)
+            down = base.weight.new_empty(rank, self.in_features)
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # uniform up to 1/sqrt(in), as a linear map's own weights
-            up = torch.zeros(part.stop - part.start, rank, **like)
+            up = base.weight.new_zeros(part.stop - part.start, rank)
             self.register_parameter(f"{part.name}_down", nn.Parameter(down))
             self.register_parameter(f"{part.name}_up", nn.Parameter(up))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """W x + b + scale B A x."""
         return self.rows(x, slice(0, self.out_features))
 
+    @also(lambda self, x: require_fit("x", x, self.weight))
     def rows(self, x: Float[Tensor, "*batch width"], rows: slice) -> Float[Tensor, "*batch out"]:
         """The outputs of these rows alone."""
         down, up = self._factors()
@@ -114,6 +116,7 @@ class LoraLinear(nn.Linear):
 
 
 @checked_once
+@also(lambda layer, x: require_fit("x", x, layer.weight))
 def project_rows(layer: nn.Linear, x: Float[Tensor, "*batch width"], rows: slice) -> Float[Tensor, "*batch out"]:
     """The outputs of some rows of a map, with what LoRA adds to them."""
     if isinstance(layer, LoraLinear):
@@ -205,7 +208,7 @@ def parts_of(model: nn.Module, name: str) -> tuple[Rows, ...]:
     attention = model.get_submodule(name.rpartition(".")[0])
     ends = [0]
     for heads in attention.heads:  # type: ignore[union-attr]
-        ends.append(ends[-1] + heads * attention.head_dim)  # type: ignore[operator]
+        ends.append(ends[-1] + heads * attention.head_dim)
     return (whole, *(Rows(part, ends[i], ends[i + 1]) for i, part in enumerate(ROWS)))
 
 

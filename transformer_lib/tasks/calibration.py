@@ -45,7 +45,7 @@ class Bin(NamedTuple):
 
     least: float
     most: float
-    count: int
+    examples: int
     probability: float
     right: float
 
@@ -75,11 +75,11 @@ def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> Platt:
     def loss() -> torch.Tensor:
         search.zero_grad()
         value = F.binary_cross_entropy_with_logits(found[0] * scaled + found[1], targets)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():
-        search.step(loss)  # type: ignore[no-untyped-call]
+        search.step(loss)
     slope, intercept = found.detach().tolist()
     slope /= float(spread)
     return Platt(slope, intercept - slope * float(middle))
@@ -111,8 +111,8 @@ def calibration_curve(probabilities: Sequence[float], right: Sequence[bool], *, 
 def expected_calibration_error(curve: Sequence[Bin]) -> float:
     """The mean of |probability - right| over the examples of a curve, from 0 to 1."""
     require(len(curve) > 0, "curve", "must not be empty", curve)
-    total = sum(point.count for point in curve)
-    return sum(point.count * abs(point.probability - point.right) for point in curve) / total
+    total = sum(point.examples for point in curve)
+    return sum(point.examples * abs(point.probability - point.right) for point in curve) / total
 
 
 def _check(values: Sequence[float], right: Sequence[bool], name: str) -> None:

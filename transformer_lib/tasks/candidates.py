@@ -5,6 +5,7 @@ unless its source does: those that would stand behind the others, and what is le
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from transformer_lib.checks import require, require_positive
@@ -12,6 +13,7 @@ from transformer_lib.contract import checked
 from transformer_lib.generation.beam import Beams
 
 REPLACEMENT = "\ufffd"
+LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to the same multiple
 
 
 @checked
@@ -64,5 +66,21 @@ def best_of(
 @checked
 def check_count(n_best: int, beams: int) -> None:
     """`ValueError` unless so many texts can be asked of so many beams."""
-    require_positive(n_best=n_best)
+    require_positive(beams=beams, n_best=n_best)
     require(n_best <= beams, "n_best", f"must be at most the number of beams, {beams}", n_best)
+
+
+@checked
+def together(lengths: list[int], batch: int) -> list[tuple[int, list[int]]]:
+    """The most tokens to write, and the numbers of up to `batch` sentences that are decoded together.
+
+    The most depends on a sentence's own length alone: whom it shares a batch with must change nothing.
+    """
+    require_positive(batch=batch)
+    groups = []
+    order = sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__)
+    for steps, group in groupby(order, key=lambda i: -(-lengths[i] // LENGTH_STEP)):
+        rows = list(group)
+        parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+        groups += [(2 * steps * LENGTH_STEP + LENGTH_STEP, part) for part in parts]
+    return groups

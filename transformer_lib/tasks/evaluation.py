@@ -15,16 +15,18 @@ from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data import datasets, toy_extraction
 from transformer_lib.data.examples import Pair
+from transformer_lib.data.toy_grammar import pair
 from transformer_lib.data.toy_questions import questions
+from transformer_lib.data.toy_translation import meanings
 from transformer_lib.device import check_device
 from transformer_lib.tasks.saved import read_about
 
 AUTHORED = {"seed": 0, "train": 20_000, "held_out": 1000}  # of `recipes/authored_answers.py`
-AUTHORED_SENTENCES = {"seed": 0, "train": 3000, "validation": 200, "test": 1000}  # of `authored_extraction.py`
+AUTHORED_EXTRACTION = {"seed": 0, "train": 3000, "validation": 200, "test": 1000}  # of `authored_extraction.py`
 OWN = "own"  # data that only its owner has
 DATA = (
     *("multi30k de-en", "multi30k en-de", "tatoeba en-zh", "conll04", "wnut17", "xquad en", "xquad zh"),
-    *("authored questions", "authored sentences"),
+    *("authored questions", "authored sentences", "authored extraction"),
 )
 
 
@@ -42,7 +44,9 @@ def load_examples(data: str, split: str = "test") -> Sequence[Any]:
         case ["tatoeba", _]:
             return getattr(datasets.tatoeba(), split)
         case ["authored", "sentences"]:
-            return getattr(toy_extraction.splits(**AUTHORED_SENTENCES), split)
+            return [pair(meaning) for meaning in getattr(meanings(0), split)]
+        case ["authored", "extraction"]:
+            return getattr(toy_extraction.splits(**AUTHORED_EXTRACTION), split)
         case ["authored", _]:
             # The other splits are the same however many there are to train on, and one is made in no time.
             return getattr(questions(**AUTHORED | ({} if split == "train" else {"train": 1})), split)

@@ -184,7 +184,7 @@ class EntityRelationExtractor:
         related = model.to_relations(words, spans.to(device))
         pairs, likely = related.argmax(-1), related.softmax(-1).amax(-1)
         model.train(was_training)
-        results = []
+        results: list[Sure] = []
         for row, scored, p, q in zip(entities, scores, pairs.tolist(), likely.tolist(), strict=True):
             relations = self._relations(p, len(row))
             shares = self._shares(scored[: len(pieces[len(results)])], row) if sure else ()
@@ -289,5 +289,6 @@ def _joined(words: tuple[str, ...], parts: Sequence[tuple[int, Sure]]) -> Sure:
     for place, (part, *_) in parts:
         relations += [Relation(kind, head + len(entities), tail + len(entities)) for kind, head, tail in part.relations]
         entities += [Entity(kind, start + place, end + place) for kind, start, end in part.entities]
-    sure = [tuple(each for _, part in parts for each in part[side]) for side in (1, 2)]
-    return Sure(Annotated(words, tuple(entities), tuple(relations)), *sure)
+    of_entities = tuple(each for _, part in parts for each in part.entities)
+    of_relations = tuple(each for _, part in parts for each in part.relations)
+    return Sure(Annotated(words, tuple(entities), tuple(relations)), of_entities, of_relations)

@@ -151,5 +151,5 @@ class ParagraphTranslator:
 def _joined(sentences: list[tuple[str, Translation]]) -> Paragraph:
     found = [translation for _, translation in sentences]
     text = join_sentences([each.text for each in found])
-    whole = Translation(text, sum(each.log_prob for each in found), sum(each.tokens for each in found))
+    whole = Translation(text, sum((each.log_prob for each in found), 0.0), sum(each.tokens for each in found))
     return Paragraph((whole,), tuple((source.strip(), each) for source, each in sentences))

@@ -2,8 +2,8 @@
 
 A translation counts as wrong if it is no more like its reference than like that of another sentence: if its chrF is
 below what one in twenty translations has with the reference that stands before its own. That is a rule for the many; a
-good translation in other words may be called wrong by it. The threshold is the one that parts wrong from other
-translations best: the sum of the share of the wrong below it and of the others above it is greatest (Youden 1950).
+good translation in other words may be called wrong by it. Unsure is what lies below the highest threshold below which
+at least every second translation is wrong, so that a warning is worth reading.
 Specia, Scarton and Paetzold (2018), "Quality Estimation for Machine Translation", has what else a model can tell.
 """
 
@@ -16,7 +16,6 @@ from transformer_lib.checks import require, require_numbers
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
 from transformer_lib.extras import needed
-from transformer_lib.tasks.answer_scores import best_threshold
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.translation import Translator
 
@@ -55,12 +54,15 @@ def judge(translator: Translator | OpusTranslator, pairs: Sequence[Pair], *, bea
 
 @checked
 def unsure_below(judged: Sequence[Judged]) -> float | None:
-    """The threshold; None where all translations are wrong, or none is."""
-    wrong = sum(each.wrong for each in judged)
-    if wrong in (0, len(judged)):
-        return None
-    gains = [-1 / wrong if each.wrong else 1 / (len(judged) - wrong) for each in judged]
-    return best_threshold([each.per_token for each in judged], gains)
+    """The threshold, midway between two translations or 1 above the surest; None where no part is so often wrong."""
+    order = sorted(judged)
+    found, wrong = None, 0
+    for number, each in enumerate(order, start=1):
+        wrong += each.wrong
+        above = order[number].per_token if number < len(order) else each.per_token + 2
+        if 2 * wrong >= number and above > each.per_token:
+            found = (each.per_token + above) / 2
+    return found
 
 
 @checked

@@ -7,11 +7,10 @@ Left out: several references. `paragraphs.py` splits a text into sentences.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ from transformer_lib.device import check_device
 from transformer_lib.generation.beam import Beams, beam_search
 from transformer_lib.generation.conditioned import Conditioned
 from transformer_lib.models.seq2seq import Seq2Seq
-from transformer_lib.tasks.candidates import NOTHING, Translation, best_of, check_count
+from transformer_lib.tasks.candidates import NOTHING, Translation, best_of, check_count, together
 from transformer_lib.tasks.metrics import Tokenize, bleu, chrf
 from transformer_lib.tasks.readable import fault_of_length, fault_of_text, refuse_first
 from transformer_lib.tasks.saved import load_config, load_model, load_tokenizer, read_about, save_model
@@ -39,7 +38,7 @@ TASK = "translation"
 UNSURE = "unsure_below"  # in `about.json`, of a translator that has a threshold
 PAD, START, END = "<pad>", "<s>", "</s>"
 IGNORE = -100
-LENGTH_STEP = 16  # sentences are decoded with others whose length rounds up to the same multiple
+Result = TypeVar("Result")
 
 
 # From text to batches -------------------------------------------------------------------------------------------------
@@ -160,8 +159,7 @@ class Translator:
         measured = [UNSURE] if UNSURE in read_about(folder, task=TASK) else []
         about = read_about(folder, task=TASK, own_fields=["lowercase", *measured])
         lowercase, unsure = about["lowercase"], about.get(UNSURE)
-        rule = "must be a finite number"
-        require(not measured or is_finite(unsure), f"{folder}: {UNSURE}", rule, unsure)
+        require(not measured or is_finite(unsure), f"{folder}: {UNSURE}", "must be a finite number", unsure)
         require(isinstance(lowercase, bool), f"{folder}: lowercase", "must be true or false", lowercase)
         config = load_config(folder)
         require(isinstance(config, Seq2SeqConfig), "config", "must be a Seq2SeqConfig", type(config).__name__)
@@ -199,18 +197,33 @@ class Translator:
 
         They come from a search with `beams`, so there are no more than that. Other arguments and errors as of a call.
         """
-        require_positive(beams=beams, batch=batch)
         check_count(n_best, beams)
+
+        def best(found: Beams, sources: list[str]) -> list[list[Translation]]:
+            return best_of(found, sources, self._spell, n_best=n_best)
+
+        return self._search(texts, beams, length_penalty, batch, best, [NOTHING])
+
+    def _search(
+        self,
+        texts: Sequence[str],
+        beams: int,
+        length_penalty: float,
+        batch: int,
+        take: Callable[[Beams, list[str]], list[Result]],
+        nothing: Result,
+    ) -> list[Result]:
+        """What is to be taken of the texts that beam search finds for each sentence."""
+        require_positive(beams=beams, batch=batch)
         require_numbers(length_penalty=length_penalty)
         vocab = self.tokenizer.vocab_size
         require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
         sources, faults = self._read(texts)
         refuse_first(faults, "texts")
-        written = [[NOTHING]] * len(sources)
-        for limit, rows in _groups(list(map(len, sources)), batch):
+        written = [nothing] * len(sources)
+        for limit, rows in together(list(map(len, sources)), batch):
             found = self._write([sources[i] for i in rows], limit, beams, length_penalty)
-            best = best_of(found, [texts[i] for i in rows], self._spell, n_best=n_best)
-            for row, each in zip(rows, best, strict=True):
+            for row, each in zip(rows, take(found, [texts[i] for i in rows]), strict=True):
                 written[row] = each
         return written
 
@@ -232,10 +245,12 @@ class Translator:
     ) -> dict[str, Any]:
         """Corpus BLEU and chrF of the translations, from 0 to 100, with sacrebleu's signatures.
 
-        Computed in float64: a difference in rounding between two machines must not decide between two words.
+        Computed in float64: a difference in rounding between two machines must not decide between two words. What is
+        scored is the search's best text, also where a call would not give it, since its bytes are no characters.
         """
         exact = replace(self, model=copy.deepcopy(self.model).double())
-        written = exact([pair.source for pair in pairs], beams=beams, length_penalty=length_penalty)
+        best = lambda found, _: [self._spell(ids) for ids in found.best()]  # noqa: E731
+        written = exact._search([pair.source for pair in pairs], beams, length_penalty, 64, best, "")
         references = [pair.target for pair in pairs]
         scores = {
             "bleu": bleu(written, references, lowercase=lowercase, tokenize=tokenize),
@@ -283,15 +298,3 @@ class Translator:
     def _spell(self, ids: list[int]) -> str:
         special = self.tokenizer.special_tokens.values()
         return self.tokenizer.decode([i for i in ids if i not in special], whole_characters=True).strip()
-
-
-def _groups(lengths: list[int], batch: int) -> Iterator[tuple[int, list[int]]]:
-    """The most tokens to write, and the numbers of up to `batch` sentences that are decoded together.
-
-    The most depends on a sentence's own length alone: whom it shares a batch with must change nothing.
-    """
-    order = sorted((i for i, length in enumerate(lengths) if length), key=lengths.__getitem__)
-    for steps, group in groupby(order, key=lambda i: -(-lengths[i] // LENGTH_STEP)):
-        rows = list(group)
-        for start in range(0, len(rows), batch):
-            yield 2 * steps * LENGTH_STEP + LENGTH_STEP, rows[start : start + batch]

@@ -6,7 +6,6 @@ biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; her
 """
 
 import fnmatch
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -145,9 +144,7 @@ def _adamw(
     return AdamW(_groups(parameters, weight_decay, factors), lr=0.0, betas=betas, fused=fused)
 
 
-def _groups(
-    parameters: list[nn.Parameter], weight_decay: float, factors: Mapping[int, float]
-) -> list[dict[str, Any]]:
+def _groups(parameters: list[nn.Parameter], weight_decay: float, factors: Mapping[int, float]) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
     groups: list[dict[str, Any]] = []
     for some, extra in _by_factor(parameters, factors):

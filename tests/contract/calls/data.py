@@ -32,12 +32,14 @@ SENTENCE = examples.Annotated(
 )
 ASKED = toy_questions.questions(train=3, held_out=2).train
 CLAUSE = toy_grammar.Clause("buy", "past", toy_grammar.Phrase("the", "teacher"), toy_grammar.Phrase("two", "book"))
+TALK = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "She."}]
 SQUAD: dict[str, Any] = {
     "context": "小猫坐",
     "qas": [{"id": "7", "question": "谁?", "answers": [{"text": "猫", "answer_start": 1}]}],
 }
 RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its arguments
     *(PAIRS[0], SENTENCE, SENTENCE.entities[0], SENTENCE.relations[0], ASKED[0], examples.Answer("猫", 1)),
+    examples.Chat(tuple(TALK), "a.jsonl, line 1"),
     *(examples.ParallelCorpus(tuple(PAIRS), (), ()), examples.Splits((SENTENCE,), (), ())),
     *(corpora.Document("a.py", "pass\n"), corpora.Corpus((), ())),
     *(batching.pad([[1], [2, 3]], 0), packing.LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long())),
@@ -82,6 +84,7 @@ def _file(name: str) -> Path:
         "columns.conll": "Ada B-person\nwrote O\n",
         "offsets.jsonl": json.dumps({"text": "Ada wrote", "entities": [[0, 3, "person"]]}) + "\n",
         "questions.json": json.dumps({"data": [{"paragraphs": [SQUAD]}]}),
+        "chats.jsonl": json.dumps({"messages": TALK}) + "\n",
         "texts.txt": "one\ntwo\n",
     }
     file = Path(tempfile.mkdtemp(dir=".")) / name
@@ -90,6 +93,8 @@ def _file(name: str) -> Path:
 
 
 OWN: dict[str, Callable[[], dict[str, Any]]] = {
+    "chats.read_chats": lambda: {"file": _file("chats.jsonl")},
+    "chats.chat": lambda: {"record": {"messages": TALK}, "place": "a.jsonl, line 1"},
     "columns.read_columns": lambda: {"file": _file("columns.conll")},
     "columns.scheme_of": lambda: {"sentences": [["O", "B-x"]]},
     "columns.entities_of": lambda: {"tags": ["O", "B-x", "I-x"], "scheme": "IOB2"},
@@ -121,6 +126,7 @@ HERE = "transformer_lib.data."
 SHORTCUTS = ("majority", "without_passage", "without_question", "first_of_kind", "overlap")
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"{type(record).__module__}.{type(record).__name__}": record._asdict for record in RECORDS},
+    f"{HERE}examples.Chat.said": lambda: {"self": examples.Chat(tuple(TALK)), "*roles": ["user"]},
     f"{HERE}batching.pad": lambda: {"sequences": [[1], [2, 3]], "pad_id": 0},
     f"{HERE}batching.PackedBatches": lambda: {"tokens": STREAM, "batch": 2, "context": 4, "seed": 1, "epochs": 2},
     f"{HERE}batching.BucketedBatches": _lengths,

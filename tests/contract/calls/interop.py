@@ -108,6 +108,20 @@ def _settings() -> Any:
     return GenerationSettings(stop_ids=(1,), first_id=2, last_id=1)
 
 
+def _added() -> Any:
+    from transformer_lib.nn.lora import LoraConfig, add_lora
+
+    add_lora(model := _model(), LoraConfig(rank=2, targets=("to_qkv",)))
+    return model
+
+
+def _adapter() -> Path:
+    from transformer_lib.interop.adapters import save_adapter
+
+    save_adapter(_added(), path := _place("adapter"))
+    return path
+
+
 def _new_folder() -> Path:
     path = _place()
     path.mkdir()
@@ -126,6 +140,20 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "generation_config.GenerationSettings.forced_ids": lambda: {"self": _settings(), "max_new_tokens": 8},
     "generation_config.read_generation": lambda: {"folder": _folder(), "ignore": ["repetition_penalty"]},
+    "adapters.save_adapter": lambda: {
+        **{"model": _added(), "folder": _place(), "model_type": "gpt2", "base": "somewhere"}
+    },
+    "adapters.load_adapter": lambda: {"model": _model(), "folder": _adapter(), "model_type": "gpt2"},
+    "adapters.theirs_of": lambda: {"model": _model(), "family": _family()},
+    "adapters.targets_of": lambda: {"model": _model(), "model_type": "gpt2"},
+    "alike.save_like": lambda: {
+        **{"model": _model(), "source": _folder(), "folder": _place(), "dtype": torch.float32},
+        **{"max_shard_bytes": 1000},
+    },
+    "huggingface.type_of": lambda: {"model": _model()},
+    "huggingface.family_at": lambda: {"kind": "roberta", "padding": 1},
+    "huggingface.inner_name": lambda: {"name": "encoder.blocks.0", "model": _model()},
+    "names.stream_order": lambda: {"family": _family("marian"), "config": _MARIAN, "back": True},
     "hub.find": lambda: {"name": str(_folder())},
     "huggingface.from_hf": lambda: {
         "source": _folder(),

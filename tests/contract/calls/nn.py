@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.contract.calls.base import SMALL
 from transformer_lib import config, nn
+from transformer_lib.nn import lora
 from transformer_lib.nn.cache import KVCache, LayerCache
 from transformer_lib.nn.tiled import start
 
@@ -54,6 +55,22 @@ def _opened() -> KVCache:
     cache = KVCache(SMALL, 2, 8)
     cache.extend(_places(), _valid(), batch=2, plain=False)
     return cache
+
+
+def _lora() -> nn.LoraLinear:
+    return nn.LoraLinear(torch.nn.Linear(8, 12), (lora.Rows("keys", 4, 8),), 2, 0.5)
+
+
+def _stack() -> torch.nn.Module:
+    stack = torch.nn.Module()
+    stack.blocks = torch.nn.ModuleList([nn.Block(SMALL)])
+    return stack
+
+
+def _added() -> torch.nn.Module:
+    stack = _stack()
+    nn.add_lora(stack, nn.LoraConfig(rank=2))
+    return stack
 
 
 def _attend(**others: Any) -> dict[str, Any]:
@@ -216,6 +233,25 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}tiled.finish": lambda: {"seen": start(_x(*SHAPE), _x(*SHAPE))},
     f"{HERE}tiled.tiled_attention": lambda: _attend(block=2),
+    f"{HERE}lora.LoraConfig": lambda: {"rank": 2, "alpha": 4.0, "targets": ("queries", "to_out")},
+    f"{HERE}lora.Rows": lambda: {"name": "queries", "start": 0, "stop": 8},
+    f"{HERE}lora.LoraLinear": lambda: {
+        **{"base": torch.nn.Linear(8, 12), "parts": (lora.Rows("keys", 4, 8),), "rank": 2, "scale": 0.5}
+    },
+    f"{HERE}lora.LoraLinear.forward": lambda: {"self": _lora(), "x": _x()},
+    f"{HERE}lora.LoraLinear.rows": lambda: {"self": _lora(), "x": _x(), "rows": slice(2, 6)},
+    f"{HERE}lora.LoraLinear.pair": lambda: {"self": _lora(), "name": "keys"},
+    f"{HERE}lora.LoraLinear.merged": lambda: {"self": _lora()},
+    f"{HERE}lora.project_rows": lambda: {"layer": _lora(), "x": _x(), "rows": slice(2, 6)},
+    f"{HERE}lora.add_lora": lambda: {"model": _stack(), "config": nn.LoraConfig(rank=2)},
+    f"{HERE}lora.put_lora": lambda: {
+        **{"model": _stack(), "parts": {"blocks.0.attention.to_qkv": (lora.Rows("keys", 8, 16),)}},
+        **{"rank": 2, "scale": 0.5},
+    },
+    f"{HERE}lora.merge_lora": lambda: {"model": _added()},
+    f"{HERE}lora.additions_of": lambda: {"model": _added()},
+    f"{HERE}lora.maps_of": lambda: {"model": _stack()},
+    f"{HERE}lora.parts_of": lambda: {"model": _stack(), "name": "blocks.0.attention.to_qkv"},
     f"{HERE}attention.KeyValues": lambda: {"k": _x(*SHAPE), "v": _x(*SHAPE)},
     f"{HERE}attention.Attention": lambda: {
         **{"d_model": 8, "config": config.AttentionConfig(num_heads=2), "dropout": 0.1, "norm_eps": 1e-5}

@@ -12,13 +12,14 @@ from tests.contract.calls.base import SMALL
 from tests.contract.calls.runs import new_run
 from tests.contract.calls.text import new_pair
 from transformer_lib.config import Norm, Seq2SeqConfig, Sinusoidal, SwiGlu, to_json
-from transformer_lib.data.examples import Annotated, Answer, Entity, Pair, Question, Relation
+from transformer_lib.data.examples import Annotated, Answer, Chat, Entity, Pair, Question, Relation
 from transformer_lib.data.packing import LMBatch
 from transformer_lib.generation.beam import Beams
 from transformer_lib.interop.generation_config import GenerationSettings
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.models.heads import MaskedLM, SpanScores
+from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks import (
     extraction,
     extraction_model,
@@ -34,9 +35,11 @@ from transformer_lib.tasks import (
 )
 from transformer_lib.tasks.calibration import Platt
 from transformer_lib.tasks.candidates import Translation
+from transformer_lib.tasks.own import adapting
 from transformer_lib.text.bpe import BPE
 from transformer_lib.text.chat import ChatTemplate
 from transformer_lib.text.published import read_pair
+from transformer_lib.text.spoken import Spoken
 from transformer_lib.text.tokenizer import Tokenizer
 from transformer_lib.training.loss import LossSum
 
@@ -209,6 +212,7 @@ OF_TRANSLATION: dict[str, Callable[[], dict[str, Any]]] = {
         "beams": Beams(torch.tensor([[[97]]]), torch.tensor([[1]]), torch.tensor([[-1.0]]), torch.tensor([[-1.0]])),
         **{"sources": ["a"], "spell": lambda ids: bytes(ids).decode(), "n_best": 1},
     },
+    f"{HERE}candidates.together": lambda: {"lengths": [3, 0, 20], "batch": 2},
     f"{HERE}candidates.check_count": lambda: {"n_best": 1, "beams": 2},
     f"{HERE}paragraphs.split_sentences": lambda: {"text": "I am. You are.", "language": "en"},
     f"{HERE}paragraphs.join_sentences": lambda: {"sentences": ["I am.", "You are."]},
@@ -415,7 +419,41 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}opus.OpusTranslator.unreadable": lambda: {"self": _opus_translator(), "texts": ["a", "b"]},
 }
+CHAT = Chat(({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}))
+SPOKEN = Spoken([97, 10, 98], [False, False, True])
+ADAPTED = {"from": "", "tune": "lora", "rank": "2"}
+
+
+def _base() -> adapting.Base:
+    return adapting.Base(Path(_saved(_writer())), False, None)
+
+
+def _run() -> Run:
+    return Run(0, torch.device("cpu"), _new())
+
+
 OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}own.adapting.adapt": lambda: {
+        **{"model": _writer().model, "options": ADAPTED, "new": ["head"], "targets": ["to_out"]}
+    },
+    f"{HERE}own.adapting.settle": lambda: {"model": _writer().model},
+    f"{HERE}own.adapting.base_of": lambda: {"options": {"from": _saved(_writer())}},
+    f"{HERE}own.adapting.known_by": lambda: {"run": _run(), "model": _writer().model},
+    f"{HERE}own.adapting.all_targets": lambda: {"model": _writer().model, "base": _base(), "options": ADAPTED},
+    f"{HERE}own.further_text.read_writer": lambda: {"base": _base(), "device": "cpu"},
+    f"{HERE}own.further_text.end_of": lambda: {"writer": replace(_writer(), stop_ids=(1,))},
+    f"{HERE}own.further_text.chat_rows": lambda: {"writer": _writer(), "template": TEMPLATE, "chats": [CHAT]},
+    f"{HERE}own.further_text.chat_batches": lambda: {"rows": [SPOKEN], "token_budget": 8, "seed": 0, "epochs": 1},
+    f"{HERE}own.further_text.summed": lambda: {
+        **{"writer": _writer(), "batches": [LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long())]}
+    },
+    f"{HERE}own.further_translation.read_translator": lambda: {
+        **{"base": adapting.Base(_opus(), True, "marian"), "device": "cpu"}
+    },
+    f"{HERE}own.further_translation.pair_ids": lambda: {"translator": _opus_translator(), "pairs": PAIRS},
+    f"{HERE}own.further_translation.pair_rows": lambda: {"translator": _opus_translator(), "pairs": PAIRS, "most": 9},
+    f"{HERE}own.translation.PairRows": lambda: {"pairs": [translation.PairIds([1, 2], [0, 3])], "most": 9},
+    f"{HERE}own.translation.parts_of": lambda: {"pairs": PAIRS},
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
     f"{HERE}own.text.writing_loss": lambda: {
         "model": _writer().model,

@@ -138,6 +138,13 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}chat.ChatTemplate": lambda: {"source": "{{ bos_token }}", "tokens": {"bos_token": "<s>"}, "name": "mine"},
     f"{HERE}chat.ChatTemplate.__call__": lambda: {"self": _template(), **_talk()},
     f"{HERE}chat.ChatTemplate.encode": lambda: {"self": _template(), "tokenizer": FAST, **_talk()},
+    f"{HERE}spoken.Spoken": lambda: {"ids": [1, 2], "learned": [False, True]},
+    f"{HERE}spoken.spoken": lambda: {
+        "template": ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}"),
+        "tokenizer": FAST,
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        "ends": [10],
+    },
     f"{HERE}chat.read_chat_template": lambda: {"folder": _talking(), "variant": "default"},
     f"{HERE}sandbox.Program": lambda: {"source": "{{ a }}", "name": "mine"},
     f"{HERE}sandbox.Program.render": lambda: {"self": Program("{{ a }}", "mine"), "values": {"a": "b"}},

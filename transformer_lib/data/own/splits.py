@@ -1,8 +1,9 @@
 """Which examples are held out, told from their content, so that no sentence, passage or text is on two sides.
 
 Each example draws a number from 0 to 1 by a hash of the seed and of what must not be shared: the source of a pair, the
-words of a sentence, the passage of a question, what is said to an assistant first. The lowest are the test, the next the validation. So the order of the
-file does not matter, and a file that grows keeps nearly all of its sides.
+words of a sentence, the passage of a question, what an assistant is told before its first answer. The lowest are the
+test, the next the validation. So the order of the file does not matter, and a file that grows keeps nearly all of its
+sides.
 """
 
 import hashlib

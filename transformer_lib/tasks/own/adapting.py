@@ -17,6 +17,7 @@ from transformer_lib.files import read_json, remove_folder
 from transformer_lib.identity import digest
 from transformer_lib.interop.adapters import save_adapter, targets_of
 from transformer_lib.interop.configs import model_type_of
+from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.hub import find
 from transformer_lib.interop.huggingface import Model
 from transformer_lib.nn.block import Block
@@ -114,6 +115,13 @@ def base_of(options: Mapping[str, str]) -> Base:
             assert isinstance(fields, dict)
             return Base(place, True, model_type_of(fields))
     raise ValueError(f"--from must be a folder with {OURS} (ours) or {THEIRS} (Hugging Face's), got {str(folder)!r}")
+
+
+@checked
+def require_family(base: Base, kind: str, wanted: str) -> None:
+    """`ValueError` unless a published folder is of a family whose models are of this kind."""
+    kinds = set(FAMILIES[base.model_type].architectures.values()) if base.model_type in FAMILIES else set()
+    require(kind in kinds, "--from", f"must be {wanted} for this task", f"{base.folder} ({base.model_type})")
 
 
 @checked

@@ -17,16 +17,15 @@ from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, PackedBatches, pad
 from transformer_lib.data.examples import Chat
-from transformer_lib.data.own import kind_of
 from transformer_lib.data.packing import LMBatch, bits_per_byte, held_out_batches
 from transformer_lib.interop.alike import save_like
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.language_model import Writer
-from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by
+from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by, require_family
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material
+from transformer_lib.tasks.own.material import Material, has_chats
 from transformer_lib.tasks.own.text import END, IGNORE, stream, texts_of, writing_loss
-from transformer_lib.tasks.own.training import SHORTER, train_own
+from transformer_lib.tasks.own.training import BATCHES, BUDGET, GOING_ON, budget_for, train_own
 from transformer_lib.text.chat import ChatTemplate, read_chat_template
 from transformer_lib.text.spoken import Spoken, spoken
 
@@ -34,7 +33,6 @@ NAME = "text"
 OPTIONS = SHARED
 CONTEXT = 512  # tokens of a window of text, and
 CHAT = 2048  # of a conversation, at most; the model may take fewer
-BUDGET = 4096  # tokens of a batch
 EPOCHS = 3
 
 
@@ -62,6 +60,7 @@ def read_writer(base: Base, device: torch.device | str) -> Writer:
     """The language model of a folder, in float32; `ValueError` if it holds another kind of model."""
     if not base.published:
         return Writer.load(base.folder, device=device)
+    require_family(base, "DecoderLM", "a language model")
     return Writer.from_hf(base.folder, dtype=torch.float32, device=device)
 
 
@@ -75,13 +74,6 @@ def end_of(writer: Writer) -> int:
     return writer.stop_ids[0]
 
 
-@checked
-def has_chats(files: Sequence[Any]) -> bool:
-    """Whether the files are conversations; other JSON lines, too, are text to whoever says so."""
-    named = [file.suffix in (".jsonl", ".json", ".ndjson") for file in files]
-    return bool(named) and all(named) and kind_of(files) == "chats"
-
-
 def _texts(run: Run, base: Base, writer: Writer, material: Material) -> dict[str, Any]:
     parts, end = texts_of(material), end_of(writer)
     train, validation, test = (stream(writer.tokenizer, part, end) for part in parts)
@@ -89,7 +81,7 @@ def _texts(run: Run, base: Base, writer: Writer, material: Material) -> dict[str
     for name, ids in (("data", train), ("validation", validation), ("test", test)):
         require(len(ids) > 1, name, "must have more than one token", len(ids))
     context = min(context, len(train) - 1)
-    rows = max(1, BUDGET // context)
+    rows = max(1, min(BUDGET, len(train) // BATCHES) // context)
     batches = PackedBatches(train, batch=max(1, rows // run.processes), context=context, seed=run.seed)
     checks = held_out_batches(validation, batch=rows, context=context)
     facts = _learn(run, base, writer, batches, checks, max(1, batches.per_epoch // rows))
@@ -105,7 +97,6 @@ def _texts(run: Run, base: Base, writer: Writer, material: Material) -> dict[str
 def _chats(run: Run, base: Base, writer: Writer, material: Material, template: ChatTemplate) -> dict[str, Any]:
     sides = {split: list(material.examples(split)) for split in ("train", "validation", "test")}
     most = min(CHAT, writer.model.config.max_length)
-    budget = max(BUDGET, most)
     examples, left_out = {}, 0
     for split, chats in sides.items():
         rows = chat_rows(writer, template, chats)
@@ -113,9 +104,12 @@ def _chats(run: Run, base: Base, writer: Writer, material: Material, template: C
         left_out += len(rows) - len(examples[split])
         rule = f"must have conversations of at most {most} tokens"
         require(len(examples[split]) > 0, split, rule, [len(row.ids) for row in rows][:9])
-    batches = chat_batches(examples["train"], token_budget=max(most, budget // run.processes), seed=run.seed)
+    budget = budget_for([len(row.ids) for row in examples["train"]], run.processes)
+    batches = chat_batches(examples["train"], token_budget=budget, seed=run.seed)
+    most_tokens = max(most, BUDGET)
     checks, tests = (
-        list(chat_batches(examples[split], token_budget=budget, seed=0, epochs=1)) for split in ("validation", "test")
+        list(chat_batches(examples[split], token_budget=most_tokens, seed=0, epochs=1))
+        for split in ("validation", "test")
     )
     facts = _learn(run, base, writer, batches, checks, -(-batches.per_epoch // run.processes))
     loss, count = summed(writer, tests)
@@ -146,7 +140,7 @@ def _learn(
         epochs=EPOCHS,
         peak=tuning.peak,
         rates=tuning.rates,
-        **SHORTER,
+        pace=GOING_ON,
     )
     conclude(run, model, base)
     model.eval()

@@ -13,22 +13,23 @@ import torch
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
+from transformer_lib.data.own import Split
 from transformer_lib.interop.alike import save_like
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.metrics import bleu, chrf
 from transformer_lib.tasks.opus import OpusTranslator
-from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by
+from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of, conclude, known_by, require_family
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material
-from transformer_lib.tasks.own.training import SHORTER, train_own
-from transformer_lib.tasks.own.translation import MAX_LENGTH, tokenize_for
+from transformer_lib.tasks.own.training import BUDGET, GOING_ON, budget_for, train_own
+from transformer_lib.tasks.own.translation import MAX_LENGTH, PairRows, parts_of, tokenize_for
 from transformer_lib.tasks.translation import PairIds, Translator, encode_pairs, pair_batches, translation_loss
 
 NAME = "translation"
 OPTIONS = SHARED | {"lowercase": "no"}
-BUDGET = 4096  # tokens of a batch, both sides together
 EPOCHS = 5
+HELD: tuple[Split, Split] = ("train", "validation")  # as token ids
 
 
 def go_on_with_pairs(run: Run) -> dict[str, Any]:
@@ -41,14 +42,15 @@ def go_on_with_pairs(run: Run) -> dict[str, Any]:
     translator = read_translator(base, run.device)
     model = translator.model
     run = known_by(run, model)
-    sides = {split: list(material.examples(split)) for split in ("train", "validation", "test")}
+    test = list(material.examples("test"))
     most = min(MAX_LENGTH, model.config.encoder.max_length, model.context or MAX_LENGTH)
-    ids = {split: pair_ids(translator, sides[split], most) for split in ("train", "validation")}
-    for split, rows in ids.items():
-        require(len(rows) > 0, split, f"must have pairs of at most {most} tokens a side", len(sides[split]))
-    batches = pair_batches(ids["train"], token_budget=max(2 * most, BUDGET // run.processes), seed=run.seed)
-    checks = list(pair_batches(ids["validation"], token_budget=max(2 * most, BUDGET), seed=0, epochs=1))
-    before = _scores(translator, sides["test"]) if run.is_first else {}
+    train, validation = (pair_rows(translator, material.examples(split), most) for split in HELD)
+    for name, rows in (("data", train), ("validation", validation)):
+        require(len(rows) > 0, name, f"must have pairs of at most {most} tokens a side", rows.too_long)
+    budget = budget_for([len(source) + len(target) for source, target in train], run.processes)
+    batches = pair_batches(train, token_budget=budget, seed=run.seed)
+    checks = list(pair_batches(validation, token_budget=max(2 * most, BUDGET), seed=0, epochs=1))
+    before = _scores(translator, test) if run.is_first else {}
     tuning = adapt(model, run.options, targets=all_targets(model, base, run.options))
     if model.head.bias is not None:
         model.head.bias.requires_grad_(False)  # Marian's is no weight there, but a constant
@@ -62,14 +64,13 @@ def go_on_with_pairs(run: Run) -> dict[str, Any]:
         epochs=EPOCHS,
         peak=tuning.peak,
         rates=tuning.rates,
-        **SHORTER,
+        pace=GOING_ON,
     )
     conclude(run, model, base)
     model.eval()
-    counts = {split: len(pairs) for split, pairs in sides.items()}
-    too_long = sum(len(sides[split]) - len(rows) for split, rows in ids.items())
-    facts |= {"examples": counts, "too_long": too_long}
-    return facts | _finish(run, base, translator, sides["test"], before)
+    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+    facts |= {"examples": counts, "too_long": train.too_long + validation.too_long}
+    return facts | _finish(run, base, translator, test, before)
 
 
 run = go_on_with_pairs  # what a recipe is asked for
@@ -80,21 +81,26 @@ def read_translator(base: Base, device: torch.device | str) -> Translator | Opus
     """The translator of a folder, in float32; `ValueError` if it holds another kind of model."""
     if not base.published:
         return Translator.load(base.folder, device=device)
+    require_family(base, "Seq2Seq", "a translator")
     return OpusTranslator.from_hf(base.folder, dtype=torch.float32, device=device)
 
 
 @checked
-def pair_ids(translator: Translator | OpusTranslator, pairs: Sequence[Pair], most: int) -> list[PairIds]:
-    """The pairs as this translator reads and writes them, but for those that have more than `most` tokens on a side."""
+def pair_ids(translator: Translator | OpusTranslator, pairs: Sequence[Pair]) -> list[PairIds]:
+    """The pairs as this translator reads and writes them."""
     if isinstance(translator, Translator):
-        ids = encode_pairs(translator.tokenizer, pairs, lowercase=translator.lowercase)
-    else:
-        start = translator.settings.start_id
-        assert start is not None  # which a translator has
-        sources = translator.tokenizers.source.encode_batch([pair.source for pair in pairs], special=True)
-        targets = translator.tokenizers.target.encode_batch([pair.target for pair in pairs], special=True)
-        ids = [PairIds(source, [start, *target]) for source, target in zip(sources, targets, strict=True)]
-    return [pair for pair in ids if max(map(len, pair)) <= most]
+        return encode_pairs(translator.tokenizer, pairs, lowercase=translator.lowercase)
+    start = translator.settings.start_id
+    assert start is not None  # which a translator has
+    sources = translator.tokenizers.source.encode_batch([pair.source for pair in pairs], special=True)
+    targets = translator.tokenizers.target.encode_batch([pair.target for pair in pairs], special=True)
+    return [PairIds(source, [start, *target]) for source, target in zip(sources, targets, strict=True)]
+
+
+@checked
+def pair_rows(translator: Translator | OpusTranslator, pairs: Iterable[Pair], most: int) -> PairRows:
+    """All of these pairs in little memory, but for those with more than `most` tokens on a side."""
+    return PairRows((ids for part in parts_of(pairs) for ids in pair_ids(translator, part)), most)
 
 
 def _finish(

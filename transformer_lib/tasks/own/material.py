@@ -5,12 +5,15 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.own import Fault, Kind, Sides, Split, drawn, kind_of, read_own, sides
+from transformer_lib.data.own.found import json_lines
+from transformer_lib.data.own.pairs import JSON
 from transformer_lib.runs.recipe import Run
 
 OPTIONS = {
@@ -137,3 +140,14 @@ def size_named(options: Mapping[str, str], sizes: Collection[str], default: str)
     name = options.get("size", "")
     require(not name or name in sizes, "size", f"must be one of {sorted(sizes)}", name)
     return name or default
+
+
+@checked
+def has_chats(files: Sequence[Path]) -> bool:
+    """Whether the files are conversations; anything else may be meant as text."""
+    return len(files) > 0 and all(file.suffix in JSON and _has_messages(file) for file in files)
+
+
+def _has_messages(file: Path) -> bool:
+    """Told by any of the first lines: another may be the bad one."""
+    return any(isinstance(record, dict) and "messages" in record for _, record in islice(json_lines(file), 200))

@@ -10,7 +10,7 @@ import torch
 
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
-from transformer_lib.data.examples import Annotated, Pair, Question
+from transformer_lib.data.examples import Annotated, Chat, Pair, Question
 from transformer_lib.data.own import Fault, Kind, kind_of, read_own
 from transformer_lib.data.packing import bits_per_byte, held_out_batches
 from transformer_lib.device import check_device
@@ -18,24 +18,30 @@ from transformer_lib.tasks.answer_scores import score_answers
 from transformer_lib.tasks.evaluation import load_task
 from transformer_lib.tasks.extraction import EntityRelationExtractor, named_relations, scores
 from transformer_lib.tasks.extraction_errors import entity_errors, relation_errors
-from transformer_lib.tasks.intervals import f1_interval, mean_interval
+from transformer_lib.tasks.intervals import bootstrap, f1_interval, mean_interval
 from transformer_lib.tasks.language_model import TASK as WRITING
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.metrics import bleu, bleu_resampled, chrf
-from transformer_lib.tasks.own.text import END, stream, writing_loss
+from transformer_lib.tasks.opus import OpusTranslator
+from transformer_lib.tasks.own.adapting import Base, base_of
+from transformer_lib.tasks.own.further_text import chat_batches, chat_rows, end_of, read_writer, summed
+from transformer_lib.tasks.own.further_translation import read_translator
+from transformer_lib.tasks.own.material import has_chats
+from transformer_lib.tasks.own.text import stream
 from transformer_lib.tasks.own.translation import tokenize_for
 from transformer_lib.tasks.question_answering import QuestionAnswerer
 from transformer_lib.tasks.saved import read_about
 from transformer_lib.tasks.translation import Translator
 from transformer_lib.tasks.translation_errors import count_signs
-from transformer_lib.text.tokenizer import Tokenizer
+from transformer_lib.text.chat import read_chat_template
 
 KINDS: dict[str, tuple[Kind, ...]] = {
     "translation": ("pairs",),
     "extraction": ("columns", "offsets"),
     "question answering": ("questions",),
-    WRITING: ("texts",),
+    WRITING: ("texts", "chats"),
 }
+WINDOW = 1024  # tokens of a text at most that are read together; a model may take fewer
 OF_ENGLISH = ("name lost", "negation lost", "question lost", "left in English")  # signs that know English to Chinese
 
 
@@ -49,9 +55,13 @@ def score_own(
     `ValueError` for such a line otherwise, or for files of another kind than the model's task needs.
     """
     device = check_device(device)
-    task = read_about(folder)["task"]
+    base = base_of({"from": str(folder)})
+    task = _task(base)
     require(task in KINDS, "task", f"must be one of {sorted(KINDS)}", task)
-    kind = KINDS[task][0] if len(KINDS[task]) == 1 else kind_of(files)
+    if task == WRITING:
+        kind: Kind = "chats" if has_chats(files) else "texts"
+    else:
+        kind = KINDS[task][0] if len(KINDS[task]) == 1 else kind_of(files)
     require(kind in KINDS[task], "data", f"must be {' or '.join(KINDS[task])} for a model of {task}", kind)
     found = list(read_own(files, kind))
     bad = [each for each in found if isinstance(each, Fault)]
@@ -59,24 +69,28 @@ def score_own(
         raise ValueError(f"{bad[0]} ({len(bad)} in all; --skip-bad goes on without them)")
     examples = [each.example for each in found if not isinstance(each, Fault)]
     require(len(examples) > 0, "data", "must hold examples", list(map(str, files)))
-    model = Writer.load(folder, device=device) if task == WRITING else load_task(folder, device=device)
-    result = _scored(model, examples)
+    match task:
+        case "language model":
+            writer = read_writer(base, device)
+            result = _talked(writer, base, examples) if kind == "chats" else _written(writer, examples)
+        case "translation":
+            result = _translated(read_translator(base, device), examples)
+        case _:
+            result = _scored(load_task(base.folder, device=device), examples)
     return {"task": task, **result, "left_out": result["left_out"] + len(bad)}
 
 
+def _task(base: Base) -> str:
+    if not base.published:
+        return str(read_about(base.folder)["task"])
+    return "translation" if base.model_type == "marian" else WRITING
+
+
 def _scored(model: Any, examples: list[Any]) -> dict[str, Any]:
-    match model:
-        case Translator():
-            return _translated(model, examples)
-        case EntityRelationExtractor():
-            return _extracted(model, examples)
-        case QuestionAnswerer():
-            return _answered(model, examples)
-        case _:
-            return _written(model, examples)
+    return _extracted(model, examples) if isinstance(model, EntityRelationExtractor) else _answered(model, examples)
 
 
-def _translated(translator: Translator, pairs: list[Pair]) -> dict[str, Any]:
+def _translated(translator: Translator | OpusTranslator, pairs: list[Pair]) -> dict[str, Any]:
     bad = translator.unreadable([pair.source for pair in pairs])
     kept = [pair for number, pair in enumerate(pairs) if number not in bad]
     require(len(kept) > 0, "data", "must have sentences that the model can read", len(pairs))
@@ -147,20 +161,35 @@ def _fault(text: str, question: Question, f1: float) -> str:
 
 def _written(writer: Writer, texts: list[str]) -> dict[str, Any]:
     """Bits per byte; the interval draws windows of text again."""
-    context = writer.model.config.max_length
-    assert isinstance(writer.tokenizer, Tokenizer)  # a saved one is
-    require(END in writer.tokenizer.special_tokens, "tokenizer", f"must have {END}, as one of `train text` has", END)
-    ids = stream(writer.tokenizer, texts)
-    require(len(ids) > context, "data", f"must have more than {context} tokens", len(ids))
-    with torch.no_grad():
-        losses = [writing_loss(writer.model, batch) for batch in held_out_batches(ids, batch=1, context=context)]
-    count = sum(int(loss.count) for loss in losses)
+    ids = stream(writer.tokenizer, texts, end_of(writer))
+    require(len(ids) > 1, "data", "must have more than one token", len(ids))
+    context = min(WINDOW, writer.model.config.max_length, len(ids) - 1)
+    sums = [summed(writer, [batch]) for batch in held_out_batches(ids, batch=1, context=context)]
+    nats, count = (sum(column) for column in zip(*sums, strict=True))
     per_token = sum(len(text.encode()) for text in texts) / count
-    means = [loss.total.item() / int(loss.count) for loss in losses]
+    means = [loss / number for loss, number in sums]
     return {
         "examples": len(texts),
         "left_out": 0,
-        "scores": {"bits_per_byte": bits_per_byte(sum(loss.total.item() for loss in losses) / count, per_token)},
+        "scores": {"bits_per_byte": bits_per_byte(nats / count, per_token)},
         "intervals": {"bits_per_byte": [bits_per_byte(end, per_token) for end in mean_interval(means)]},
+        "errors": {},
+    }
+
+
+def _talked(writer: Writer, base: Base, chats: list[Chat]) -> dict[str, Any]:
+    """Nats for each token of the assistant's; the interval draws answers again."""
+    require(base.published, "the model", "must be a chat model, with a template", str(base.folder))
+    rows = chat_rows(writer, read_chat_template(base.folder), chats)
+    most = writer.model.config.max_length
+    kept = [row for row in rows if len(row.ids) <= most]
+    require(len(kept) > 0, "data", f"must have conversations of at most {most} tokens", "none")
+    sums = [summed(writer, chat_batches([row], token_budget=len(row.ids), seed=0, epochs=1)) for row in kept]
+    nats, count = (sum(column) for column in zip(*sums, strict=True))
+    return {
+        "examples": len(kept),
+        "left_out": len(rows) - len(kept),
+        "scores": {"nats_per_token": nats / count},
+        "intervals": {"nats_per_token": list(bootstrap(torch.tensor(sums).double(), lambda s: s[:, 0] / s[:, 1]))},
         "errors": {},
     }

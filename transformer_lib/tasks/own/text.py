@@ -16,7 +16,7 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
-from transformer_lib.tasks.own.material import Material, number_of, size_named
+from transformer_lib.tasks.own.material import Material, has_chats, number_of, size_named
 from transformer_lib.tasks.own.training import layers_of, train_own
 from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.tokenizer import Tokenizer
@@ -38,7 +38,10 @@ SIZES = {  # vocabulary, width, layers, context, dropout, epochs
 
 def train_on_texts(run: Run) -> dict[str, Any]:
     """Bits per byte on the test, how a text goes on, and the facts of the training."""
-    train, validation, test = texts_of(Material.of(run, ["texts"]))
+    material = Material.of(run, ["texts"])
+    rule = "must be texts, unless --from names a chat model to learn from conversations"
+    require(not has_chats(material.data), "data", rule, str(material.data[0]))
+    train, validation, test = texts_of(material)
     characters = sum(map(len, train))
     usual = "tiny" if characters < 300_000 else "small" if characters < 20_000_000 else "medium"
     vocab, width, layers, context, dropout, epochs = SIZES[size_named(run.options, SIZES, usual)]

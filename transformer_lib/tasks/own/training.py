@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_positive
 from transformer_lib.config import AttentionConfig, ModelConfig, Norm, Rope, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches, PackedBatches
@@ -18,11 +18,34 @@ from transformer_lib.training.optim import NO_RATES
 from transformer_lib.training.precision import best_precision
 from transformer_lib.training.schedule import warmup_cosine
 
-LEAST_STEPS = 300  # of a run; twenty examples make one batch, and are gone through as often as that
-EVALUATIONS = 40  # of a run, about
-PATIENCE = 10  # of them without a lower loss, and the run ends
-# Of a trained model, which learns fast, and whose checkpoints may be large.
-SHORTER: dict[str, int] = {"least_steps": 100, "evaluations": 10, "patience": 3}
+BUDGET, BATCHES = 4096, 16  # tokens of a batch of a trained model at most, and batches of a pass at least
+
+
+@checked
+class Pace(NamedTuple):
+    """The least steps of a run, about how often it is evaluated, and after how many such without a lower loss it ends.
+
+    Twenty examples make one batch, and are gone through in the least steps.
+    """
+
+    least_steps: int
+    evaluations: int
+    patience: int
+
+
+FROM_SCRATCH = Pace(300, 40, 10)
+GOING_ON = Pace(100, 10, 3)  # a trained model learns fast, and its checkpoints may be large
+
+
+@checked
+def budget_for(lengths: Sequence[int], processes: int = 1) -> int:
+    """The tokens of a batch with which a trained model goes on: of few examples fewer, or a pass would be few steps.
+
+    The batch is one of so many processes; the longest example has room in it.
+    """
+    require(len(lengths) > 0, "lengths", "must not be empty", lengths)
+    require_positive(processes=processes)
+    return max(*lengths, 1, min(BUDGET, sum(lengths) // BATCHES) // processes)
 
 
 @checked
@@ -57,9 +80,7 @@ def train_own(
     peak: float,
     optimizer: OptimizerName = "adamw",
     rates: Mapping[str, float] = NO_RATES,
-    least_steps: int = LEAST_STEPS,
-    evaluations: int = EVALUATIONS,
-    patience: int = PATIENCE,
+    pace: Pace = FROM_SCRATCH,
 ) -> dict[str, Any]:
     """Train until the held-out loss falls no more, at most for `epochs` (or what the option says), and keep the best.
 
@@ -68,8 +89,8 @@ def train_own(
     """
     require(len(held_out) > 0, "validation", "must hold examples", held_out)
     chosen = number_of(run.options, "epochs", 0)
-    steps = max(1, chosen * steps_per_epoch) if chosen else max(least_steps, epochs * steps_per_epoch)
-    every = max(1, steps // evaluations)
+    steps = max(1, chosen * steps_per_epoch) if chosen else max(pace.least_steps, epochs * steps_per_epoch)
+    every = max(1, steps // pace.evaluations)
     config = TrainConfig(
         steps=steps,
         learning_rate=partial(warmup_cosine, warmup=steps // 20, total=steps, peak=peak),
@@ -81,7 +102,7 @@ def train_own(
         seed=run.seed,
         eval_every=every,
         checkpoint_every=every,
-        patience=patience,
+        patience=pace.patience,
     )
     facts = run.train(model, loss, batches, config, held_out=held_out)
     return facts | {"steps_at_most": steps, "epochs": facts["steps"] / steps_per_epoch}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_kind, require_positive
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Pair
@@ -154,22 +154,38 @@ def tokenize_for(texts: Iterable[str]) -> Tokenize:
 
 
 @checked
-class Encoded(Sequence[PairIds]):
-    """Pairs as token ids in little memory; `too_long` counts those that were left out."""
+class PairRows(Sequence[PairIds]):
+    """Pairs as token ids in little memory; `too_long` counts those left out, with more than `most` tokens on a side."""
 
-    def __init__(self, pairs: Iterable[Pair], tokenizer: Tokenizer, lowercase: bool) -> None:
+    def __init__(self, pairs: Iterable[PairIds], most: int = MAX_LENGTH) -> None:
+        require_positive(most=most)
         self._sources, self._targets, self.too_long = Rows(), Rows(), 0
-        rest = iter(tqdm(pairs, desc="encode", unit="pair", disable=None))  # shown on a terminal only
-        while part := list(islice(rest, AT_ONCE)):
-            for ids in encode_pairs(tokenizer, part, lowercase=lowercase):
-                if max(map(len, ids)) > MAX_LENGTH:
-                    self.too_long += 1
-                else:
-                    self._sources.append(ids.source)
-                    self._targets.append(ids.target)
+        for ids in pairs:
+            require_kind(ids, PairIds, "pairs", "PairIds")
+            if max(map(len, ids)) > most:
+                self.too_long += 1
+            else:
+                self._sources.append(ids.source)
+                self._targets.append(ids.target)
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def __getitem__(self, index: Any) -> Any:
         return PairIds(self._sources[index], self._targets[index])
+
+
+@checked
+class Encoded(PairRows):
+    """`PairRows` of pairs that are cut by a tokenizer."""
+
+    def __init__(self, pairs: Iterable[Pair], tokenizer: Tokenizer, lowercase: bool) -> None:
+        super().__init__(ids for part in parts_of(pairs) for ids in encode_pairs(tokenizer, part, lowercase=lowercase))
+
+
+@checked
+def parts_of(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """The pairs, some at a time, with a bar on a terminal."""
+    rest = iter(tqdm(pairs, desc="encode", unit="pair", disable=None))
+    while part := list(islice(rest, AT_ONCE)):
+        yield part

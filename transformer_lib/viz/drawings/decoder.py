@@ -13,6 +13,7 @@ from transformer_lib.contract import checked
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.block import Block
 from transformer_lib.viz.diagram import BLUE, Box, Drawing, Point, Sheet
+from transformer_lib.viz.label import label_width
 from transformer_lib.viz.outputs import record_outputs
 from transformer_lib.viz.parts import (
     ATTENTION,
@@ -31,18 +32,29 @@ from transformer_lib.viz.parts import (
 )
 
 MOST_BARS = 48
+BARS = 240  # how wide they are together
 X = 130  # where the stream runs
 
 
 @checked
 def draw_decoder(
-    model: DecoderLM, tokens: Int[Tensor, "1 time"], words: Sequence[str], *, name: str = "decoder"
+    model: DecoderLM,
+    tokens: Int[Tensor, "1 time"],
+    words: Sequence[str],
+    *,
+    vocabulary: Sequence[str] = (),
+    name: str = "decoder",
 ) -> Drawing:
     """A decoder as it reads these tokens, written as `words`, with the probabilities that it really gives.
 
-    A book that draws two decoders gives the second another `name`.
+    A small `vocabulary` is written below the probabilities, each token under its own. A book that draws two decoders
+    gives the second another `name`.
     """
     require(len(words) == tokens.shape[1], "words", f"must be {tokens.shape[1]} in number", len(words))
+    size = model.config.vocab_size
+    require(len(vocabulary) in (0, size), "vocabulary", f"must be {size} in number, or none", len(vocabulary))
+    widest = max(map(label_width, vocabulary), default=0)
+    require(size * (widest + 4) <= BARS or not vocabulary, "vocabulary", f"must fit into {BARS} pixels", vocabulary)
     with record_outputs(model) as outputs:
         logits = model(tokens)
     config, block = model.config, next(block for block in model.blocks if isinstance(block, Block))
@@ -84,15 +96,20 @@ def draw_decoder(
     chances = logits[0, -1].softmax(dim=0).tolist()
     if len(chances) > MOST_BARS:
         chances = sorted(chances, reverse=True)[:MOST_BARS]
-    bars = Box.around(X, top[1] - 52, 240, 52)
-    sheet.arrow(top, bars.bottom)
+    named = 20 if vocabulary else 0
+    bars = Box.around(X, top[1] - 52 - named, BARS, 52)
+    sheet.arrow(top, (X, bars.bottom[1] + named))
     sheet.bars(bars, chances, colour=BLUE)
+    for i, word in enumerate(vocabulary):
+        sheet.text((bars.x + (i + 0.5) * BARS / size, bars.bottom[1] + 10), word)
     sheet.text((X, bars.y - 14), f"probabilities after {words[-1]}")
+    times = "once" if config.num_layers == 1 else f"{config.num_layers} times"
     alt = (
         f"Read from the bottom up. {len(words)} tokens become rows of an embedding table and enter the residual "
-        f"stream, of shape {stream}. A frame holds a block, {config.num_layers} times: attention, then the "
+        f"stream, of shape {stream}. A frame holds a block, {times}: attention, then the "
         "feed-forward network, each beside the stream and added to it. The head makes "
-        f"{scores} logits. The softmax of the last row gives the probabilities of the next token, drawn as bars."
+        f"{scores} logits. The softmax of the last row gives the probabilities of the next token, drawn as bars"
+        f"{' over the names of the tokens' if vocabulary else ''}."
     )
     return sheet.drawing(name, title="A decoder, from tokens to probabilities", alt=alt)
 
