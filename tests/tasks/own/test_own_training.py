@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from transformer_lib.__main__ import main
-from transformer_lib.tasks.own.material import Rows
+from transformer_lib.tasks.own.material import Material, Rows
+from transformer_lib.tasks.own.text import texts_of
 from transformer_lib.tasks.own.translation import SIZES, size_for, tokenize_for
 
 NOUNS = ("cat", "dog", "bird", "fish", "horse", "cow", "fox", "bear", "wolf", "mouse")
@@ -176,3 +177,14 @@ def test_settings_follow_the_data() -> None:
     widths = [SIZES[size_for(count)].width for count in (20, 2_000, 60_000, 2_000_000)]
     assert widths == sorted(widths) and widths[0] < widths[-1]
     assert (tokenize_for(["\u4ed6\u4eec\u5de5\u4f5c"]), tokenize_for(["they work"])) == ("zh", "13a")
+
+
+def test_each_of_a_few_documents_is_cut(tmp_path: Path) -> None:
+    """Of three documents, not of the first alone, a part is held out for the validation and a part for the test."""
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name * 100)
+    train, validation, test = texts_of(Material((tmp_path,), (), (), ("texts",), seed=0))
+    assert train == [name * 90 for name in "abc"]
+    assert validation == test == [name * 5 for name in "abc"]
+    given = texts_of(Material((tmp_path,), (tmp_path / "a.txt",), (), ("texts",), seed=0))
+    assert given == [[name * 95 for name in "abc"], ["a" * 100], [name * 5 for name in "abc"]]

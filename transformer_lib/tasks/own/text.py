@@ -107,7 +107,7 @@ def texts_of(material: Material) -> list[list[str]]:
     documents = given[0]
     if len(documents) >= 20:
         return [list(material.examples(split)) for split in ("train", "validation", "test")]
-    sides: list[list[str]] = [[], given[1], given[2]]
+    sides: list[list[str]] = [[], [*given[1]], [*given[2]]]
     for text in documents:
         part = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(text))))
         end = len(text)
