@@ -15,8 +15,8 @@ from transformer_lib.nn.embedding import Embedding, check_newest, check_position
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.init import init_weights
 from transformer_lib.nn.memory import require_stack_memory
-from transformer_lib.nn.norm import build_norm
-from transformer_lib.nn.relations import causal_relations, place
+from transformer_lib.nn.norm import build_final_norm
+from transformer_lib.nn.relations import causal_relations, kinds_of, place
 
 
 @checked_once
@@ -28,8 +28,9 @@ class DecoderLM(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.final_norm = build_norm(config.norm, config.d_model) if config.norm_order == "pre" else nn.Identity()
+        self.blocks = nn.ModuleList(Block(layer) for layer in config.layers)
+        self.kinds = kinds_of(config)
+        self.final_norm = build_final_norm(config)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=config.head_bias)
         init_weights(self, config)
         if config.tie_embeddings:
@@ -82,15 +83,19 @@ class DecoderLM(nn.Module):
         x = self.embedding(tokens, positions)
         if cache is not None:
             cache.extend(positions, valid, batch=tokens.shape[0], plain=plain)
-        relations = causal_relations(self.config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
-        for index, block in enumerate(self.blocks):
-            x = block(x, relations=relations, cache=None if cache is None else cache.layer(index))
+        relations = [
+            causal_relations(kind, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
+            for kind in self.kinds.configs
+        ]
+        for index, (block, kind) in enumerate(zip(self.blocks, self.kinds.of_layer, strict=True)):
+            x = block(x, relations=relations[kind], cache=None if cache is None else cache.layer(index))
         return self.final_norm(x)
 
     @also(lambda self, x: require_fit("x", x, self.head.weight))
     def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
-        """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016)."""
-        return self.head(x)
+        """x W with the head's weights, which are the embedding's if tied (Press and Wolf 2016), bent by `logit_cap`."""
+        logits, cap = self.head(x), self.config.logit_cap
+        return logits if cap is None else cap * (logits / cap).tanh()
 
     @property
     def context(self) -> int | None:

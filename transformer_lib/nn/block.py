@@ -1,7 +1,8 @@
 """The Transformer block: attention, then (in a decoder with a source) cross-attention, then the feed-forward network.
 
 Each part reads the residual stream and adds to it. In pre-norm order a part reads a normalised copy and the stream
-itself is never touched (Xiong et al. 2020); in post-norm order the sum is normalised (Vaswani et al. 2017).
+itself is never touched (Xiong et al. 2020); in post-norm order the sum is normalised (Vaswani et al. 2017). Others
+normalise what a part adds, and nothing else (OLMo 2), or what it reads as well (Gemma 3).
 """
 
 from collections.abc import Callable
@@ -27,13 +28,17 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, *, cross_attention: bool = False) -> None:
         super().__init__()
-        self.norm_order = config.norm_order
-        self.attention_norm = build_norm(config.norm, config.d_model)
+        self.norm_order, self.residual_scale = config.norm_order, config.residual_scale
+        self.attention_norm = build_norm(config.norm, config.d_model) if config.attention_norm else nn.Identity()
         self.attention = _attention(config)
         self.cross_norm = build_norm(config.norm, config.d_model) if cross_attention else None
         self.cross_attention = _attention(config) if cross_attention else None
         self.feedforward_norm = build_norm(config.norm, config.d_model)
         self.feedforward = build_feedforward(config.d_model, config.feedforward)
+        both = config.norm_order == "both"
+        self.attention_out_norm = build_norm(config.norm, config.d_model) if both else None
+        self.feedforward_out_norm = build_norm(config.norm, config.d_model) if both else None
+        require(not (both and cross_attention), "norm_order", "must not be 'both' with cross_attention", "both")
         self.dropout = Dropout(config.dropout)
 
     def _check_memory(self, x: Tensor, relations: Relations, memory: Tensor | KeyValues | None) -> None:
@@ -62,11 +67,12 @@ class Block(nn.Module):
             x,
             self.attention_norm,
             lambda h: self.attention(h, mask=mask, bias=bias, rotation=rotation, cache=cache),
+            self.attention_out_norm,
         )
         if self.cross_attention is not None and self.cross_norm is not None:
             look = self.cross_attention
             x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
-        return self._add(x, self.feedforward_norm, self.feedforward)
+        return self._add(x, self.feedforward_norm, self.feedforward, self.feedforward_out_norm)
 
     @also(lambda self, states: require_fit("states", states, self.attention.to_qkv.weight))
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValues:
@@ -75,11 +81,20 @@ class Block(nn.Module):
         assert self.cross_attention is not None
         return self.cross_attention.keys_values(states)
 
-    def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
-        change = part(norm(x) if self.norm_order == "pre" else x)
+    def _add(
+        self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor], out_norm: nn.Module | None = None
+    ) -> Tensor:
+        order = self.norm_order
+        change = part(norm(x) if order in ("pre", "both") else x)
+        if order == "part":
+            change = norm(change)
+        elif out_norm is not None:
+            change = out_norm(change)
         if self.training:  # not otherwise: calling modules for nothing is what a step of decoding can spare
             change = self.dropout(change)
-        return x + change if self.norm_order == "pre" else norm(x + change)
+        if self.residual_scale != 1.0:
+            change = change * self.residual_scale
+        return norm(x + change) if order == "post" else x + change
 
 
 def _attention(config: ModelConfig) -> Attention:

@@ -5,7 +5,7 @@ rows of unequal length differ in which slots hold real tokens (`valid`) and at w
 holds a whole text. Left out: paging.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +21,7 @@ from transformer_lib.nn.memory import require_memory
 class KVCache:
     """Keys and values of every layer for `batch` rows of up to `max_length` tokens.
 
-    Bytes: 2 * num_layers * batch * kv_heads * max_length * head_dim * bytes per element.
+    Bytes, in layers that are alike: 2 * num_layers * batch * kv_heads * max_length * head_dim * bytes per element.
     """
 
     # A tensor for each layer: of one for all, a compiled step would copy the whole at every write.
@@ -39,13 +39,17 @@ class KVCache:
     ) -> None:
         require_positive(batch=batch, max_length=max_length)
         require_floating(dtype)
-        numbers = 2 * config.num_layers * config.attention.kv_heads * config.head_dim
+        numbers = 2 * sum(count * layer.attention.kv_heads * layer.head_dim for layer, count in config.tally)
         size = batch * max_length * (numbers * dtype.itemsize + 9)  # and a position of 8 bytes, and a flag
         require_memory(size, device, batch=batch, max_length=max_length)
-        shape = (batch, config.attention.kv_heads, max_length, config.head_dim)
         self.layer_keys, self.layer_values = (
-            [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)] for _ in range(2)
+            [
+                torch.zeros(batch, heads, max_length, width, dtype=dtype, device=device)
+                for heads, width in kept_by(config)
+            ]
+            for _ in range(2)
         )
+        self._config = config
         self._positions = torch.zeros(batch, max_length, dtype=torch.int64, device=device)
         self._valid = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         self.length = 0  # tokens read so far
@@ -55,13 +59,18 @@ class KVCache:
 
     @property
     def keys(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
-        """The keys of all layers, copied."""
-        return torch.stack(self.layer_keys)
+        """The keys of all layers, which must be alike, copied."""
+        return self._stacked(self.layer_keys)
 
     @property
     def values(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
-        """The values of all layers, copied."""
-        return torch.stack(self.layer_values)
+        """The values of all layers, which must be alike, copied."""
+        return self._stacked(self.layer_values)
+
+    def _stacked(self, layers: list[Tensor]) -> Tensor:
+        kept = kept_by(self._config)
+        require(len(set(kept)) == 1, "cache", "must have layers that keep as many heads of the same width", kept)
+        return torch.stack(layers)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,11 +114,11 @@ class KVCache:
 
     def check_fits(self, config: ModelConfig) -> None:
         """`ValueError` unless the cache has the layers, heads and widths of the model that is to use it."""
-        _, heads, _, width = self.layer_keys[0].shape
-        mine = (len(self.layer_keys), heads, width)
-        wanted = (config.num_layers, config.attention.kv_heads, config.head_dim)
-        if mine != wanted:
-            require(False, "cache", f"must have the model's layers, kv_heads and head_dim, {wanted}", mine)
+        if config is self._config:  # as in every step but a stranger's
+            return
+        mine, wanted = kept_by(self._config), kept_by(config)
+        rule = f"must have the model's layers, kv_heads and head_dim, {_shown(wanted)}"
+        require(mine == wanted, "cache", rule, _shown(mine))
 
     def check_meets(self, weight: Tensor) -> None:
         """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
@@ -236,3 +245,13 @@ class LayerCache(NamedTuple):
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
         """Put the newest keys and values into the slots opened by `extend`; give back all to be looked at."""
         return self.cache.write(self.layer, k, v)
+
+
+def kept_by(config: ModelConfig) -> tuple[tuple[int, int], ...]:
+    """Of each layer, how many heads of keys and values it keeps of a token, and how wide they are."""
+    return tuple((layer.attention.kv_heads, layer.head_dim) for layer in config.layers)
+
+
+def _shown(kept: tuple[tuple[int, int], ...]) -> tuple[Any, ...]:
+    """(layers, heads, width) of a stack of like layers, else (heads, width) of each."""
+    return (len(kept), *kept[0]) if len(set(kept)) == 1 else kept

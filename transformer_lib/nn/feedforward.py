@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu, require_positive
+from transformer_lib.config import Activation, FeedForwardConfig, Glu, Mlp, SwiGlu, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
@@ -31,27 +31,31 @@ class FeedForward(nn.Module):
 
 @checked_once
 class GatedFeedForward(nn.Module):
-    """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020)."""
+    """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020).
 
-    def __init__(self, d_model: int, config: SwiGlu) -> None:
+    A `Glu` has another activation in the place of the SiLU.
+    """
+
+    def __init__(self, d_model: int, config: SwiGlu | Glu) -> None:
         super().__init__()
         _check(d_model, config.d_ff)
+        self.activation: Activation = config.activation if isinstance(config, Glu) else "silu"
         self.to_gate = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
 
     @also(lambda self, x: require_fit("x", x, self.to_hidden.weight))
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.to_out(F.silu(self.to_gate(x)) * self.to_hidden(x))
+        return self.to_out(_activate(self.to_gate(x), self.activation) * self.to_hidden(x))
 
 
 @checked_once
 def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | GatedFeedForward:
-    """The module that a `Mlp` or a `SwiGlu` describes."""
+    """The module that an `Mlp`, a `SwiGlu` or a `Glu` describes."""
     match config:
         case Mlp():
             return FeedForward(d_model, config)
-        case SwiGlu():
+        case SwiGlu() | Glu():
             return GatedFeedForward(d_model, config)
 
 

@@ -56,8 +56,14 @@ def require_memory(size: Any, device: torch.device | str | None = None, **fields
 @checked_once
 def require_stack_memory(config: ModelConfig) -> None:
     """Raise `ValueError` unless the matrices of such a stack of blocks could be held in float32."""
-    heads = 2 * (config.attention.num_heads + config.attention.kv_heads) * config.head_dim
-    feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * config.feedforward.d_ff
-    layer = config.d_model * (heads + feedforward)
+    layers = sum(count * _layer_memory(layer) for layer, count in config.tally)
     rows = config.vocab_size + config.segments + config.max_length * isinstance(config.positions, Learned)
-    require_memory(config.num_layers * (4 * layer + MODULES) + 4 * rows * config.d_model, config=config)
+    require_memory(layers + 4 * rows * config.d_model, config=config)
+
+
+def _layer_memory(layer: ModelConfig) -> int:
+    """Bytes of one layer's matrices in float32, with what its modules take besides."""
+    attention = layer.attention
+    heads = 2 * (attention.num_heads + attention.kv_heads) + attention.num_heads * attention.gate
+    feedforward = (2 if isinstance(layer.feedforward, Mlp) else 3) * layer.feedforward.d_ff
+    return 4 * layer.d_model * (heads * layer.head_dim + feedforward) + MODULES

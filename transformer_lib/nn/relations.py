@@ -1,6 +1,6 @@
-"""How the positions of a forward pass enter attention: mask, bias and rotation, made once and shared by all layers."""
+"""How the positions of a forward pass enter attention: mask, bias and rotation, made once for each kind of layer."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,22 @@ class Relations(NamedTuple):
 
 
 UNRESTRICTED = Relations()
+
+
+@checked_once
+class Kinds(NamedTuple):
+    """The layers of a stack by what their attention needs: one config of each kind, and the kind of each layer."""
+
+    configs: tuple[ModelConfig, ...]
+    of_layer: tuple[int, ...]
+
+
+@checked_once
+def kinds_of(config: ModelConfig) -> Kinds:
+    """Layers of one kind have the same attention and the same positions, and so the same relations."""
+    places: dict[Any, int] = {}
+    of_layer = tuple(places.setdefault((layer.attention, layer.positions), len(places)) for layer in config.layers)
+    return Kinds(tuple(config.layers[of_layer.index(kind)] for kind in range(len(places))), of_layer)
 
 
 def _check_rows(tokens: Tensor, cache: KVCache | None) -> None:
@@ -120,8 +136,8 @@ def _bias_and_rotation(
 ) -> tuple[Tensor | None, Rotation | None]:
     match config.positions:
         case Rope(theta=theta, scaling=scaling):
-            rotation = rope_rotation(query_positions, config.head_dim, theta=theta, scaling=scaling, dtype=dtype)
-            return None, rotation
+            width = config.positions.rotated(config.head_dim)
+            return None, rope_rotation(query_positions, width, theta=theta, scaling=scaling, dtype=dtype)
         case Alibi():
             return alibi_bias(query_positions, key_positions, config.attention.num_heads, dtype=dtype), None
         case _:

@@ -17,10 +17,14 @@ that an allocator wastes, tensor and pipeline parallelism, failures, and evaluat
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
+
+import torch
 
 from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_positive
 from transformer_lib.contract import checked
+from transformer_lib.nn.block import Block
 from transformer_lib.training.config import Precision
 from transformer_lib.training.parallel import Parallel
 
@@ -103,40 +107,43 @@ class Plan:
 @checked
 def parameters(config: ModelConfig) -> Parameters:
     """The weights of a `DecoderLM` of this config."""
-    width, head = config.d_model, config.head_dim
-    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
-    attention = width * (queries + 2 * keys) + queries * width
-    feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * width * config.feedforward.d_ff
-    biases = (queries + 2 * keys) * config.attention.qkv_bias + width * config.attention.out_bias
-    wide = config.feedforward.d_ff * (1 if isinstance(config.feedforward, Mlp) else 2)
-    biases += (wide + width) * config.feedforward.bias
-    norm = width * (2 if config.norm.kind == "layer" else 1)
-    qk = 2 * head * config.attention.qk_norm
-    block = attention + feedforward + biases + 2 * norm + qk
+    width = config.d_model
+    blocks = [(_weights(layer), count) for layer, count in config.tally]
     table = config.vocab_size * width
     positions = config.max_length * width * isinstance(config.positions, Learned)
-    norms = norm * ((config.norm_order == "pre") + config.embedding_norm)
+    norm = width * (2 if config.norm.kind == "layer" and config.norm.bias else 1)
+    norms = norm * ((config.norm_order != "post") + config.embedding_norm)
     return Parameters(
         embedding=table + positions + config.segments * width,
-        blocks=config.num_layers * block,
-        largest_block=block,
+        blocks=sum(count * sum(map(math.prod, shapes)) for shapes, count in blocks),
+        largest_block=max(sum(map(math.prod, shapes)) for shapes, _ in blocks),
         rest=norms + table * (not config.tie_embeddings) + config.vocab_size * config.head_bias,
-        matmul=config.num_layers * (attention + feedforward) + table,
+        matmul=sum(count * sum(math.prod(s) for s in shapes if len(s) > 1) for shapes, count in blocks) + table,
     )
+
+
+def _weights(layer: ModelConfig) -> list[tuple[int, ...]]:
+    """The shapes of a block's weights, read off a block without memory."""
+    with torch.device("meta"):
+        return [tuple(weight.shape) for weight in Block(layer).parameters()]
 
 
 @checked
 def flops_per_token(config: ModelConfig, *, context: int) -> float:
-    """Forward and backward, 6 N + 12 L h d_k w: w is the mean number of keys that a query sees.
+    """Forward and backward, 6 N + 12 h d_k w for each layer: w is the mean number of keys that a query sees.
 
     Scores and sums are two products of 2 w h d_k FLOPs each, three times with the backward pass. Queries see on average
     (T + 1) / 2 keys of a causal context of T; published numbers often count T.
     """
     require_positive(context=context)
-    window = min(config.attention.window or context, context)
-    seen = window - window * (window - 1) / (2 * context)  # the first `window` queries see 1, 2, ...; the others all
-    heads = config.attention.num_heads * config.head_dim
-    return 6 * parameters(config).matmul + 12 * config.num_layers * heads * seen
+    looking = 0.0
+    for layer, count in config.tally:
+        window = min(layer.attention.window or context, context)
+        seen = window - window * (window - 1) / (
+            2 * context
+        )  # the first `window` queries see 1, 2, ...; the others all
+        looking += 12 * count * layer.attention.num_heads * layer.head_dim * seen
+    return 6 * parameters(config).matmul + looking
 
 
 @checked
@@ -212,14 +219,20 @@ def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat
     feed-forward network keeps: before and after the activation, and with a gate the product. An upper part of this, as
     Korthikanti et al. (2022) count it, depends on which copies a framework keeps.
     """
+    blocks = [(_kept_of(layer, precision), count) for layer, count in config.tally]
+    if recompute:
+        return config.num_layers * config.d_model * FLOAT32 + max(block for block, _ in blocks)
+    return sum(count * block for block, count in blocks)
+
+
+def _kept_of(layer: ModelConfig, precision: Precision) -> int:
     size = BFLOAT16 if precision == "bfloat16" else FLOAT32
-    width, head = config.d_model, config.head_dim
-    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
+    width, head = layer.d_model, layer.head_dim
+    queries, keys = layer.attention.num_heads * head, layer.attention.kv_heads * head
     cast = size if precision == "bfloat16" else 0
     streams = 2 * width * (2 * FLOAT32 + cast)
-    hidden = config.feedforward.d_ff * (2 if isinstance(config.feedforward, Mlp) else 4)
-    block = streams + (2 * queries + 2 * keys + hidden) * size
-    return config.num_layers * width * FLOAT32 + block if recompute else config.num_layers * block
+    hidden = layer.feedforward.d_ff * (2 if isinstance(layer.feedforward, Mlp) else 4)
+    return streams + (2 * queries + 2 * keys + hidden) * size
 
 
 @checked
