@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["device", "identity", "scaling"], 3),
+    **dict.fromkeys(["device", "experts", "identity", "mixers", "scaling"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
@@ -33,7 +33,8 @@ ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
-        *("attention", "feedforward", "block", "embedding", "init"),
+        *("attention", "latent", "delta", "delta_mixer", "linear_attention"),
+        *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),

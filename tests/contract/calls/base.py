@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tests.contract.calls import mixers
 from transformer_lib import config
 from transformer_lib.data.corpora import Document
 from transformer_lib.files import new_folder
@@ -137,6 +138,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.book.fmt": lambda: {"value": 0.12345, "digits": 3},
     "transformer_lib.book.device": dict,
     "transformer_lib.book.experiment": lambda: {"name": _recorded()},
+    **mixers.CONFIGS,
 }
 
 EXCUSED: dict[str, str] = {

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.contract.calls import mixers
 from tests.contract.calls.base import SMALL
 from transformer_lib import config, nn
 from transformer_lib.nn.cache import KVCache, LayerCache
@@ -244,6 +245,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}embedding.check_newest": lambda: {"newest": 1, "time": 3},
     f"{HERE}embedding.check_valid": lambda: {"valid": _valid(), "tokens": _ids(), "name": "source_valid"},
     f"{HERE}init.init_weights": lambda: {"model": nn.Block(SMALL), "config": SMALL, "std": 0.1},
+    **mixers.CALLS,
 }
 
 EXCUSED: dict[str, str] = {}
