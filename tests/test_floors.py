@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["device", "experts", "identity", "mixers", "scaling"], 3),
+    **dict.fromkeys(["device", "identity", "mixers"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "__main__": 12,
 }
 ORDER: dict[str, tuple[str, ...]] = {
+    "config": ("scaling", "positions", "attention", "feedforward", "experts", "model", "as_json"),
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
@@ -47,7 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "kind", "survey"),
     "training": (
         *("loss", "chunked", "schedule", "optim", "recompute", "parallel"),
-        *("config", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
         *("pickled", "shards", "names", "families", "weights", "labels"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer_lib.experts import ClampedSwish, Experts, Groups, SharedExpert
+from transformer_lib.config.experts import ClampedSwish, Experts, Groups, SharedExpert
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.router import Load
 

@@ -18,7 +18,7 @@ from transformers.models.qwen3_next import modeling_qwen3_next as qwen3_next
 
 from tests.nn.theirs import difference, redraw, wholly_in
 from tests.oracles import bits, close, normal, randomise, rejects
-from transformer_lib.experts import ClampedSwish, Experts, Groups, SharedExpert
+from transformer_lib.config.experts import ClampedSwish, Experts, Groups, SharedExpert
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.router import Load, Router, Routing

@@ -15,11 +15,15 @@ from transformer_lib.checks import require_positive as require_positive
 from transformer_lib.config.as_json import from_json as from_json
 from transformer_lib.config.as_json import to_json as to_json
 from transformer_lib.config.attention import AttentionConfig as AttentionConfig
+from transformer_lib.config.experts import ClampedSwish as ClampedSwish
+from transformer_lib.config.experts import Experts as Experts
+from transformer_lib.config.experts import Groups as Groups
+from transformer_lib.config.experts import SharedExpert as SharedExpert
 from transformer_lib.config.feedforward import Activation as Activation
-from transformer_lib.config.feedforward import FeedForwardConfig as FeedForwardConfig
 from transformer_lib.config.feedforward import Glu as Glu
 from transformer_lib.config.feedforward import Mlp as Mlp
 from transformer_lib.config.feedforward import SwiGlu as SwiGlu
+from transformer_lib.config.model import FeedForwardConfig as FeedForwardConfig
 from transformer_lib.config.model import Layer as Layer
 from transformer_lib.config.model import ModelConfig as ModelConfig
 from transformer_lib.config.model import Norm as Norm

@@ -7,14 +7,26 @@ from typing import Any, get_args
 
 from transformer_lib.checks import require, wrong_kind
 from transformer_lib.config.attention import AttentionConfig
-from transformer_lib.config.feedforward import FeedForwardConfig
-from transformer_lib.config.model import Layer, ModelConfig, Norm, Seq2SeqConfig
+from transformer_lib.config.experts import ClampedSwish, Groups, SharedExpert
+from transformer_lib.config.model import FeedForwardConfig, Layer, ModelConfig, Norm, Seq2SeqConfig
 from transformer_lib.config.positions import Positions
 from transformer_lib.config.scaling import RopeScaling
 from transformer_lib.contract import checked
 from transformer_lib.identity import fields_of
 
-_PARTS = ModelConfig | Seq2SeqConfig | Layer | AttentionConfig | FeedForwardConfig | Positions | Norm | RopeScaling
+_PARTS = (
+    ModelConfig
+    | Seq2SeqConfig
+    | Layer
+    | AttentionConfig
+    | FeedForwardConfig
+    | ClampedSwish
+    | Groups
+    | SharedExpert
+    | Positions
+    | Norm
+    | RopeScaling
+)
 _TYPES = {kind.__name__: kind for kind in get_args(_PARTS)}
 
 

@@ -46,6 +46,3 @@ class Glu:
     def __post_init__(self) -> None:
         require_sizes(d_ff=self.d_ff)
         require(self.activation != "silu", "activation", "must not be 'silu': that is a SwiGlu", self.activation)
-
-
-FeedForwardConfig = Mlp | SwiGlu | Glu

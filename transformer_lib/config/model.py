@@ -11,11 +11,13 @@ from typing import Literal
 
 from transformer_lib.checks import MOST_SIZE, require, require_between, require_eps, require_numbers, require_sizes
 from transformer_lib.config.attention import LARGEST, LEAST, AttentionConfig
-from transformer_lib.config.feedforward import FeedForwardConfig
+from transformer_lib.config.experts import Experts
+from transformer_lib.config.feedforward import Glu, Mlp, SwiGlu
 from transformer_lib.config.positions import Alibi, NoPositions, Positions, Rope, Sinusoidal
 from transformer_lib.contract import checked
 from transformer_lib.identity import LATER, fields_of
 
+FeedForwardConfig = Mlp | SwiGlu | Glu | Experts
 NormOrder = Literal["pre", "post", "both", "part"]
 
 

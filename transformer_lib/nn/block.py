@@ -6,8 +6,9 @@ normalise what a part adds, and nothing else (OLMo 2), or what it reads as well 
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from transformer_lib.config import ModelConfig, require
@@ -15,11 +16,12 @@ from transformer_lib.contract import also, checked_once, require_parts
 from transformer_lib.nn.attention import Attention, KeyValues
 from transformer_lib.nn.cache import LayerCache
 from transformer_lib.nn.dropout import Dropout
-from transformer_lib.nn.feedforward import build_feedforward
+from transformer_lib.nn.experts import MixtureOfExperts, build_feedforward
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.norm import build_norm
 from transformer_lib.nn.relations import UNRESTRICTED, Relations
+from transformer_lib.nn.router import Load
 
 
 @checked_once
@@ -58,8 +60,13 @@ class Block(nn.Module):
         cache: LayerCache | None = None,
         memory: Float[Tensor, "batch source d_model"] | KeyValues | None = None,
         memory_mask: Mask = None,
+        valid: Bool[Tensor, "batch time"] | None = None,
+        load: Load | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
-        """x is the residual stream; `memory` is what a decoder with cross-attention looks at."""
+        """x is the residual stream; `memory` is what a decoder with cross-attention looks at.
+
+        `load` is told by a mixture of experts who was chosen for the tokens that are `valid`.
+        """
         matched = (memory is None) == (self.cross_attention is None)
         require(matched, "memory", "must be given to a block with cross_attention, and to no other", type(memory))
         mask, bias, rotation = relations
@@ -72,7 +79,10 @@ class Block(nn.Module):
         if self.cross_attention is not None and self.cross_norm is not None:
             look = self.cross_attention
             x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
-        return self._add(x, self.feedforward_norm, self.feedforward, self.feedforward_out_norm)
+        alone: Callable[[Tensor], Tensor] = self.feedforward
+        if load is not None and isinstance(self.feedforward, MixtureOfExperts):
+            alone = partial(self.feedforward, load=load, valid=valid)
+        return self._add(x, self.feedforward_norm, alone, self.feedforward_out_norm)
 
     @also(lambda self, states: require_fit("states", states, self.attention.to_qkv.weight))
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValues:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Activation, SwiGlu, require, require_positive
+from transformer_lib.config import Activation, FeedForwardConfig, Glu, Mlp, SwiGlu, require, require_positive
+from transformer_lib.config.experts import ClampedSwish, Experts
 from transformer_lib.contract import also, checked_once
-from transformer_lib.experts import ClampedSwish, Experts
-from transformer_lib.nn.feedforward import GatedFeedForward, _activate
+from transformer_lib.nn.feedforward import FeedForward, GatedFeedForward, activate
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.memory import require_memory
@@ -96,4 +96,16 @@ def _gated(gate: Tensor, hidden: Tensor, activation: Activation | ClampedSwish) 
             gate = gate.clamp(max=limit)
             return gate * F.sigmoid(slope * gate) * (hidden.clamp(-limit, limit) + 1)
         case _:
-            return _activate(gate, activation) * hidden
+            return activate(gate, activation) * hidden
+
+
+@checked_once
+def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | GatedFeedForward | MixtureOfExperts:
+    """The module that an `Mlp`, a `SwiGlu`, a `Glu` or `Experts` describe."""
+    match config:
+        case Mlp():
+            return FeedForward(d_model, config)
+        case SwiGlu() | Glu():
+            return GatedFeedForward(d_model, config)
+        case Experts():
+            return MixtureOfExperts(d_model, config)

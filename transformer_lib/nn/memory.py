@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_numbers
+from transformer_lib.config import Experts, Learned, Mlp, ModelConfig, require, require_numbers
 from transformer_lib.contract import checked, checked_once
 
 ADDRESSES = 2**62  # bytes; what is larger cannot even be described, as on the device "meta", which holds no numbers
@@ -65,5 +65,11 @@ def _layer_memory(layer: ModelConfig) -> int:
     """Bytes of one layer's matrices in float32, with what its modules take besides."""
     attention = layer.attention
     heads = 2 * (attention.num_heads + attention.kv_heads) + attention.num_heads * attention.gate
-    feedforward = (2 if isinstance(layer.feedforward, Mlp) else 3) * layer.feedforward.d_ff
+    match layer.feedforward:
+        case Experts(num_experts=experts, d_ff=d_ff, shared=shared):
+            feedforward = 3 * (experts * d_ff + (shared.d_ff if shared else 0)) + experts
+        case Mlp(d_ff=d_ff):
+            feedforward = 2 * d_ff
+        case part:
+            feedforward = 3 * part.d_ff
     return 4 * layer.d_model * (heads * layer.head_dim + feedforward) + MODULES

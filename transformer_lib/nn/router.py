@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import require, require_numbers, require_positive
+from transformer_lib.config.experts import Experts, Groups
 from transformer_lib.contract import also, checked_once, require_parts
-from transformer_lib.experts import Experts, Groups
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_lib import experts
+from transformer_lib.config import experts
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.router import Load, Router, Routing
@@ -61,10 +61,10 @@ OF_EXPERTS: dict[str, Callable[[], dict[str, Any]]] = {
 CALLS: dict[str, Callable[[], dict[str, Any]]] = OF_EXPERTS
 
 CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
-    "transformer_lib.experts.ClampedSwish": lambda: {"limit": 7.0, "slope": 1.7},
-    "transformer_lib.experts.SharedExpert": lambda: {"d_ff": 6, "gated": True},
-    "transformer_lib.experts.Groups": lambda: {"number": 4, "top": 2, "best": 1},
-    "transformer_lib.experts.Experts": lambda: {
+    "transformer_lib.config.experts.ClampedSwish": lambda: {"limit": 7.0, "slope": 1.7},
+    "transformer_lib.config.experts.SharedExpert": lambda: {"d_ff": 6, "gated": True},
+    "transformer_lib.config.experts.Groups": lambda: {"number": 4, "top": 2, "best": 1},
+    "transformer_lib.config.experts.Experts": lambda: {
         **{"num_experts": 4, "top_k": 2, "d_ff": 6, "activation": "silu", "bias": True, "router": "sigmoid"},
         **{"router_bias": True, "normalised": False, "scale": 2.0, "correction": True},
         **{"groups": EXPERTS.groups, "shared": EXPERTS.shared},

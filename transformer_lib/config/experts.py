@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transformer_lib.checks import MOST_SIZE, require, require_between, require_sizes
+from transformer_lib.config.feedforward import Activation
 from transformer_lib.contract import checked
 
 LEAST_SCALE = 1e-6  # of weights and slopes; what is smaller is a layer that adds nothing
@@ -75,7 +76,7 @@ class Experts:
     num_experts: int
     top_k: int
     d_ff: int
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | ClampedSwish = "silu"
+    activation: Activation | ClampedSwish = "silu"
     bias: bool = False
     router: Literal["softmax", "sigmoid"] = "softmax"
     router_bias: bool = False
