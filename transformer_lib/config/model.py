@@ -24,15 +24,21 @@ NormOrder = Literal["pre", "post", "both", "part"]
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
-    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang and Sennrich 2019)."""
+    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang and Sennrich 2019).
+
+    `bias=False` leaves out that of layer normalisation (ModernBERT). With `centred` the trained gains are what is added
+    to 1, so that they begin at 0 (Gemma).
+    """
 
     kind: Literal["layer", "rms"] = "layer"
     eps: float = 1e-5
     bias: bool = field(default=True, metadata=LATER)
+    centred: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         require_eps(self.eps)
         require(self.bias or self.kind == "layer", "bias", "must be True unless kind is 'layer'", self.bias)
+        require(not self.centred or self.kind == "rms", "centred", "must be False unless kind is 'rms'", self.centred)
 
 
 @checked

@@ -1,7 +1,8 @@
 """Models of Hugging Face's transformers as ours, and ours as theirs.
 
-Decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3. Encoders, bare, as masked language models or with a head that labels
-texts or tokens or finds a span: BERT, RoBERTa, XLM-R, DistilBERT. Encoder-decoders: Marian.
+Decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, OLMo 2, SmolLM3, Mixtral, Qwen3-MoE, gpt-oss. Encoders, bare,
+as masked language models or with a head that labels texts or tokens or finds a span: BERT, RoBERTa, XLM-R, DistilBERT.
+Encoder-decoders: Marian.
 
 Nothing of theirs is imported: a model is its `config.json` and its weights, and the numbers are the same to the last
 few bits (the tests compare with the oldest and the newest version of their code that we know). Nothing that counts is
@@ -29,6 +30,7 @@ from transformer_lib.interop.configs import Config, model_type_of, read_config, 
 from transformer_lib.interop.encoder_configs import PADDING, first_position
 from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.labels import labels_of, write_labels
+from transformer_lib.interop.mixed_configs import mixed_type
 from transformer_lib.interop.names import Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import FLOATS, common_type, not_finite, read_weights, write_weights
 from transformer_lib.interop.weights import named, require_room, tensors_for
@@ -191,6 +193,8 @@ def _type_of(model: Model) -> str:
     match model:
         case Seq2Seq():
             return "marian"
+        case DecoderLM(config=ModelConfig() as config) if mixed_type(config) is not None:
+            return str(mixed_type(config))
         case DecoderLM(config=ModelConfig(positions=Rope(), attention=attention)):
             if attention.qk_norm:
                 return "qwen3"

@@ -44,7 +44,15 @@ class Attention(nn.Module):
 
     attend = staticmethod(attend)  # replaced on an instance by `viz.record_attention`
 
-    def __init__(self, d_model: int, config: AttentionConfig, *, dropout: float = 0.0, norm_eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        config: AttentionConfig,
+        *,
+        dropout: float = 0.0,
+        norm_eps: float = 1e-6,
+        norm_centred: bool = False,
+    ) -> None:
         super().__init__()
         require_positive(d_model=d_model)
         require_probability("dropout", dropout)
@@ -57,7 +65,9 @@ class Attention(nn.Module):
         self.to_qkv = nn.Linear(d_model, sum(self.heads) * self.head_dim, bias=config.qkv_bias)
         self.to_out = nn.Linear(config.num_heads * self.head_dim, d_model, bias=config.out_bias)
         normed = [self.head_dim * (heads if config.qk_norm == "whole" else 1) for heads in self.heads[:2]]
-        self.q_norm, self.k_norm = (RMSNorm(width, norm_eps) if config.qk_norm else None for width in normed)
+        self.q_norm, self.k_norm = (
+            RMSNorm(width, norm_eps, centred=norm_centred) if config.qk_norm else None for width in normed
+        )
         self.to_gate = nn.Linear(d_model, self.to_out.in_features, bias=False) if config.gate else None
         self.sinks = nn.Parameter(torch.zeros(config.num_heads)) if config.sinks else None
         self.shaping = {name: value for name in SHAPING if (value := getattr(config, name)) is not None}

@@ -108,4 +108,10 @@ class Block(nn.Module):
 
 
 def _attention(config: ModelConfig) -> Attention:
-    return Attention(config.d_model, config.attention, dropout=config.dropout, norm_eps=config.norm.eps)
+    return Attention(
+        config.d_model,
+        config.attention,
+        dropout=config.dropout,
+        norm_eps=config.norm.eps,
+        norm_centred=config.norm.centred,
+    )

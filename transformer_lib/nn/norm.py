@@ -52,17 +52,20 @@ class LayerNorm(nn.Module):
 
 @checked_once
 class RMSNorm(nn.Module):
-    """`rms_norm` with a trained gain."""
+    """`rms_norm` with a trained gain: `weight`, or with `centred` 1 + `weight` (Gemma)."""
 
-    def __init__(self, width: int, eps: float = 1e-6) -> None:
+    def __init__(self, width: int, eps: float = 1e-6, *, centred: bool = False) -> None:
         super().__init__()
         _check(width, eps)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
+        self.eps, self.centred = eps, centred
+        self.weight = nn.Parameter(torch.zeros(width) if centred else torch.ones(width))
 
     @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if not self.centred:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16, 1 + weight would lose what the weight says
+        return F.rms_norm(x.to(wide), self.weight.shape, 1 + self.weight.to(wide), self.eps).to(x.dtype)
 
 
 def _check(width: int, eps: float) -> None:
@@ -78,7 +81,7 @@ def build_norm(config: Norm, width: int) -> LayerNorm | RMSNorm:
         case "layer":
             return LayerNorm(width, config.eps, bias=config.bias)
         case "rms":
-            return RMSNorm(width, config.eps)
+            return RMSNorm(width, config.eps, centred=config.centred)
 
 
 @checked_once
