@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.experts import ClampedSwish, Experts, Groups, SharedExpert
+from transformer_lib.mixers import GatedDelta
+from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.router import Load
 
@@ -40,6 +42,21 @@ def check(layer: nn.Module, *, keeps: Callable[[], dict[str, Any]] = dict, **arg
     return kepts
 
 
+def check_steps(layer: nn.Module, new_state: Callable[[int], Any]) -> None:
+    """Nine compiled steps give what one pass gives, and are not compiled once a length."""
+    x = torch.randn(2, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def run(x: Tensor, state: Any) -> Tensor:
+        return layer(x, state=state)
+
+    step, state = torch.compile(run, fullgraph=True, backend="aot_eager"), new_state(2)
+    torch._dynamo.utils.counters.clear()
+    with torch.inference_mode():
+        steps = [step(x[:, at : at + 1], state) for at in range(9)]
+        torch.testing.assert_close(torch.cat(steps, dim=1), layer(x), atol=1e-10, rtol=1e-10)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+
+
 def experts() -> None:
     groups = Groups(number=4, top=2)
     full = Experts(
@@ -55,7 +72,15 @@ def experts() -> None:
         assert int(eager["load"].tokens) == 7
 
 
-CASES: dict[str, Callable[[], None]] = {"experts": experts}
+def delta() -> None:
+    layer = GatedDeltaMixer(12, GatedDelta(num_heads=4, key_dim=6, value_dim=5, num_key_heads=2))
+    for valid in (None, VALID):
+        eager, compiled = check(layer, keeps=lambda: {"state": layer.new_state(2)}, valid=valid)
+        torch.testing.assert_close(eager["state"].memory, compiled["state"].memory, atol=1e-10, rtol=1e-10)
+    check_steps(layer, layer.new_state)
+
+
+CASES: dict[str, Callable[[], None]] = {"experts": experts, "delta": delta}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from transformer_lib import experts
+from transformer_lib import mixers as configs
+from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.router import Load, Router, Routing
+from transformer_lib.nn.state import RecurrentState
 
 HERE = "transformer_lib.nn."
 EXPERTS = experts.Experts(
@@ -40,6 +43,22 @@ def _moe() -> MixtureOfExperts:
     return MixtureOfExperts(8, EXPERTS)
 
 
+DELTA = configs.GatedDelta(num_heads=4, key_dim=3, value_dim=2, num_key_heads=2, conv=3)
+
+
+def _state() -> RecurrentState:
+    return RecurrentState(_x(2, 2, 3, 2), _x(2, 5, 3))
+
+
+def _delta(**others: Any) -> dict[str, Any]:
+    rates = {"log_decay": -_x(2, 2, 4).abs(), "beta": _x(2, 2, 4).sigmoid(), "memory": _x(2, 2, 3, 2)}
+    return {"q": _x(2, 2, 4, 3), "k": _x(2, 2, 4, 3), "v": _x(2, 2, 4, 2), **rates, **others}
+
+
+def _mixing(mixer: Any) -> dict[str, Any]:
+    return {"self": mixer, "x": _x(), "valid": _valid(), "state": mixer.new_state(2)}
+
+
 OF_EXPERTS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}grouped.StackedLinear": lambda: {"num_experts": 2, "width_in": 3, "width_out": 4, "bias": True},
     f"{HERE}grouped.StackedLinear.forward": lambda: {
@@ -58,9 +77,34 @@ OF_EXPERTS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}experts.MixtureOfExperts.explicit": lambda: {"self": _moe(), "x": _x()},
 }
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = OF_EXPERTS
+OF_STATES: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}state.RecurrentState": lambda: {"memory": _x(2, 2, 3, 2), "recent": _x(2, 5, 3)},
+    f"{HERE}state.RecurrentState.check_fits": lambda: {
+        **{"self": _state(), "memory": (2, 2, 3, 2), "recent": (2, 5, 3), "weight": _x()}
+    },
+    f"{HERE}state.RecurrentState.write": lambda: {
+        **{"self": _state(), "memory": _x(2, 2, 3, 2), "recent": _x(2, 5, 3), "new": 1}
+    },
+    f"{HERE}state.RecurrentState.select": lambda: {"self": _state(), "rows": torch.tensor([1, 0, 0])},
+    f"{HERE}state.RecurrentState.copy": lambda: {"self": _state()},
+    f"{HERE}state.RecurrentState.rewind": lambda: {"self": _state(), "length": 0},
+}
+
+OF_DELTA: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}delta.delta_recurrent": _delta,
+    f"{HERE}delta.delta_parallel": _delta,
+    f"{HERE}delta.delta_chunked": lambda: _delta(chunk=3),
+    f"{HERE}delta_mixer.GatedDeltaMixer": lambda: {"d_model": 8, "config": DELTA, "norm_eps": 1e-5},
+    f"{HERE}delta_mixer.GatedDeltaMixer.new_state": lambda: {"self": GatedDeltaMixer(8, DELTA), "batch": 2},
+    f"{HERE}delta_mixer.GatedDeltaMixer.forward": lambda: _mixing(GatedDeltaMixer(8, DELTA)),
+}
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {**OF_EXPERTS, **OF_STATES, **OF_DELTA}
 
 CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
+    "transformer_lib.mixers.GatedDelta": lambda: {
+        **{"num_heads": 4, "key_dim": 3, "value_dim": 2, "num_key_heads": 2, "conv": 3}
+    },
     "transformer_lib.experts.ClampedSwish": lambda: {"limit": 7.0, "slope": 1.7},
     "transformer_lib.experts.SharedExpert": lambda: {"d_ff": 6, "gated": True},
     "transformer_lib.experts.Groups": lambda: {"number": 4, "top": 2, "best": 1},
