@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from transformer_lib.config import require_positive
+from transformer_lib.config import require, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.mixers import GatedDelta
 from transformer_lib.nn.delta import delta_chunked, delta_recurrent
@@ -90,6 +90,7 @@ class GatedDeltaMixer(nn.Module):
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         require_fit("x", x, self.to_qkv.weight)
+        require(x.numel() > 0, "x", "must not be empty", tuple(x.shape))
         if state is not None:
             state.check_fits(*self._shapes(len(x)), self.to_qkv.weight)
 
@@ -102,8 +103,6 @@ class GatedDeltaMixer(nn.Module):
         state: RecurrentState | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
         """Each token reads what it and the real tokens before it have written, those in `state` among them."""
-        if x.numel() == 0:
-            return x
         order = None if valid is None else _Order.of(valid)
         x = x if order is None else order.sort(x)
         real = None if order is None else order.valid

@@ -11,6 +11,9 @@ from transformer_lib import mixers as configs
 from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.grouped import StackedLinear
+from transformer_lib.nn.latent import LatentMixer, LatentState
+from transformer_lib.nn.linear_attention import LinearMixer, features
+from transformer_lib.nn.positions import rope_rotation
 from transformer_lib.nn.router import Load, Router, Routing
 from transformer_lib.nn.state import RecurrentState
 
@@ -43,7 +46,28 @@ def _moe() -> MixtureOfExperts:
     return MixtureOfExperts(8, EXPERTS)
 
 
+LATENT = configs.LatentAttention(num_heads=2, head_dim=4, rope_dim=2, value_dim=3, kv_rank=5, q_rank=6, bias=True)
+LINEAR = configs.LinearAttention(num_heads=2, head_dim=3)
 DELTA = configs.GatedDelta(num_heads=4, key_dim=3, value_dim=2, num_key_heads=2, conv=3)
+
+
+def _latents() -> LatentState:
+    state = LatentState(_x(2, 6, 5))
+    state.write(_x(2, 2, 5))
+    return state
+
+
+def _latent() -> dict[str, Any]:
+    mixer = LatentMixer(8, LATENT)
+    mask = torch.ones(2, 1, 3, 3, dtype=torch.bool).tril()
+    rotation = rope_rotation(torch.arange(3)[None], 2)
+    arguments = {"self": mixer, "x": _x(), "mask": mask, "rotation": rotation}
+    return {**arguments, "state": mixer.eval().requires_grad_(False).new_state(2, 4), "form": "absorbed"}
+
+
+def _linear(**others: Any) -> dict[str, Any]:
+    q, k = features(_x(2, 2, 4, 3)), features(_x(2, 2, 4, 3))
+    return {"q": q, "k": k, "v": _x(2, 2, 4, 2), "memory": _x(2, 2, 3, 3).abs(), **others}
 
 
 def _state() -> RecurrentState:
@@ -99,12 +123,38 @@ OF_DELTA: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}delta_mixer.GatedDeltaMixer.forward": lambda: _mixing(GatedDeltaMixer(8, DELTA)),
 }
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = {**OF_EXPERTS, **OF_STATES, **OF_DELTA}
+OF_LATENT: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}latent.LatentState": lambda: {"entries": _x(2, 6, 5)},
+    f"{HERE}latent.LatentState.write": lambda: {"self": _latents(), "new": _x(2, 3, 5)},
+    f"{HERE}latent.LatentState.select": lambda: {"self": _latents(), "rows": torch.tensor([1, 0, 0])},
+    f"{HERE}latent.LatentState.rewind": lambda: {"self": _latents(), "length": 1},
+    f"{HERE}latent.LatentMixer": lambda: {"d_model": 8, "config": LATENT, "dropout": 0.1, "norm_eps": 1e-5},
+    f"{HERE}latent.LatentMixer.new_state": lambda: {"self": LatentMixer(8, LATENT), "batch": 2, "max_length": 4},
+    f"{HERE}latent.LatentMixer.forward": _latent,
+}
+
+OF_LINEAR: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}linear_attention.features": lambda: {"x": _x()},
+    f"{HERE}linear_attention.linear_recurrent": _linear,
+    f"{HERE}linear_attention.linear_parallel": _linear,
+    f"{HERE}linear_attention.linear_chunked": lambda: _linear(chunk=3),
+    f"{HERE}linear_attention.LinearMixer": lambda: {"d_model": 8, "config": LINEAR},
+    f"{HERE}linear_attention.LinearMixer.new_state": lambda: {"self": LinearMixer(8, LINEAR), "batch": 2},
+    f"{HERE}linear_attention.LinearMixer.forward": lambda: _mixing(LinearMixer(8, LINEAR)),
+}
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {**OF_EXPERTS, **OF_STATES, **OF_DELTA, **OF_LATENT, **OF_LINEAR}
 
 CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.mixers.GatedDelta": lambda: {
         **{"num_heads": 4, "key_dim": 3, "value_dim": 2, "num_key_heads": 2, "conv": 3}
     },
+    "transformer_lib.mixers.LatentAttention": lambda: {
+        **{"num_heads": 2, "head_dim": 4, "rope_dim": 2, "value_dim": 3, "kv_rank": 5, "q_rank": 6},
+        **{"bias": True, "pairs": "interleaved", "score_factor": 1.5},
+    },
+    "transformer_lib.mixers.LatentAttention.absorbing_pays": lambda: {"self": LATENT, "queries": 3, "keys": 5},
+    "transformer_lib.mixers.LinearAttention": lambda: {"num_heads": 2, "head_dim": 3},
     "transformer_lib.experts.ClampedSwish": lambda: {"limit": 7.0, "slope": 1.7},
     "transformer_lib.experts.SharedExpert": lambda: {"d_ff": 6, "gated": True},
     "transformer_lib.experts.Groups": lambda: {"number": 4, "top": 2, "best": 1},
