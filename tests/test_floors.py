@@ -34,7 +34,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
         *("relations", "attend", "tiled"),
-        *("attention", "latent", "delta", "delta_mixer", "linear_attention"),
+        *("attention", "latent", "state", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
     ),
     "text": ("bpe", "tokenizer", "words", "piece_file", "pieces", "token_config", "published", "sandbox", "chat"),

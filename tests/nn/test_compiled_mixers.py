@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.config.experts import ClampedSwish, Experts, Groups, SharedExpert
+from transformer_lib.config.mixers import GatedDelta, LatentAttention, LinearAttention
+from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
+from transformer_lib.nn.latent import LatentMixer
+from transformer_lib.nn.linear_attention import LinearMixer
+from transformer_lib.nn.positions import rope_rotation
 from transformer_lib.nn.router import Load
 
 VALID = torch.tensor([[False, True, True, True, True], [True, True, True, False, False]])
@@ -40,6 +45,21 @@ def check(layer: nn.Module, *, keeps: Callable[[], dict[str, Any]] = dict, **arg
     return kepts
 
 
+def check_steps(layer: nn.Module, new_state: Callable[[int], Any], **of_whole: Any) -> None:
+    """Nine compiled steps give what one pass gives, and are compiled for no, one and any number of tokens before."""
+    x = torch.randn(2, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def run(x: Tensor, state: Any) -> Tensor:
+        return layer(x, state=state)
+
+    step, state = torch.compile(run, fullgraph=True, backend="aot_eager"), new_state(2)
+    torch._dynamo.utils.counters.clear()
+    with torch.inference_mode():
+        steps = [step(x[:, at : at + 1], state) for at in range(9)]
+        torch.testing.assert_close(torch.cat(steps, dim=1), layer(x, **of_whole), atol=1e-10, rtol=1e-10)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+
+
 def experts() -> None:
     groups = Groups(number=4, top=2)
     full = Experts(
@@ -55,7 +75,30 @@ def experts() -> None:
         assert int(eager["load"].tokens) == 7
 
 
-CASES: dict[str, Callable[[], None]] = {"experts": experts}
+def delta() -> None:
+    layer = GatedDeltaMixer(12, GatedDelta(num_heads=4, key_dim=6, value_dim=5, num_key_heads=2))
+    for valid in (None, VALID):
+        eager, compiled = check(layer, keeps=lambda: {"state": layer.new_state(2)}, valid=valid)
+        torch.testing.assert_close(eager["state"].memory, compiled["state"].memory, atol=1e-10, rtol=1e-10)
+    check_steps(layer, layer.new_state)
+
+
+def linear() -> None:
+    layer = LinearMixer(12, LinearAttention(num_heads=3))
+    for valid in (None, VALID):
+        check(layer, keeps=lambda: {"state": layer.new_state(2)}, valid=valid)
+    check_steps(layer, layer.new_state)
+
+
+def latent() -> None:
+    layer = LatentMixer(12, LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=8, q_rank=7))
+    rotation = rope_rotation(torch.arange(5)[None], 4, dtype=torch.float64)
+    for form in ("expanded", "absorbed", None):
+        check(layer, mask="causal", rotation=rotation, form=form)
+    check_steps(layer, lambda batch: layer.new_state(batch, 9), mask="causal")
+
+
+CASES: dict[str, Callable[[], None]] = {"experts": experts, "delta": delta, "linear": linear, "latent": latent}
 
 
 @pytest.mark.parametrize("case", CASES)

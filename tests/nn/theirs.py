@@ -34,4 +34,4 @@ def redraw(theirs: M, dtype: torch.dtype = torch.float64, *, scale: float = 1.0)
 
 
 def difference(mine: Tensor, theirs: Tensor) -> float:
-    return float((mine - theirs).abs().max())
+    return float((mine - theirs).detach().abs().max())
