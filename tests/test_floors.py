@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["device", "identity", "mixers"], 3),
+    **dict.fromkeys(["device", "identity"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
@@ -30,10 +30,10 @@ FLOORS: dict[str, int] = {
     "__main__": 12,
 }
 ORDER: dict[str, tuple[str, ...]] = {
-    "config": ("scaling", "positions", "attention", "feedforward", "experts", "model", "as_json"),
+    "config": ("scaling", "positions", "attention", "feedforward", "experts", "mixers", "model", "plain", "as_json"),
     "nn": (
-        *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
-        *("relations", "attend", "tiled"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "cache", "fixed_cache"),
+        *("rolling_cache", "relations", "attend", "tiled"),
         *("attention", "latent", "state", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
     ),

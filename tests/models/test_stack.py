@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import CONFIG, close, integers, randomise, rejects
@@ -13,8 +13,11 @@ from transformer_lib.config import (
     Alibi,
     AttentionConfig,
     Experts,
+    GatedDelta,
     Glu,
+    LatentAttention,
     Layer,
+    LinearAttention,
     ModelConfig,
     NoPositions,
     Norm,
@@ -23,8 +26,11 @@ from transformer_lib.config import (
     from_json,
     to_json,
 )
+from transformer_lib.config.plain import require_plain
+from transformer_lib.generation import beam_search, generate, speculate
 from transformer_lib.models import DecoderLM, Encoder
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.fixed_cache import FixedCache
 from transformer_lib.nn.rolling_cache import RollingCache
 from transformer_lib.training.plan import parameters
 
@@ -50,6 +56,22 @@ MIXED = dataclasses.replace(
 )
 
 
+HYBRID = dataclasses.replace(
+    CONFIG,
+    num_layers=7,
+    positions=Rope(),
+    norm=Norm(kind="rms"),
+    pattern=(
+        Layer(attention=GatedDelta(num_heads=4, num_key_heads=2, key_dim=4, value_dim=6)),
+        Layer(attention=LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=7)),
+        Layer(attention=LinearAttention(num_heads=2)),
+        Layer(attention=dataclasses.replace(ATTENTION, window=4), feedforward=EXPERTS),
+        Layer(),
+    ),
+)
+BOTH = pytest.mark.parametrize("config", [MIXED, HYBRID], ids=["mixed", "hybrid"])
+
+
 def model(config: ModelConfig = MIXED) -> DecoderLM:
     return randomise(DecoderLM(config))
 
@@ -60,7 +82,8 @@ def test_the_pattern_is_repeated_and_cut_at_the_end() -> None:
     assert [type(layer.positions).__name__ for layer in layers[:5]] == ["Rope", "Rope", "NoPositions", "Rope", "Alibi"]
     assert layers[2].feedforward == Glu(d_ff=7) and layers[0].feedforward == CONFIG.feedforward
     assert [count for _, count in MIXED.tally] == [2, 2, 1, 1, 1, 1]
-    assert from_json(to_json(MIXED)) == MIXED
+    for config in (MIXED, HYBRID):
+        assert from_json(to_json(config)) == config
 
 
 def test_a_pattern_that_changes_nothing_is_the_same_model() -> None:
@@ -72,9 +95,11 @@ def test_a_pattern_that_changes_nothing_is_the_same_model() -> None:
     assert len(other.kinds.configs) == 1, "one mask and one rotation serve all layers that are alike"
 
 
+@BOTH
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 8), max_size=4), left=st.integers(0, 3))
-def test_any_split_behind_a_cache_equals_one_pass(cuts: list[int], left: int) -> None:
-    ours, tokens = model(), integers(13, 2, 9)
+def test_any_split_behind_a_cache_equals_one_pass(config: ModelConfig, cuts: list[int], left: int) -> None:
+    ours, tokens = model(config), integers(13, 2, 9)
     valid = torch.ones(2, 9, dtype=torch.bool)
     valid[1, :left] = False
     whole = ours(tokens, valid=valid)
@@ -87,6 +112,7 @@ def test_any_split_behind_a_cache_equals_one_pass(cuts: list[int], left: int) ->
     close(torch.cat(parts, dim=1)[valid], whole[valid])
 
 
+@settings(max_examples=10)
 @given(kept=st.integers(1, 8))
 def test_rewinding_forgets(kept: int) -> None:
     ours, tokens = model(), integers(13, 1, 9)
@@ -98,8 +124,9 @@ def test_rewinding_forgets(kept: int) -> None:
     close(ours(tokens[:, kept:], cache=cache), ours(tokens)[:, kept:])
 
 
-def test_neither_padding_nor_batch_mates_change_a_row() -> None:
-    ours, tokens = model(), integers(13, 3, 9)
+@BOTH
+def test_neither_padding_nor_batch_mates_change_a_row(config: ModelConfig) -> None:
+    ours, tokens = model(config), integers(13, 3, 9)
     valid = torch.ones(3, 9, dtype=torch.bool)
     valid[0, 6:] = valid[2, :4] = False
     got = ours(tokens, valid=valid)
@@ -185,7 +212,7 @@ def test_the_load_of_the_experts_goes_into_what_the_caller_passes() -> None:
         ours(tokens, loads=[None])
 
 
-@pytest.mark.parametrize("pattern", [(), LAYERS, LAYERS[3:4], (*LAYERS[:2], LAYERS[4])])
+@pytest.mark.parametrize("pattern", [(), LAYERS, LAYERS[3:4], (*LAYERS[:2], LAYERS[4]), HYBRID.pattern])
 def test_weights_are_counted_as_they_are(pattern: tuple[Layer, ...]) -> None:
     for change in ({}, {"tie_embeddings": False, "norm": Norm(bias=False)}, {"norm_order": "both"}):
         if "norm_order" in change and any(layer.attention_norm is False for layer in pattern):
@@ -216,6 +243,49 @@ def test_of_the_experts_a_token_meets_those_it_chooses() -> None:
 def test_a_stack_that_makes_no_sense_is_refused(change: dict[str, Any], words: tuple[str, ...]) -> None:
     with rejects(*words):
         dataclasses.replace(MIXED, **change)
+
+
+def test_rows_of_a_hybrids_cache_can_be_chosen_and_it_can_begin_anew() -> None:
+    ours, tokens = model(HYBRID), integers(13, 2, 9)
+    cache = ours.new_cache(2, 9)
+    ours(integers(13, 2, 5, seed=4), cache=cache)
+    cache.rewind(0)
+    ours(tokens[:, :5], cache=cache)
+    cache.select(torch.tensor([1, 1, 0]))
+    close(ours(tokens[[1, 1, 0], 5:], cache=cache), ours(tokens)[[1, 1, 0], 5:])
+    close(generate(ours, tokens, max_new_tokens=4).tokens.double(), _greedy(ours, tokens, 4).double())
+
+
+def _greedy(ours: DecoderLM, tokens: torch.Tensor, steps: int) -> torch.Tensor:
+    for _ in range(steps):
+        tokens = torch.cat([tokens, ours(tokens)[:, -1:].argmax(dim=-1)], dim=1)
+    return tokens[:, -steps:]
+
+
+def test_what_a_recurrent_state_cannot_do_is_refused() -> None:
+    ours, tokens = model(HYBRID), integers(13, 1, 6)
+    cache = ours.new_cache(1, 9)
+    ours(tokens, cache=cache)
+    with rejects("cache", "must not be rewound", "[0, 2, 5]"):
+        cache.rewind(3)
+    with rejects("cache", "must not be rewound"):
+        speculate(ours, ours, tokens, max_new_tokens=6)
+    with rejects("past", "recurrent state"):
+        beam_search(ours, tokens, beams=2, max_new_tokens=3)
+    for kind in (RollingCache, FixedCache):
+        with rejects("attention", "AttentionConfig in every layer", "GatedDelta"):
+            kind(HYBRID, 1, **({"window": 4} if kind is RollingCache else {"max_length": 4}))
+    with rejects("attention", "AttentionConfig", "GatedDelta"):
+        Encoder(HYBRID)(tokens)
+    with rejects("positions", "must not be Alibi for LatentAttention"):
+        dataclasses.replace(HYBRID, positions=Alibi())
+
+
+@pytest.mark.parametrize("change", [{"pattern": LAYERS[3:4]}, {"norm": Norm(kind="rms", centred=True)}])
+def test_what_knows_the_first_models_alone_says_what_is_new(change: dict[str, Any]) -> None:
+    with rejects("config", "must be without these parts"):
+        require_plain(dataclasses.replace(CONFIG, **change))
+    require_plain(CONFIG)
 
 
 def test_what_needs_layers_that_are_alike_says_so() -> None:

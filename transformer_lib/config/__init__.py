@@ -23,8 +23,12 @@ from transformer_lib.config.feedforward import Activation as Activation
 from transformer_lib.config.feedforward import Glu as Glu
 from transformer_lib.config.feedforward import Mlp as Mlp
 from transformer_lib.config.feedforward import SwiGlu as SwiGlu
+from transformer_lib.config.mixers import GatedDelta as GatedDelta
+from transformer_lib.config.mixers import LatentAttention as LatentAttention
+from transformer_lib.config.mixers import LinearAttention as LinearAttention
 from transformer_lib.config.model import FeedForwardConfig as FeedForwardConfig
 from transformer_lib.config.model import Layer as Layer
+from transformer_lib.config.model import Mixer as Mixer
 from transformer_lib.config.model import ModelConfig as ModelConfig
 from transformer_lib.config.model import Norm as Norm
 from transformer_lib.config.model import NormOrder as NormOrder

@@ -6,9 +6,8 @@ import json
 from typing import Any, get_args
 
 from transformer_lib.checks import require, wrong_kind
-from transformer_lib.config.attention import AttentionConfig
 from transformer_lib.config.experts import ClampedSwish, Groups, SharedExpert
-from transformer_lib.config.model import FeedForwardConfig, Layer, ModelConfig, Norm, Seq2SeqConfig
+from transformer_lib.config.model import FeedForwardConfig, Layer, Mixer, ModelConfig, Norm, Seq2SeqConfig
 from transformer_lib.config.positions import Positions
 from transformer_lib.config.scaling import RopeScaling
 from transformer_lib.contract import checked
@@ -18,7 +17,7 @@ _PARTS = (
     ModelConfig
     | Seq2SeqConfig
     | Layer
-    | AttentionConfig
+    | Mixer
     | FeedForwardConfig
     | ClampedSwish
     | Groups

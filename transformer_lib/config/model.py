@@ -13,10 +13,12 @@ from transformer_lib.checks import MOST_SIZE, require, require_between, require_
 from transformer_lib.config.attention import LARGEST, LEAST, AttentionConfig
 from transformer_lib.config.experts import Experts
 from transformer_lib.config.feedforward import Glu, Mlp, SwiGlu
+from transformer_lib.config.mixers import GatedDelta, LatentAttention, LinearAttention
 from transformer_lib.config.positions import Alibi, NoPositions, Positions, Rope, Sinusoidal
 from transformer_lib.contract import checked
 from transformer_lib.identity import LATER, fields_of
 
+Mixer = AttentionConfig | LatentAttention | GatedDelta | LinearAttention
 FeedForwardConfig = Mlp | SwiGlu | Glu | Experts
 NormOrder = Literal["pre", "post", "both", "part"]
 
@@ -49,7 +51,7 @@ class Layer:
     Positions that are added to the embeddings are those of the model: a layer can have `Rope`, `Alibi` or none.
     """
 
-    attention: AttentionConfig | None = None
+    attention: Mixer | None = None
     feedforward: FeedForwardConfig | None = None
     positions: NoPositions | Rope | Alibi | None = None
     norm_order: NormOrder | None = None
@@ -79,7 +81,7 @@ class ModelConfig:
     d_model: int
     num_layers: int
     max_length: int
-    attention: AttentionConfig
+    attention: Mixer
     feedforward: FeedForwardConfig
     positions: Positions
     norm: Norm = Norm()
@@ -102,13 +104,7 @@ class ModelConfig:
         require_numbers(dropout=self.dropout)
         require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1", self.dropout)
         require(0 <= self.segments <= MOST_SIZE, "segments", f"must be from 0 to {MOST_SIZE}", self.segments)
-        if self.attention.head_dim is None:
-            heads = self.attention.num_heads
-            require(self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model)
-        width = self.attention.num_heads * self.head_dim
-        require(width <= MOST_SIZE, "head_dim", f"must be at most {MOST_SIZE} / num_heads", self.head_dim)
-        if isinstance(self.positions, Rope):
-            self.positions.rotated(self.head_dim)
+        self._check_attention()
         if isinstance(self.positions, Sinusoidal):
             require(self.d_model % 2 == 0, "d_model", "must be even for Sinusoidal", self.d_model)
         require_between(LEAST, LARGEST, residual_scale=self.residual_scale)
@@ -120,6 +116,36 @@ class ModelConfig:
         require(len(self.pattern) <= self.num_layers, "pattern", rule, len(self.pattern))
         for layer in self.pattern:
             self.with_layer(layer)  # which is checked as a model
+
+    def _check_attention(self) -> None:
+        """What attention says of itself fits the width of the model, and its positions."""
+        match self.attention:
+            case AttentionConfig(num_heads=heads, head_dim=width) | LinearAttention(num_heads=heads, head_dim=width):
+                if width is None:
+                    require(
+                        self.d_model % heads == 0, "d_model", f"must be divisible by num_heads={heads}", self.d_model
+                    )
+                wide = heads * (width or self.d_model // heads)
+            case LatentAttention() as latent:
+                wide = latent.num_heads * (latent.head_dim + latent.rope_dim + latent.value_dim)
+                possible = not isinstance(self.positions, Alibi)
+                require(possible, "positions", "must not be Alibi for LatentAttention", self.positions)
+            case GatedDelta() as delta:
+                wide = delta.num_heads * (delta.key_dim + delta.value_dim)
+        require(wide <= MOST_SIZE, "head_dim", f"must be at most {MOST_SIZE} / num_heads", wide)
+        if isinstance(self.positions, Rope):
+            self.rotated_dim  # noqa: B018 - it refuses what cannot be turned
+
+    @property
+    def rotated_dim(self) -> int:
+        """How many channels of a head `Rope` turns; 0 where attention has no use for it."""
+        match self.positions, self.attention:
+            case Rope() as rope, AttentionConfig():
+                return rope.rotated(self.head_dim)
+            case Rope() as rope, LatentAttention() as latent:
+                return rope.rotated(latent.rope_dim)
+            case _:
+                return 0
 
     def with_layer(self, layer: Layer) -> ModelConfig:
         """The config of a model whose layers are all like this one."""
@@ -145,12 +171,20 @@ class ModelConfig:
     def multihead(self) -> AttentionConfig:
         """The attention that all layers share; `ValueError` for a stack of several kinds, which has none."""
         require(not self.pattern, "pattern", "must be empty here: the layers must be alike", self.pattern)
+        return self.heads
+
+    @property
+    def heads(self) -> AttentionConfig:
+        """The attention, where it is the usual one; `ValueError` for what keeps something else than keys and values."""
+        usual = isinstance(self.attention, AttentionConfig)
+        require(usual, "attention", "must be an AttentionConfig here", type(self.attention).__name__)
+        assert isinstance(self.attention, AttentionConfig)
         return self.attention
 
     @property
     def head_dim(self) -> int:
-        """Width of one head, d_k."""
-        return self.attention.head_dim or self.d_model // self.attention.num_heads
+        """Width of one head, d_k, of the usual attention."""
+        return self.heads.head_dim or self.d_model // self.heads.num_heads
 
 
 @checked

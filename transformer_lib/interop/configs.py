@@ -10,7 +10,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Seq2SeqConfig, Sinusoidal, require
+from transformer_lib.config import (
+    AttentionConfig,
+    Learned,
+    Mixer,
+    Mlp,
+    ModelConfig,
+    Norm,
+    Seq2SeqConfig,
+    Sinusoidal,
+    require,
+)
 from transformer_lib.contract import checked
 from transformer_lib.interop.encoder_configs import (
     read_bert,
@@ -106,7 +116,9 @@ def _parts(config: Config, prefix: str = "") -> dict[str, object]:
     return own if len(set(layers)) == 1 else own | {f"{prefix}layers": layers}
 
 
-def _filled(layer: ModelConfig) -> AttentionConfig:
+def _filled(layer: ModelConfig) -> Mixer:
+    if not isinstance(layer.attention, AttentionConfig):
+        return layer.attention
     return dataclasses.replace(layer.attention, num_kv_heads=layer.attention.kv_heads, head_dim=layer.head_dim)
 
 
@@ -138,7 +150,7 @@ def _write_gpt2(config: ModelConfig) -> Fields:
         "n_embd": config.d_model,
         "n_layer": config.num_layers,
         "n_positions": config.max_length,
-        "n_head": config.attention.num_heads,
+        "n_head": config.heads.num_heads,
         "n_inner": config.feedforward.d_ff,
         "activation_function": activation_of(config, "gelu_new"),
         "layer_norm_epsilon": config.norm.eps,

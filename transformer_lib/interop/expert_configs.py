@@ -29,7 +29,7 @@ def read_mixtral(reader: Reader) -> ModelConfig:
 
 @checked
 def write_mixtral(config: ModelConfig) -> Fields:
-    fields = write_rope_decoder(config) | {"sliding_window": config.attention.window}
+    fields = write_rope_decoder(config) | {"sliding_window": config.heads.window}
     if isinstance(config.feedforward, Experts):
         experts = config.feedforward
         fields |= {"num_local_experts": experts.num_experts, "num_experts_per_tok": experts.top_k}
@@ -118,7 +118,7 @@ def _top_k(reader: Reader) -> int:
 
 @checked
 def write_gpt_oss(config: ModelConfig) -> Fields:
-    windows = [layer.attention.window for layer in config.layers]
+    windows = [layer.heads.window for layer in config.layers]
     fields = write_rope_decoder(config) | {
         "attention_bias": True,
         "sliding_window": next((window for window in windows if window is not None), 128),

@@ -195,7 +195,7 @@ def _type_of(model: Model) -> str:
             return "marian"
         case DecoderLM(config=ModelConfig() as config) if mixed_type(config) is not None:
             return str(mixed_type(config))
-        case DecoderLM(config=ModelConfig(positions=Rope(), attention=attention)):
+        case DecoderLM(config=ModelConfig(positions=Rope(), heads=attention)):
             if attention.qk_norm:
                 return "qwen3"
             return "qwen2" if attention.bias == "qkv" else "llama" if attention.window is None else "mistral"

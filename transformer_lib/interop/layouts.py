@@ -67,7 +67,7 @@ def by_head(first: str, second: str) -> Split:
     """Of each query head first its rows of the one, then of the other (Qwen3-Next's queries and gates)."""
 
     def apart(whole: Tensor, layer: ModelConfig) -> Sequence[Tensor]:
-        rows, width = layer.attention.num_heads, layer.head_dim
+        rows, width = layer.heads.num_heads, layer.head_dim
         require(len(whole) == 2 * rows * width, first, f"must have {2 * rows * width} rows with {second}", len(whole))
         pairs = whole.unflatten(0, (rows, 2, width))
         return [pairs[:, part].flatten(0, 1) for part in (0, 1)]

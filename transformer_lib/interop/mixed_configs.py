@@ -98,12 +98,12 @@ def _gemma_ropes(reader: Reader) -> tuple[Rope, Rope]:
 @checked
 def write_gemma3(config: ModelConfig) -> Fields:
     layers = config.layers
-    kinds = [FULL if layer.attention.window is None else SLIDING for layer in layers]
+    kinds = [FULL if layer.heads.window is None else SLIDING for layer in layers]
     far, near = (_first(layers, kinds, kind) for kind in (FULL, SLIDING))
     ropes = {
         kind: write_rope(layer.positions).get("rope_parameters", {}) for kind, layer in ((FULL, far), (SLIDING, near))
     }
-    attention = layers[0].attention
+    attention = layers[0].heads
     fields = write_rope_decoder(far)
     for name in ("hidden_act", "rope_theta", "rope_scaling"):
         fields.pop(name, None)
@@ -113,7 +113,7 @@ def write_gemma3(config: ModelConfig) -> Fields:
         "attn_logit_softcapping": attention.soft_cap,
         "final_logit_softcapping": config.logit_cap,
         "attention_bias": attention.bias is True,
-        "sliding_window": near.attention.window or 4096,
+        "sliding_window": near.heads.window or 4096,
         "layer_types": kinds,
         "rope_parameters": ropes,
     }
@@ -140,7 +140,7 @@ def read_olmo2(reader: Reader) -> ModelConfig:
 
 @checked
 def write_olmo2(config: ModelConfig) -> Fields:
-    fields = write_rope_decoder(config) | {"attention_bias": config.attention.bias is True}
+    fields = write_rope_decoder(config) | {"attention_bias": config.heads.bias is True}
     fields.pop("head_dim")
     return fields
 
@@ -176,7 +176,7 @@ def read_smollm3(reader: Reader) -> ModelConfig:
 def write_smollm3(config: ModelConfig) -> Fields:
     layers = config.layers
     turned = next((layer for layer in layers if isinstance(layer.positions, Rope)), layers[0])
-    windows = [layer.attention.window for layer in layers]
+    windows = [layer.heads.window for layer in layers]
     width = next((window for window in windows if window is not None), None)
     fields: dict[str, Any] = write_rope_decoder(turned)
     fields.pop("head_dim")
@@ -186,7 +186,7 @@ def write_smollm3(config: ModelConfig) -> Fields:
         "use_sliding_window": width is not None,
         "sliding_window": width,
         "layer_types": [FULL if window is None else SLIDING for window in windows],
-        "attention_bias": config.attention.bias is True,
+        "attention_bias": config.heads.bias is True,
         "mlp_bias": layers[0].feedforward.bias is True,
     }
 
@@ -198,7 +198,7 @@ def mixed_type(config: ModelConfig) -> str | None:
     if experts is not None:
         if isinstance(experts.activation, ClampedSwish):
             return "gpt_oss"
-        return "qwen3_moe" if config.attention.qk_norm else "mixtral"
+        return "qwen3_moe" if config.heads.qk_norm else "mixtral"
     match config.norm_order:
         case "both":
             return "gemma3_text"

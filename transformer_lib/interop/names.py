@@ -162,7 +162,7 @@ def _heads(name: str, config: Config, layer: ModelConfig) -> list[int]:
     """The rows of queries, keys and values."""
     if isinstance(config, Seq2SeqConfig) and name.startswith("encoder."):
         layer = config.encoder
-    attention = layer.attention
+    attention = layer.heads
     return [heads * layer.head_dim for heads in (attention.num_heads, attention.kv_heads, attention.kv_heads)]
 
 

@@ -252,7 +252,7 @@ def _axes(name: str, cache: bool) -> dict[int, str]:
 def _example(name: str, config: ModelConfig, cache: bool) -> Tensor:
     """A tensor of its own for each input: one that is given twice becomes one input of the graph."""
     if name.startswith("past"):
-        return torch.zeros(EXAMPLE["batch"], config.attention.kv_heads, EXAMPLE["past"], config.head_dim)
+        return torch.zeros(EXAMPLE["batch"], config.heads.kv_heads, EXAMPLE["past"], config.head_dim)
     shape = [EXAMPLE[axis] for axis in _axes(name, cache).values()]
     return torch.ones(shape, dtype=torch.bool) if name == "valid" else torch.zeros(shape, dtype=torch.int64)
 

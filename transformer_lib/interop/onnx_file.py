@@ -82,7 +82,7 @@ def _read_config(metadata: dict[str, str], path: str) -> ModelConfig:
 
 def _check_graph(config: ModelConfig, session: Any, size: int, path: str) -> None:
     """`ValueError` unless a file of this size can hold the config's weights, and its graph has the config's axes."""
-    heads, width = config.attention.kv_heads, config.head_dim
+    heads, width = config.heads.kv_heads, config.head_dim
     least = config.d_model * max(
         config.vocab_size, 2 * heads * width
     )  # of weights in int8: the table, or keys' values'

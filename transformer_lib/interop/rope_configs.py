@@ -211,7 +211,7 @@ def _pop(fields: Fields, name: str, default: float | None = None) -> float:
 @checked
 def write_rope_decoder(config: ModelConfig) -> Fields:
     """The fields that these decoders have in common."""
-    attention = config.attention
+    attention = config.heads
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
@@ -231,18 +231,18 @@ def write_rope_decoder(config: ModelConfig) -> Fields:
 
 @checked
 def write_llama(config: ModelConfig) -> Fields:
-    biases = {"attention_bias": config.attention.bias, "mlp_bias": config.feedforward.bias}
+    biases = {"attention_bias": config.heads.bias, "mlp_bias": config.feedforward.bias}
     return write_rope_decoder(config) | biases
 
 
 @checked
 def write_mistral(config: ModelConfig) -> Fields:
-    return write_rope_decoder(config) | {"sliding_window": config.attention.window}
+    return write_rope_decoder(config) | {"sliding_window": config.heads.window}
 
 
 @checked
 def write_qwen2(config: ModelConfig) -> Fields:
-    window = config.attention.window
+    window = config.heads.window
     return write_rope_decoder(config) | {
         "use_sliding_window": window is not None,
         "sliding_window": window,
@@ -252,7 +252,7 @@ def write_qwen2(config: ModelConfig) -> Fields:
 
 @checked
 def write_qwen3(config: ModelConfig) -> Fields:
-    return write_qwen2(config) | {"attention_bias": config.attention.bias}
+    return write_qwen2(config) | {"attention_bias": config.heads.bias}
 
 
 @checked

@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.config import require, require_positive
-from transformer_lib.contract import also, checked_once
 from transformer_lib.config.mixers import GatedDelta
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.delta import delta_chunked, delta_recurrent
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm
-from transformer_lib.nn.state import RecurrentState
+from transformer_lib.nn.state import RecurrentState, recurrent_state, state_shapes
 
 FASTEST = 16.0  # decay per unit of a step that a head may begin with
 SHORTEST, LONGEST = 1e-3, 1e-1  # steps that a head may begin with
@@ -71,28 +71,19 @@ class GatedDeltaMixer(nn.Module):
         self.norm = RMSNorm(config.value_dim, norm_eps)
         self.to_out = nn.Linear(values, d_model, bias=False)
 
-    def _shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        config = self.config
-        memory = (batch, config.num_heads, config.key_dim, config.value_dim)
-        return memory, (batch, sum(self.widths), config.conv - 1)
-
     def new_state(self, batch: int) -> RecurrentState:
         """What holds before the first token: zeros, on the device of the weights, the memory in float32 at least.
 
         Bytes: batch * num_heads * key_dim * value_dim * 4, and the few tokens of the convolution.
         """
-        require_positive(batch=batch)
-        memory, recent = self._shapes(batch)
         weight = self.to_qkv.weight
-        require_memory(8 * (math.prod(memory) + math.prod(recent)), weight.device, batch=batch)
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        return RecurrentState(weight.new_zeros(memory, dtype=wide), weight.new_zeros(recent))
+        return recurrent_state(self.config, weight.shape[1], batch, dtype=weight.dtype, device=weight.device)
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         require_fit("x", x, self.to_qkv.weight)
         require(x.numel() > 0, "x", "must not be empty", tuple(x.shape))
         if state is not None:
-            state.check_fits(*self._shapes(len(x)), self.to_qkv.weight)
+            state.check_fits(*state_shapes(self.config, x.shape[2], len(x)), self.to_qkv.weight)
 
     @also(_check_state)
     def forward(

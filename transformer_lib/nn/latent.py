@@ -11,82 +11,19 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from transformer_lib.config import require, require_positive
-from transformer_lib.contract import also, checked_once
 from transformer_lib.config.mixers import LatentAttention
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.attend import attend
-from transformer_lib.nn.fit import require_fit, require_index, require_probability, require_same_dtype
+from transformer_lib.nn.fit import require_fit, require_probability, require_same_dtype
 from transformer_lib.nn.masks import Mask
 from transformer_lib.nn.memory import require_memory
 from transformer_lib.nn.norm import RMSNorm
 from transformer_lib.nn.positions import Rotation, apply_rope, check_rotation
-
-
-@checked_once
-class LatentState:
-    """The vectors that one layer keeps of `batch` texts of up to `max_length` tokens: latent, then rotated key.
-
-    Bytes: batch * max_length * (kv_rank + rope_dim) * bytes per element.
-    """
-
-    def __init__(self, entries: Float[Tensor, "batch max_length width"]) -> None:
-        self.entries = entries
-        self.length = 0  # tokens read so far
-
-    @property
-    def batch(self) -> int:
-        """Number of rows."""
-        return self.entries.shape[0]
-
-    @property
-    def max_length(self) -> int:
-        """Number of slots."""
-        return self.entries.shape[1]
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that the slots take, filled or not."""
-        return self.entries.numel() * self.entries.itemsize
-
-    def _check_new(self, new: Tensor) -> None:
-        wanted = (self.batch, self.entries.shape[2])
-        require(new.shape[::2] == wanted, "new", f"must have batch and width {wanted}", tuple(new.shape))
-        require_same_dtype("new", new, self.entries.dtype)
-        here = new.device == self.entries.device
-        require(here, "new", f"must be on the device of the state, {self.entries.device}", str(new.device))
-
-    @also(_check_new)
-    def write(self, new: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch key width"]:
-        """Put the newest tokens into the next slots; give back all that are filled."""
-        end = self.length + new.shape[1]
-        if end > self.max_length:  # a number that is written into a text is compiled in
-            room = self.max_length - self.length
-            require(False, "state", f"has room for {room} more tokens of max_length={self.max_length}", new.shape[1])
-        self.entries[:, self.length : end] = new
-        self.length = end
-        return self.entries[:, :end]
-
-    def _check_rows(self, rows: Tensor) -> None:
-        require_index("rows", rows)
-        require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
-        device = self.entries.device
-        require(rows.device == device, "rows", f"must be on the device of the state, {device}", str(rows.device))
-        low, high = (int(bound) for bound in rows.aminmax())
-        inside = low >= 0 and high < self.batch
-        require(inside, "rows", f"must be at least 0 and below the batch of {self.batch}", low if low < 0 else high)
-
-    @also(_check_rows)
-    def select(self, rows: Int[Tensor, " rows"]) -> None:
-        """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows those that survive."""
-        self.entries = self.entries.index_select(0, rows)
-
-    def rewind(self, length: int) -> None:
-        """Forget all but the first `length` tokens, as if those after them had never come."""
-        require(0 <= length <= self.length, "length", f"must be at least 0 and at most {self.length}", length)
-        self.length = length
+from transformer_lib.nn.state import LatentState, latent_state
 
 
 @checked_once
@@ -122,10 +59,8 @@ class LatentMixer(nn.Module):
 
     def new_state(self, batch: int, max_length: int) -> LatentState:
         """Room for `max_length` tokens, of the type and on the device of the weights."""
-        require_positive(batch=batch, max_length=max_length)
-        weight, width = self.to_latent.weight, len(self.to_latent.weight)
-        require_memory(batch * max_length * width * weight.itemsize, weight.device, batch=batch, max_length=max_length)
-        return LatentState(weight.new_zeros(batch, max_length, width))
+        weight = self.to_latent.weight
+        return latent_state(self.config, batch, max_length, dtype=weight.dtype, device=weight.device)
 
     def _check_place(self, x: Tensor, rotation: Rotation | None, state: LatentState | None) -> None:
         require_fit("x", x, self.to_latent.weight)

@@ -12,19 +12,17 @@ of them give the same numbers: all at once as attention, token by token as a rec
 Left out: the form without a causal order, other features, and decays.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from transformer_lib.config import require, require_positive
-from transformer_lib.contract import also, checked_once
 from transformer_lib.config.mixers import LinearAttention
+from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
-from transformer_lib.nn.state import RecurrentState
+from transformer_lib.nn.state import RecurrentState, recurrent_state, state_shapes
 
 Keys = Float[Tensor, "batch heads time key_dim"]
 Values = Float[Tensor, "batch heads time value_dim"]
@@ -114,32 +112,26 @@ class LinearMixer(nn.Module):
         if config.head_dim is None:
             divides = d_model % config.num_heads == 0
             require(divides, "d_model", f"must be divisible by num_heads={config.num_heads}", d_model)
+        self.config = config
         self.num_heads, self.head_dim = config.num_heads, config.head_dim or d_model // config.num_heads
         width = self.num_heads * self.head_dim
         require_memory(16 * d_model * width, d_model=d_model, config=config)
         self.to_qkv = nn.Linear(d_model, 3 * width, bias=False)
         self.to_out = nn.Linear(width, d_model, bias=False)
 
-    def _shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (batch, self.num_heads, self.head_dim, self.head_dim + 1), (batch, 0, 0)
-
     def new_state(self, batch: int) -> RecurrentState:
         """What holds before the first token: zeros, on the device of the weights, in float32 at least.
 
         Bytes: batch * num_heads * head_dim * (head_dim + 1) * 4.
         """
-        require_positive(batch=batch)
-        memory, recent = self._shapes(batch)
         weight = self.to_qkv.weight
-        require_memory(8 * math.prod(memory), weight.device, batch=batch)
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        return RecurrentState(weight.new_zeros(memory, dtype=wide), weight.new_zeros(recent))
+        return recurrent_state(self.config, weight.shape[1], batch, dtype=weight.dtype, device=weight.device)
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         require_fit("x", x, self.to_qkv.weight)
         require(x.numel() > 0, "x", "must not be empty", tuple(x.shape))
         if state is not None:
-            state.check_fits(*self._shapes(len(x)), self.to_qkv.weight)
+            state.check_fits(*state_shapes(self.config, x.shape[2], len(x)), self.to_qkv.weight)
 
     @also(_check_state)
     def forward(

@@ -9,7 +9,18 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import Experts, Learned, Mlp, ModelConfig, require, require_numbers
+from transformer_lib.config import (
+    AttentionConfig,
+    Experts,
+    GatedDelta,
+    LatentAttention,
+    Learned,
+    LinearAttention,
+    Mlp,
+    ModelConfig,
+    require,
+    require_numbers,
+)
 from transformer_lib.contract import checked, checked_once
 
 ADDRESSES = 2**62  # bytes; what is larger cannot even be described, as on the device "meta", which holds no numbers
@@ -63,8 +74,16 @@ def require_stack_memory(config: ModelConfig) -> None:
 
 def _layer_memory(layer: ModelConfig) -> int:
     """Bytes of one layer's matrices in float32, with what its modules take besides."""
-    attention = layer.attention
-    heads = 2 * (attention.num_heads + attention.kv_heads) + attention.num_heads * attention.gate
+    match layer.attention:
+        case AttentionConfig() as usual:
+            heads = 2 * (usual.num_heads + usual.kv_heads) + usual.num_heads * usual.gate
+            attention = heads * layer.head_dim
+        case LatentAttention() as latent:
+            attention = latent.num_heads * latent.value_dim + latent.kv_rank  # the least of what it has
+        case GatedDelta() as delta:
+            attention = 2 * delta.key_heads * delta.key_dim + 3 * delta.num_heads * delta.value_dim
+        case LinearAttention() as linear:
+            attention = 4 * linear.num_heads * (linear.head_dim or layer.d_model // linear.num_heads)
     match layer.feedforward:
         case Experts(num_experts=experts, d_ff=d_ff, shared=shared):
             feedforward = 3 * (experts * d_ff + (shared.d_ff if shared else 0)) + experts
@@ -72,4 +91,4 @@ def _layer_memory(layer: ModelConfig) -> int:
             feedforward = 2 * d_ff
         case part:
             feedforward = 3 * part.d_ff
-    return 4 * layer.d_model * (heads * layer.head_dim + feedforward) + MODULES
+    return 4 * layer.d_model * (attention + feedforward) + MODULES

@@ -12,7 +12,17 @@ from fractions import Fraction
 
 import torch
 
-from transformer_lib.config import Experts, Learned, Mlp, ModelConfig, require_positive
+from transformer_lib.config import (
+    AttentionConfig,
+    Experts,
+    GatedDelta,
+    LatentAttention,
+    Learned,
+    LinearAttention,
+    Mlp,
+    ModelConfig,
+    require_positive,
+)
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 from transformer_lib.training.config import Precision
@@ -78,12 +88,25 @@ def flops_per_token(config: ModelConfig, *, context: int) -> float:
     require_positive(context=context)
     looking = 0.0
     for layer, count in config.tally:
-        window = min(layer.attention.window or context, context)
-        seen = window - window * (window - 1) / (
-            2 * context
-        )  # the first `window` queries see 1, 2, ...; the others all
-        looking += 12 * count * layer.attention.num_heads * layer.head_dim * seen
+        looking += count * _looking(layer, context)
     return 6 * parameters(config).matmul + looking
+
+
+def _looking(layer: ModelConfig, context: int) -> float:
+    """FLOPs of a token in what the positions bring each other, beside the projections."""
+    window = getattr(layer.attention, "window", None) or context
+    window = min(window, context)
+    seen = window - window * (window - 1) / (2 * context)  # the first `window` queries see 1, 2, ...; the others all
+    match layer.attention:
+        case AttentionConfig(num_heads=heads):
+            return 12 * heads * layer.head_dim * seen
+        case LatentAttention() as latent:  # expanded, as in training
+            return 6 * latent.num_heads * (latent.head_dim + latent.rope_dim + latent.value_dim) * seen
+        case GatedDelta() as delta:  # as a recurrence: the memory is read twice and written once
+            return 18 * delta.num_heads * delta.key_dim * delta.value_dim
+        case LinearAttention() as linear:  # read once and written once
+            head = linear.head_dim or layer.d_model // linear.num_heads
+            return 12 * linear.num_heads * head * (head + 1)
 
 
 @checked
@@ -114,8 +137,16 @@ def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat
 
 def _kept_of(layer: ModelConfig, precision: Precision) -> int:
     size = BFLOAT16 if precision == "bfloat16" else FLOAT32
-    width, head = layer.d_model, layer.head_dim
-    queries, keys = layer.attention.num_heads * head, layer.attention.kv_heads * head
+    width = layer.d_model
+    match layer.attention:
+        case AttentionConfig(num_heads=heads, kv_heads=kv_heads):
+            mixed = 2 * (heads + kv_heads) * layer.head_dim
+        case LatentAttention() as latent:
+            mixed = latent.num_heads * (2 * (latent.head_dim + latent.rope_dim) + 2 * latent.value_dim) + latent.kv_rank
+        case GatedDelta() as delta:  # before and after the convolution, the gate, and what is read
+            mixed = 4 * delta.key_heads * delta.key_dim + 4 * delta.num_heads * delta.value_dim
+        case LinearAttention() as linear:
+            mixed = 4 * linear.num_heads * (linear.head_dim or layer.d_model // linear.num_heads)
     cast = size if precision == "bfloat16" else 0
     streams = 2 * width * (2 * FLOAT32 + cast)
     match layer.feedforward:
@@ -125,4 +156,4 @@ def _kept_of(layer: ModelConfig, precision: Precision) -> int:
             hidden = 4 * (chosen * d_ff + (shared.d_ff if shared else 0))
         case part:
             hidden = 4 * part.d_ff
-    return streams + (2 * queries + 2 * keys + hidden) * size
+    return streams + (mixed + hidden) * size

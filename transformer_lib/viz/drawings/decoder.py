@@ -46,7 +46,6 @@ def draw_decoder(
     with record_outputs(model) as outputs:
         logits = model(tokens)
     config, block = model.config, next(block for block in model.blocks if isinstance(block, Block))
-    heads = block.attention
     stream, scores = (shape_text(outputs[name].shape[1:]) for name in ("embedding", "head"))
 
     sheet = Sheet()
@@ -60,7 +59,7 @@ def draw_decoder(
     sheet.line(top, start, weight=STREAM)
     norm, post = norm_text(block.attention_norm), config.norm_order == "post"
     first = part_beside(sheet, start, "attention", norm=norm, colour=ATTENTION, post=post)
-    notes = [f"{heads.heads[0]} heads of {heads.head_dim}", "causal mask"]
+    notes = [f"{config.heads.num_heads} heads of {config.head_dim}", "causal mask"]
     notes += [] if added_positions(config) else [positions_text(config.positions)]
     beside = (first.box.right[0] + 28, first.box.right[1])
     sheet.line(first.box.right, beside, broken=True)  # or it were not clear that the notes are on attention
