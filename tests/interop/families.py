@@ -130,7 +130,29 @@ _GEMMA = (
         },
     }
 )
-_FEW = {"head_dim": 6, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 6}
+_FEW = {"head_dim": 6, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+_DEEPSEEK = (
+    {name: value for name, value in ROPE.items() if name not in ("num_key_value_heads", "rms_norm_eps")}
+    | _SPECIAL
+    | {
+        **{"num_hidden_layers": 3, "first_k_dense_replace": 1, "n_routed_experts": 8, "n_group": 2, "topk_group": 1},
+        **{"num_experts_per_tok": 2, "moe_intermediate_size": 8, "num_key_value_heads": 4, "q_lora_rank": 6},
+        **{"kv_lora_rank": 10, "qk_rope_head_dim": 4, "qk_nope_head_dim": 6, "v_head_dim": 5},
+    }
+)
+_NEXT = (
+    ROPE
+    | _FEW
+    | {
+        **{"head_dim": 16, "num_hidden_layers": 4, "shared_expert_intermediate_size": 5, "linear_num_key_heads": 2},
+        **{"linear_num_value_heads": 4, "linear_key_head_dim": 4, "linear_value_head_dim": 6},
+    }
+)
+_MODERN = _SPECIAL | {
+    **{"vocab_size": 13, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4},
+    **{"num_attention_heads": 4, "max_position_embeddings": 64, "local_attention": 4},
+    **{"cls_token_id": None, "sep_token_id": None, "global_attn_every_n_layers": 3},
+}
 CASES = {
     "gpt2": Case("GPT2LMHeadModel", _GPT2),
     "gpt2 relu untied": Case(
@@ -210,6 +232,28 @@ CASES = {
             **{"num_experts_per_tok": 2, "pad_token_id": None, "swiglu_limit": 1.5},
             "rope_parameters": {"rope_theta": 500.0, "rope_type": "yarn", "truncate": False, **_OLD},
         },
+    ),
+    "deepseek_v3": Case("DeepseekV3ForCausalLM", _DEEPSEEK),
+    "deepseek_v3 yarn biases": Case(
+        "DeepseekV3ForCausalLM",
+        _DEEPSEEK
+        | {
+            **{"attention_bias": True, "rope_interleave": False, "norm_topk_prob": False, "n_shared_experts": 2},
+            "rope_parameters": {
+                **{"rope_theta": 500.0, "rope_type": "yarn", "mscale": 1.0, "mscale_all_dim": 0.7},
+                **_OLD,
+            },
+        },
+    ),
+    "qwen3_next": Case("Qwen3NextForCausalLM", _NEXT),
+    "qwen3_next dense": Case(
+        "Qwen3NextForCausalLM",
+        _NEXT | {"layer_types": [_FULL, "linear_attention", _FULL], "num_hidden_layers": 3, "mlp_only_layers": [1]},
+    ),
+    "modernbert": Case("ModernBertModel", _MODERN),
+    "modernbert masked": Case(
+        "ModernBertForMaskedLM",
+        _MODERN | {"norm_bias": True, "classifier_bias": True, "attention_bias": True, "mlp_bias": True},
     ),
     "bert": Case("BertModel", _BERT),
     "bert masked": Case("BertForMaskedLM", _BERT | {"type_vocab_size": 3}),

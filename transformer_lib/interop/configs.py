@@ -38,6 +38,12 @@ from transformer_lib.interop.expert_configs import (
     write_mixtral,
     write_qwen3_moe,
 )
+from transformer_lib.interop.latent_configs import (
+    read_deepseek_v3,
+    read_qwen3_next,
+    write_deepseek_v3,
+    write_qwen3_next,
+)
 from transformer_lib.interop.layer_types import MOST_LAYERS
 from transformer_lib.interop.mixed_configs import (
     read_gemma3,
@@ -47,6 +53,7 @@ from transformer_lib.interop.mixed_configs import (
     write_olmo2,
     write_smollm3,
 )
+from transformer_lib.interop.modernbert_configs import read_modernbert, write_modernbert
 from transformer_lib.interop.reader import Fields, Reader, activation_of
 from transformer_lib.interop.rope_configs import (
     read_llama,
@@ -221,6 +228,9 @@ _READERS: dict[str, Callable[[Reader], Config]] = {
     "mixtral": read_mixtral,
     "qwen3_moe": read_qwen3_moe,
     "gpt_oss": read_gpt_oss,
+    "deepseek_v3": read_deepseek_v3,
+    "qwen3_next": read_qwen3_next,
+    "modernbert": read_modernbert,
 }
 _WRITERS: dict[str, Callable[[Any], Fields]] = {
     "gpt2": _write_gpt2,
@@ -239,6 +249,9 @@ _WRITERS: dict[str, Callable[[Any], Fields]] = {
     "mixtral": write_mixtral,
     "qwen3_moe": write_qwen3_moe,
     "gpt_oss": write_gpt_oss,
+    "deepseek_v3": write_deepseek_v3,
+    "qwen3_next": write_qwen3_next,
+    "modernbert": write_modernbert,
 }
 # Fields that a BERT of 2018 has, whose config had no `model_type`.
 _OLD_BERT = {"hidden_size", "num_hidden_layers", "intermediate_size", "type_vocab_size"}

@@ -16,7 +16,7 @@ TRAINING = ("router_aux_loss_coef", "output_router_logits", "router_jitter_noise
 @checked
 def read_mixtral(reader: Reader) -> ModelConfig:
     """In each layer eight experts, of which a token uses two."""
-    _pass_over(reader)
+    pass_over_training(reader)
     experts = Experts(
         num_experts=reader.take("num_local_experts", 8),
         top_k=reader.take("num_experts_per_tok", 2),
@@ -29,7 +29,7 @@ def read_mixtral(reader: Reader) -> ModelConfig:
 
 @checked
 def write_mixtral(config: ModelConfig) -> Fields:
-    fields = write_rope_decoder(config) | {"sliding_window": config.heads.window}
+    fields = write_rope_decoder(config) | {"sliding_window": config.heads.window, "head_dim": config.heads.head_dim}
     if isinstance(config.feedforward, Experts):
         experts = config.feedforward
         fields |= {"num_local_experts": experts.num_experts, "num_experts_per_tok": experts.top_k}
@@ -39,7 +39,7 @@ def write_mixtral(config: ModelConfig) -> Fields:
 @checked
 def read_qwen3_moe(reader: Reader) -> ModelConfig:
     """Layers of many small experts; some can be dense."""
-    _pass_over(reader)
+    pass_over_training(reader)
     layers = number_of_layers(reader)
     # Since transformers 5 under the other name.
     numbers = [n for name in ("num_experts", "num_local_experts") if (n := reader.get(name)) is not None] or [128]
@@ -86,7 +86,7 @@ def write_qwen3_moe(config: ModelConfig) -> Fields:
 @checked
 def read_gpt_oss(reader: Reader) -> ModelConfig:
     """Local and global layers take turns; every head has a sink, every projection a bias."""
-    _pass_over(reader)
+    pass_over_training(reader)
     layers = number_of_layers(reader)
     kinds = read_layer_types(reader, [FULL if index % 2 else SLIDING for index in range(layers)])
     experts = Experts(
@@ -131,6 +131,8 @@ def write_gpt_oss(config: ModelConfig) -> Fields:
     return fields
 
 
-def _pass_over(reader: Reader) -> None:
+@checked
+def pass_over_training(reader: Reader) -> None:
+    """Account for the fields of experts that only training asks for."""
     for name in TRAINING:
         reader.get(name)

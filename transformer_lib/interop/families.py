@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.interop.layouts import halves
 from transformer_lib.interop.llama_names import MIXED, llama_like, projections
 from transformer_lib.interop.names import Config, Family
 from transformer_lib.nn.positions import rope_frequencies, sinusoidal
@@ -229,5 +230,33 @@ DISTILBERT = _encoder_family(
     computed={"distilbert.embeddings.position_ids": _counts},
     pooling="relu",
 )
-_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, MARIAN, BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, *MIXED)
+MODERNBERT = Family(
+    model_type="modernbert",
+    architectures={"ModernBertModel": "Encoder", "ModernBertForMaskedLM": "MaskedLM"},
+    prefix="model.",
+    names={
+        "embedding.tokens": ("model.embeddings.tok_embeddings",),
+        "embedding.norm": ("model.embeddings.norm",),
+        "blocks.*.attention_norm": ("model.layers.*.attn_norm",),
+        "blocks.*.attention.to_qkv": ("model.layers.*.attn.Wqkv",),
+        "blocks.*.attention.to_out": ("model.layers.*.attn.Wo",),
+        "blocks.*.feedforward_norm": ("model.layers.*.mlp_norm",),
+        "blocks.*.feedforward.to_gate": ("model.layers.*.mlp.Wi.gate",),
+        "blocks.*.feedforward.to_hidden": ("model.layers.*.mlp.Wi.hidden",),
+        "blocks.*.feedforward.to_out": ("model.layers.*.mlp.Wo",),
+        "final_norm": ("model.final_norm",),
+        "head.dense": ("head.dense",),
+        "head.norm": ("head.norm",),
+        "head.to_vocab.bias": ("decoder.bias",),
+    },
+    tied={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    splits={
+        f"model.layers.*.mlp.Wi.{kind}": halves(
+            f"model.layers.*.mlp.Wi.gate.{kind}", f"model.layers.*.mlp.Wi.hidden.{kind}"
+        )
+        for kind in ("weight", "bias")
+    },
+    always_gelu=True,
+)
+_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, MARIAN, BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, MODERNBERT, *MIXED)
 FAMILIES = {family.model_type: family for family in _ALL}

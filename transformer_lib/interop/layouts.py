@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transformer_lib.checks import require
-from transformer_lib.config import ModelConfig
+from transformer_lib.config import GatedDelta, ModelConfig
 from transformer_lib.contract import checked
 
 Apart = Callable[[Tensor, ModelConfig], Sequence[Tensor]]
@@ -77,3 +77,48 @@ def by_head(first: str, second: str) -> Split:
         return torch.stack([part.unflatten(0, (-1, width)) for part in parts], dim=1).flatten(0, 2)
 
     return Split(first, second, apart=apart, together=together)
+
+
+@checked
+def by_key_head(qkv: str, gate: str) -> Split:
+    """Of each key head its query, key, and the values and gates of the heads that share it (Qwen3-Next)."""
+
+    def sizes(layer: ModelConfig) -> tuple[int, list[int]]:
+        delta = _delta(layer)
+        values = delta.num_heads // delta.key_heads * delta.value_dim
+        return delta.key_heads, [delta.key_dim, delta.key_dim, values, values]
+
+    def apart(whole: Tensor, layer: ModelConfig) -> Sequence[Tensor]:
+        heads, rows = sizes(layer)
+        require(len(whole) == heads * sum(rows), qkv, f"must have {heads * sum(rows)} rows with {gate}", len(whole))
+        q, k, v, z = (part.flatten(0, 1) for part in whole.unflatten(0, (heads, -1)).split(rows, dim=1))
+        return [torch.cat([q, k, v]), z]
+
+    def together(parts: Sequence[Tensor], layer: ModelConfig) -> Tensor:
+        heads, rows = sizes(layer)
+        q, k, v = parts[0].split([heads * count for count in rows[:3]])
+        return torch.cat([part.unflatten(0, (heads, -1)) for part in (q, k, v, parts[1])], dim=1).flatten(0, 1)
+
+    return Split(qkv, gate, apart=apart, together=together)
+
+
+@checked
+def rates_by_key_head(name: str) -> Split:
+    """Of each key head first what its heads write, then what they keep; ours has all of the one above the other."""
+
+    def apart(whole: Tensor, layer: ModelConfig) -> Sequence[Tensor]:
+        delta = _delta(layer)
+        require(len(whole) == 2 * delta.num_heads, name, f"must have {2 * delta.num_heads} rows", len(whole))
+        return [torch.cat([part.flatten(0, 1) for part in whole.unflatten(0, (delta.key_heads, 2, -1)).unbind(1)])]
+
+    def together(parts: Sequence[Tensor], layer: ModelConfig) -> Tensor:
+        halves_ = [part.unflatten(0, (_delta(layer).key_heads, -1)) for part in parts[0].chunk(2)]
+        return torch.stack(halves_, dim=1).flatten(0, 2)
+
+    return Split(name, apart=apart, together=together)
+
+
+def _delta(layer: ModelConfig) -> GatedDelta:
+    require(isinstance(layer.attention, GatedDelta), "layer", "must be of GatedDelta", type(layer.attention).__name__)
+    assert isinstance(layer.attention, GatedDelta)
+    return layer.attention

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transformer_lib.contract import checked
-from transformer_lib.interop.layouts import alternating, renamed
+from transformer_lib.interop.layouts import alternating, by_head, by_key_head, rates_by_key_head, renamed
 from transformer_lib.interop.names import Family
 
 LAYER = "model.layers.*"
@@ -96,4 +96,50 @@ GPT_OSS = llama_like(
         f"{LAYER}.mlp.experts.down_proj_bias": renamed(_stacked("down_proj", kind="bias")),
     },
 )
-MIXED = (GEMMA3, OLMO2, SMOLLM3, MIXTRAL, QWEN3_MOE, GPT_OSS)
+DEEPSEEK_V3 = llama_like(
+    "deepseek_v3",
+    "DeepseekV3ForCausalLM",
+    _experts("mlp.gate", "mlp.experts.#.", "gate_proj", "up_proj", "down_proj")
+    | {
+        "blocks.*.experts.router.correction": (f"{LAYER}.mlp.gate.e_score_correction_bias",),
+        "blocks.*.experts.shared.to_gate": (f"{LAYER}.mlp.shared_experts.gate_proj",),
+        "blocks.*.experts.shared.to_hidden": (f"{LAYER}.mlp.shared_experts.up_proj",),
+        "blocks.*.experts.shared.to_out": (f"{LAYER}.mlp.shared_experts.down_proj",),
+        "blocks.*.latent.to_q_latent": (f"{LAYER}.self_attn.q_a_proj",),
+        "blocks.*.latent.q_norm": (f"{LAYER}.self_attn.q_a_layernorm",),
+        "blocks.*.latent.to_q": (f"{LAYER}.self_attn.q_b_proj",),
+        "blocks.*.latent.to_latent": (f"{LAYER}.self_attn.kv_a_proj_with_mqa",),
+        "blocks.*.latent.latent_norm": (f"{LAYER}.self_attn.kv_a_layernorm",),
+        "blocks.*.latent.to_kv": (f"{LAYER}.self_attn.kv_b_proj",),
+        "blocks.*.latent.to_out": (f"{LAYER}.self_attn.o_proj",),
+    },
+)
+_QUERY, _GATE = (f"{LAYER}.self_attn.q_proj.{part}.weight" for part in ("query", "gate"))
+_QKV, _Z, _RATES = (f"{LAYER}.linear_attn.{part}.weight" for part in ("qkv", "z", "rates"))
+QWEN3_NEXT = llama_like(
+    "qwen3_next",
+    "Qwen3NextForCausalLM",
+    _experts("mlp.gate", "mlp.experts.#.", "gate_proj", "up_proj", "down_proj")
+    | {
+        "blocks.*.attention.to_qkv": projections(f"{LAYER}.self_attn", "q_proj.query", "k_proj", "v_proj"),
+        "blocks.*.attention.to_gate": (f"{LAYER}.self_attn.q_proj.gate",),
+        "blocks.*.experts.shared.to_gate": (f"{LAYER}.mlp.shared_expert.gate_proj",),
+        "blocks.*.experts.shared.to_hidden": (f"{LAYER}.mlp.shared_expert.up_proj",),
+        "blocks.*.experts.shared.to_out": (f"{LAYER}.mlp.shared_expert.down_proj",),
+        "blocks.*.experts.shared_gate": (f"{LAYER}.mlp.shared_expert_gate",),
+        "blocks.*.delta.to_qkv": (_QKV.removesuffix(".weight"),),
+        "blocks.*.delta.to_gate": (_Z.removesuffix(".weight"),),
+        "blocks.*.delta.to_rates": (_RATES.removesuffix(".weight"),),
+        "blocks.*.delta.conv": (f"{LAYER}.linear_attn.conv1d",),
+        "blocks.*.delta.log_rate": (f"{LAYER}.linear_attn.A_log",),
+        "blocks.*.delta.step_bias": (f"{LAYER}.linear_attn.dt_bias",),
+        "blocks.*.delta.norm": (f"{LAYER}.linear_attn.norm",),
+        "blocks.*.delta.to_out": (f"{LAYER}.linear_attn.out_proj",),
+    },
+    splits={
+        f"{LAYER}.self_attn.q_proj.weight": by_head(_QUERY, _GATE),
+        f"{LAYER}.linear_attn.in_proj_qkvz.weight": by_key_head(_QKV, _Z),
+        f"{LAYER}.linear_attn.in_proj_ba.weight": rates_by_key_head(_RATES),
+    },
+)
+MIXED = (GEMMA3, OLMO2, SMOLLM3, MIXTRAL, QWEN3_MOE, GPT_OSS, DEEPSEEK_V3, QWEN3_NEXT)

@@ -8,7 +8,9 @@ from transformer_lib.config import (
     AttentionConfig,
     ClampedSwish,
     Experts,
+    GatedDelta,
     Glu,
+    LatentAttention,
     Layer,
     ModelConfig,
     NoPositions,
@@ -123,7 +125,7 @@ def _first(layers: tuple[ModelConfig, ...], kinds: list[str], kind: str) -> Mode
     return layers[kinds.index(kind)] if kind in kinds else layers[0]
 
 
-def _scalar(scale: float) -> float:
+def _scalar(scale: float) -> int | float:
     """The number whose inverse square root is the scale, a whole one if there is."""
     whole = round(scale**-2)
     return whole if whole and whole**-0.5 == scale else scale**-2
@@ -195,6 +197,11 @@ def write_smollm3(config: ModelConfig) -> Fields:
 def mixed_type(config: ModelConfig) -> str | None:
     """The family with experts, norms elsewhere or layers of several kinds that a config is of; None of another."""
     experts = next((layer.feedforward for layer in config.layers if isinstance(layer.feedforward, Experts)), None)
+    kinds = {type(layer.attention) for layer in config.layers}
+    if LatentAttention in kinds:
+        return "deepseek_v3"
+    if GatedDelta in kinds:
+        return "qwen3_next"
     if experts is not None:
         if isinstance(experts.activation, ClampedSwish):
             return "gpt_oss"

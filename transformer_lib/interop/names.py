@@ -2,8 +2,9 @@
 
 A line of a map names one of our modules and the modules of theirs whose rows, one below the other, it consists of; `*`
 is the number of a layer. What follows, `weight` or `bias`, is the same on both sides, or else stands in the line. Lines
-that begin with `blocks.*.experts` are about the `feedforward` of layers that have experts; where theirs has a `#`, the
-number of an expert, ours is the stack of all experts'.
+that begin with `blocks.*.experts` are about the `feedforward` of layers that have experts, `blocks.*.latent` and
+`blocks.*.delta` about the `attention` of other kinds; where theirs has a `#`, the number of an expert, ours is the
+stack of all experts'.
 """
 
 import re
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transformer_lib.checks import require
-from transformer_lib.config import Experts, ModelConfig, Seq2SeqConfig
+from transformer_lib.config import Experts, GatedDelta, LatentAttention, ModelConfig, Seq2SeqConfig
 from transformer_lib.contract import checked
 from transformer_lib.interop.layouts import Split
 from transformer_lib.models.heads import Pooling
@@ -49,12 +50,12 @@ class Family:
     always_gelu: bool = False  # whether the head of a masked language model has GELU, as ours, whatever the layers have
     splits: dict[str, Split] = field(default_factory=dict)  # tensors of theirs that hold several
 
-    def theirs(self, name: str, *, experts: bool = False) -> list[str]:
-        """Their names for what we call `name`, in a layer that has experts or in one that has none."""
+    def theirs(self, name: str, layer_config: ModelConfig | None = None) -> list[str]:
+        """Their names for what we call `name`, in such a layer."""
         pattern = re.sub(r"(?<=blocks\.)\d+", "*", name)
         layer = re.search(r"(?<=blocks\.)\d+", name)
-        if experts:
-            pattern = pattern.replace("blocks.*.feedforward.", "blocks.*.experts.")
+        if layer_config is not None:
+            pattern = _by_kind(pattern, layer_config)
         module, _, kind = pattern.rpartition(".")
         known = pattern in self.names or module in self.names
         require(known, "name", f"must be of a weight that {self.model_type!r} has a place for", name)
@@ -69,7 +70,7 @@ def to_theirs(tensors: Named, family: Family, config: Config) -> Named:
     layers = _layers(config)
     for name, tensor in tensors.items():
         layer = _layer_of(name, layers)
-        parts = family.theirs(name, experts=isinstance(layer.feedforward, Experts))
+        parts = family.theirs(name, layer)
         tensor = _reorder(name, tensor, _order(family, config, back=False))
         if name == POSITIONS and family.first_position:
             none = tensor.new_zeros(family.first_position, *tensor.shape[1:])
@@ -99,7 +100,7 @@ def to_ours(tensors: Named, family: Family, config: Config, names: Iterable[str]
     tensors = _apart(tensors, family, layers)
     for name in names:
         layer = _layer_of(name, layers)
-        parts = family.theirs(name, experts=isinstance(layer.feedforward, Experts))
+        parts = family.theirs(name, layer)
         stacked = "#" in parts[0]
         if stacked and isinstance(layer.feedforward, Experts):
             parts = [parts[0].replace("#", str(expert)) for expert in range(layer.feedforward.num_experts)]
@@ -124,6 +125,19 @@ def _layout(part: str, tensor: Tensor, family: Family) -> Tensor:
         return tensor[None] if tensor.ndim == 1 else tensor[0]
     swapped = tensor.ndim == 2 and part.split(".")[-2] in family.transposed
     return tensor.mT if swapped else tensor
+
+
+def _by_kind(pattern: str, layer: ModelConfig) -> str:
+    """The name of a weight in a layer, by the kind of part that it is in."""
+    if isinstance(layer.feedforward, Experts):
+        pattern = pattern.replace("blocks.*.feedforward.", "blocks.*.experts.")
+    match layer.attention:
+        case LatentAttention():
+            return pattern.replace("blocks.*.attention.", "blocks.*.latent.")
+        case GatedDelta():
+            return pattern.replace("blocks.*.attention.", "blocks.*.delta.")
+        case _:
+            return pattern
 
 
 def _layers(config: Config) -> tuple[ModelConfig, ...]:

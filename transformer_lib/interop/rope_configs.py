@@ -9,6 +9,7 @@ from transformer_lib.config import (
     AttentionConfig,
     FeedForwardConfig,
     Glu,
+    LatentAttention,
     LinearScaling,
     Llama3Scaling,
     ModelConfig,
@@ -83,7 +84,7 @@ def _kind_of_layers(reader: Reader, *, windowed: bool) -> str:
 @checked
 def read_rope_decoder(
     reader: Reader,
-    attention: AttentionConfig,
+    attention: AttentionConfig | LatentAttention,
     *,
     kv_heads: int | None,
     head_dim: int | None = None,
@@ -92,6 +93,7 @@ def read_rope_decoder(
     positions: Rope | None = None,
     norm: Norm | None = None,
     theta: float = 10_000.0,
+    share: float | None = None,
     tied: bool = False,
 ) -> ModelConfig:
     """What these decoders have in common; the arguments are what a family has otherwise, or where nothing is said."""
@@ -100,12 +102,13 @@ def read_rope_decoder(
     length = reader.take("max_position_embeddings")
     if feedforward is None:
         feedforward = SwiGlu(d_ff=reader.take("intermediate_size"), bias=mlp_bias)
-    attention = dataclasses.replace(
-        attention,
-        num_heads=reader.take("num_attention_heads"),
-        num_kv_heads=reader.get("num_key_value_heads", kv_heads),
-        head_dim=reader.get("head_dim", head_dim),
-    )
+    if isinstance(attention, AttentionConfig):
+        attention = dataclasses.replace(
+            attention,
+            num_heads=reader.take("num_attention_heads"),
+            num_kv_heads=reader.get("num_key_value_heads", kv_heads),
+            head_dim=reader.get("head_dim", head_dim),
+        )
     return ModelConfig(
         vocab_size=reader.take("vocab_size"),
         d_model=reader.take("hidden_size"),
@@ -113,7 +116,7 @@ def read_rope_decoder(
         max_length=length,
         attention=attention,
         feedforward=feedforward,
-        positions=positions or read_rope(reader, length, theta=theta),
+        positions=positions or read_rope(reader, length, theta=theta, share=share),
         norm=norm or Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-6)),
         dropout=reader.dropout(attention_dropout=0.0),
         tie_embeddings=reader.take("tie_word_embeddings", tied),
@@ -121,13 +124,16 @@ def read_rope_decoder(
 
 
 @checked
-def read_rope(reader: Reader, length: int, *, theta: float = 10_000.0) -> Rope:
+def read_rope(reader: Reader, length: int, *, theta: float = 10_000.0, share: float | None = None) -> Rope:
     """The one rope that both spellings describe; `theta` is that of the family, where none is given.
+
+    So is `share`, in families that can rotate a part of the channels.
 
     Since transformers 5 everything is in `rope_parameters`; before, in `rope_theta` and `rope_scaling`. Each version
     passes over what the other writes, so a config that says two things is two models.
     """
     thetas = {"rope_theta": reader.get("rope_theta")}
+    shares = {} if share is None else {"partial_rotary_factor": reader.get("partial_rotary_factor")}
     found: dict[str, RopeScaling | None] = {}
     for name in ("rope_parameters", "rope_scaling"):
         fields = reader.get(name, ABSENT)
@@ -138,12 +144,19 @@ def read_rope(reader: Reader, length: int, *, theta: float = 10_000.0) -> Rope:
             continue
         fields = {key: value for key, value in (fields or {}).items() if value is not None}
         thetas[f"{name}.rope_theta"] = fields.pop("rope_theta", None)
+        if share is not None:
+            shares[f"{name}.partial_rotary_factor"] = fields.pop("partial_rotary_factor", None)
         found[name] = _read_scaling(reader, name, fields, length)
     given = {name: as_float(name, theta) for name, theta in thetas.items() if theta is not None}
-    for values, what in ((found, "scaling"), (given, "theta")):
+    rotated = {name: as_float(name, part) for name, part in shares.items() if part is not None}
+    for values, what in ((found, "scaling"), (given, "theta"), (rotated, "share")):
         if any(value != next(iter(values.values())) for value in values.values()):
             reader.fault(f"the rope must have one {what}, got {values}")
-    return Rope(theta=next(iter(given.values()), theta), scaling=next(iter(found.values()), None))
+    return Rope(
+        theta=next(iter(given.values()), theta),
+        scaling=next(iter(found.values()), None),
+        share=next(iter(rotated.values()), 1.0 if share is None else share),
+    )
 
 
 @checked
@@ -211,15 +224,16 @@ def _pop(fields: Fields, name: str, default: float | None = None) -> float:
 @checked
 def write_rope_decoder(config: ModelConfig) -> Fields:
     """The fields that these decoders have in common."""
-    attention = config.heads
-    return {
+    usual: Fields = {}
+    if isinstance(config.attention, AttentionConfig):
+        heads = config.attention
+        usual |= {"num_attention_heads": heads.num_heads, "num_key_value_heads": heads.kv_heads}
+        usual |= {"head_dim": config.head_dim}
+    return usual | {
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
         "num_hidden_layers": config.num_layers,
         "max_position_embeddings": config.max_length,
-        "num_attention_heads": attention.num_heads,
-        "num_key_value_heads": attention.kv_heads,
-        "head_dim": config.head_dim,
         "intermediate_size": config.feedforward.d_ff,
         "hidden_act": "silu",
         "rms_norm_eps": config.norm.eps,
@@ -262,7 +276,8 @@ def write_rope(positions: Positions) -> Fields:
         return {}
     theta, scaling = positions.theta, _write_scaling(positions.scaling)
     parameters = {"rope_theta": theta, "rope_type": "default"} | (scaling or {})
-    return {"rope_parameters": parameters, "rope_theta": theta, "rope_scaling": scaling}
+    share = {} if positions.share == 1.0 else {"partial_rotary_factor": positions.share}
+    return {"rope_parameters": parameters | share, "rope_theta": theta, "rope_scaling": scaling, **share}
 
 
 def _write_scaling(scaling: RopeScaling | None) -> Fields | None:
