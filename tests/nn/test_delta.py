@@ -179,8 +179,9 @@ def test_padding_anywhere_changes_nothing(pattern: int) -> None:
     valid = torch.tensor([[bool(pattern >> i & 1) for i in range(12)]])
     padded, alone = mine.new_state(1), mine.new_state(1)
     out = mine(x, valid=valid, state=padded)
-    real = x[valid][None]
-    close(out[valid][None], mine(real, state=alone))
+    assert bool(out.isfinite().all())
+    if valid.any():
+        close(out[valid][None], mine(x[valid][None], state=alone))
     close(padded.memory, alone.memory)
     close(padded.recent, alone.recent)
 
