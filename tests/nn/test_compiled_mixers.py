@@ -1,6 +1,6 @@
 """Mixers and experts compile as one graph, forward and backward, and the numbers stay the same.
 
-The cases run in a plain process, free of the tests' own type checker, which dynamo cannot trace.
+Each case runs in a plain process, free of the tests' own type checker, which dynamo cannot trace.
 """
 
 import subprocess
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -100,13 +101,13 @@ def latent() -> None:
 CASES: dict[str, Callable[[], None]] = {"experts": experts, "delta": delta, "linear": linear, "latent": latent}
 
 
-def test_each_compiles_as_one_graph() -> None:
-    command = [sys.executable, "-m", "tests.nn.test_compiled_mixers", *CASES]
+@pytest.mark.parametrize("case", CASES)
+def test_it_compiles_as_one_graph(case: str) -> None:
+    command = [sys.executable, "-m", "tests.nn.test_compiled_mixers", case]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in sys.argv[1:]:
-        CASES[name]()
+    CASES[sys.argv[1]]()
