@@ -156,7 +156,7 @@ def make(config: GatedDelta = CONFIG) -> GatedDeltaMixer:
     return mine
 
 
-@given(st.sampled_from(CONFIGS), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.booleans())
+@given(st.sampled_from(CONFIGS), st.lists(st.integers(1, 9), min_size=1, max_size=4), st.booleans())
 def test_any_split_of_a_text_gives_the_same(config: GatedDelta, pieces: list[int], padded: bool) -> None:
     mine, time = make(config), sum(pieces)
     x, valid = normal(2, time, WIDTH), bits(2, time) if padded else None
@@ -179,8 +179,9 @@ def test_padding_anywhere_changes_nothing(pattern: int) -> None:
     valid = torch.tensor([[bool(pattern >> i & 1) for i in range(12)]])
     padded, alone = mine.new_state(1), mine.new_state(1)
     out = mine(x, valid=valid, state=padded)
-    real = x[valid][None]
-    close(out[valid][None], mine(real, state=alone))
+    assert bool(out.isfinite().all())
+    if valid.any():
+        close(out[valid][None], mine(x[valid][None], state=alone))
     close(padded.memory, alone.memory)
     close(padded.recent, alone.recent)
 

@@ -85,44 +85,64 @@ RENAMED = {
 }
 
 
-def converted(theirs: nn.Module) -> dict[str, Tensor]:
-    """Their weights under our names; gate and other branch stand in one tensor there, in gpt-oss row by row in turn."""
+def converted(theirs: nn.Module, values: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Their weights, or other values of the same names, under our names.
+
+    There, the gate and the other branch stand in one tensor, in gpt-oss row by row in turn.
+    """
     tensors = {}
-    for name, tensor in theirs.state_dict().items():
-        if isinstance(theirs, gpt_oss.GptOssMLP) and name in ("experts.down_proj", "experts.gate_up_proj"):
+    in_turn = isinstance(theirs, gpt_oss.GptOssMLP)
+    for name, tensor in (theirs.state_dict() if values is None else values).items():
+        if in_turn and name in ("experts.down_proj", "experts.gate_up_proj"):
             tensor = tensor.mT
         if not name.startswith("experts.gate_up_proj"):
             tensors[RENAMED[name]] = tensor
             continue
         kind = "bias" if name.endswith("bias") else "weight"
-        in_turn = isinstance(theirs, gpt_oss.GptOssMLP)
         gate, up = (tensor[:, ::2], tensor[:, 1::2]) if in_turn else tensor.chunk(2, dim=1)
         tensors |= {f"to_gate.{kind}": gate, f"to_hidden.{kind}": up}
     return tensors
 
 
-def outputs(name: str, dtype: torch.dtype, zeroed: str = "") -> tuple[Tensor, Tensor]:
-    """What the two layers give with equal weights; with `zeroed`, ours lacks that one tensor."""
+def both(name: str, dtype: torch.dtype, zeroed: str = "") -> tuple[MixtureOfExperts, nn.Module]:
+    """The two layers with equal, redrawn weights; with `zeroed`, ours lacks that one tensor."""
     config, make = ORACLES[name]
-    theirs = redraw(make(), dtype, scale=2.0)
+    theirs = redraw(make(), dtype)
     mine = MixtureOfExperts(WIDTH, config).to(dtype)
     mine.load_state_dict({n: t * (n != zeroed) for n, t in converted(theirs).items()})
+    return mine, theirs
+
+
+def outputs(mine: nn.Module, theirs: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     x = normal(2, 40, WIDTH).to(dtype)
-    with wholly_in(dtype), torch.no_grad():
+    with wholly_in(dtype):
         expected = theirs(x)
-    return mine(x).detach(), expected[0] if isinstance(expected, tuple) else expected
+    return mine(x), expected[0] if isinstance(expected, tuple) else expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ORACLES)
 def test_the_layers_of_transformers(name: str, dtype: torch.dtype) -> None:
-    close(*outputs(name, dtype))
+    close(*outputs(*both(name, dtype), dtype))
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_gradients_of_transformers(name: str) -> None:
+    mine, theirs = both(name, torch.float64)
+    for out in outputs(mine, theirs, torch.float64):
+        (out * normal(2, 40, WIDTH, seed=1)).sum().backward()
+    gradients = {n: w.grad for n, w in theirs.named_parameters() if w.grad is not None}
+    expected = converted(theirs, gradients)
+    assert expected.keys() == dict(mine.named_parameters()).keys()
+    for n, weight in mine.named_parameters():
+        assert weight.grad is not None
+        close(weight.grad, expected[n], n)
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_every_tensor_counts(name: str) -> None:
     for tensor in converted(ORACLES[name][1]()):
-        assert difference(*outputs(name, torch.float64, zeroed=tensor)) > 1e-3, tensor
+        assert difference(*outputs(*both(name, torch.float64, zeroed=tensor), torch.float64)) > 1e-3, tensor
 
 
 CONFIGS = [config for config, _ in ORACLES.values()] + [
@@ -154,6 +174,24 @@ def test_chosen_experts_are_all_experts_weighted(config: Experts) -> None:
 def test_a_token_does_not_feel_the_others(config: Experts, rows: list[int]) -> None:
     mine, x = randomise(MixtureOfExperts(WIDTH, config)), normal(12, WIDTH)
     close(mine(x[rows]), mine(x)[rows])
+
+
+def test_stacked_layers_are_the_layers_one_by_one() -> None:
+    mine, x, expert = randomise(StackedLinear(4, 3, 5, bias=True)), normal(6, 3), torch.tensor([0, 0, 2, 2, 2, 3])
+    found = []
+    for path in ("stacked", "row by row"):
+        leaf = x.clone().requires_grad_()
+        mine.zero_grad()
+        if path == "stacked":
+            out = mine(leaf, expert)
+        else:
+            assert mine.bias is not None
+            out = torch.stack([mine.weight[e] @ row + mine.bias[e] for e, row in zip(expert, leaf, strict=True)])
+        (out * normal(6, 5, seed=1)).sum().backward()
+        found.append([out, leaf.grad, *(weight.grad for weight in mine.parameters())])
+    for fast, slow in zip(*found, strict=True):
+        assert fast is not None and slow is not None
+        close(fast, slow)
 
 
 def test_no_token_at_all_and_one_alone() -> None:
