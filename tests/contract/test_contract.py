@@ -14,8 +14,8 @@ import pytest
 from tests.contract.callables import FOLDERS, is_excused, public_names, table
 
 ROOT = Path(__file__).parents[2]
-CALLS = 900  # more than there are callables, so that each folder has wrong ones
-MOST_EXCUSED = 90  # of some 790 public callables; 34 of them are Keras's, which a run by hand tries; 7 train
+CALLS = 1100  # more than there are callables, so that each folder has wrong ones
+MOST_EXCUSED = 90  # of some 1030 public callables; 34 of them are Keras's, which a run by hand tries; 7 train
 
 
 def report(*arguments: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from tests.oracles import close, normal, randomise
 from transformer_lib.config import Activation, Mlp, SwiGlu
-from transformer_lib.nn.feedforward import build_feedforward
+from transformer_lib.nn.experts import build_feedforward
 
 ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),

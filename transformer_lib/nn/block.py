@@ -111,7 +111,7 @@ class Block(nn.Module):
             return mixer(h, mask=mask, rotation=rotation, state=cache)
         return mixer(h, valid=valid, state=cache)
 
-    @also(lambda self, states: require_fit("states", states, self.attention_norm.weight))
+    @also(lambda self, states: require_fit("states", states, self.feedforward_norm.weight))
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValues:
         """The keys and values that this block's cross-attention will look at, to be made once for many steps."""
         require(self.cross_attention is not None, "cross_attention", "must be part of the block", None)

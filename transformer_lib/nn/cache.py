@@ -279,6 +279,7 @@ def require_keys_and_values(config: ModelConfig) -> None:
     require(not others, "attention", "must be an AttentionConfig in every layer for this cache", others)
 
 
+@checked_once
 def kept_by(config: ModelConfig) -> tuple[Any, ...]:
     """Of each layer what it keeps: how many heads of keys and values and how wide, or the kind of its state."""
     return tuple(

@@ -25,12 +25,7 @@ def init_weights(model: nn.Module, config: ModelConfig, *, std: float = 0.02) ->
     require(0 < std <= MOST_STD, "std", f"must be above 0 and at most {MOST_STD}", std)
     for name, module in model.named_modules():
         match module:
-            case nn.Linear():
-                depth = 2 * config.num_layers if name.endswith("to_out") else 1
-                module.weight.normal_(0.0, std / depth**0.5)
-                if module.bias is not None:
-                    module.bias.zero_()
-            case StackedLinear():
+            case nn.Linear() | StackedLinear():
                 depth = 2 * config.num_layers if name.endswith("to_out") else 1
                 module.weight.normal_(0.0, std / depth**0.5)
                 if module.bias is not None:

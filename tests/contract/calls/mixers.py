@@ -6,22 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_lib.config import experts
-from transformer_lib.config import mixers as configs
+from tests.contract.calls.config import DELTA, EXPERTS, LATENT, LINEAR
 from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.grouped import StackedLinear
-from transformer_lib.nn.latent import LatentMixer, LatentState
+from transformer_lib.nn.latent import LatentMixer
 from transformer_lib.nn.linear_attention import LinearMixer, features
 from transformer_lib.nn.positions import rope_rotation
 from transformer_lib.nn.router import Load, Router, Routing
-from transformer_lib.nn.state import RecurrentState
+from transformer_lib.nn.state import LatentState, RecurrentState
 
 HERE = "transformer_lib.nn."
-EXPERTS = experts.Experts(
-    **{"num_experts": 4, "top_k": 2, "d_ff": 6, "router": "sigmoid", "correction": True},
-    **{"groups": experts.Groups(number=2, top=1), "shared": experts.SharedExpert(d_ff=3, gated=True)},
-)
 
 
 def _x(*shape: int) -> Tensor:
@@ -44,11 +39,6 @@ def _load() -> Load:
 
 def _moe() -> MixtureOfExperts:
     return MixtureOfExperts(8, EXPERTS)
-
-
-LATENT = configs.LatentAttention(num_heads=2, head_dim=4, rope_dim=2, value_dim=3, kv_rank=5, q_rank=6, bias=True)
-LINEAR = configs.LinearAttention(num_heads=2, head_dim=3)
-DELTA = configs.GatedDelta(num_heads=4, key_dim=3, value_dim=2, num_key_heads=2, conv=3)
 
 
 def _latents() -> LatentState:
@@ -112,6 +102,13 @@ OF_STATES: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}state.RecurrentState.select": lambda: {"self": _state(), "rows": torch.tensor([1, 0, 0])},
     f"{HERE}state.RecurrentState.copy": lambda: {"self": _state()},
     f"{HERE}state.RecurrentState.rewind": lambda: {"self": _state(), "length": 0},
+    f"{HERE}state.latent_state": lambda: {
+        **{"config": LATENT, "batch": 2, "max_length": 4, "dtype": torch.float32, "device": "cpu"}
+    },
+    f"{HERE}state.recurrent_state": lambda: {
+        **{"config": DELTA, "d_model": 8, "batch": 2, "dtype": torch.float32, "device": "cpu"}
+    },
+    f"{HERE}state.state_shapes": lambda: {"config": LINEAR, "d_model": 8, "batch": 2},
 }
 
 OF_DELTA: dict[str, Callable[[], dict[str, Any]]] = {
@@ -124,10 +121,10 @@ OF_DELTA: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 OF_LATENT: dict[str, Callable[[], dict[str, Any]]] = {
-    f"{HERE}latent.LatentState": lambda: {"entries": _x(2, 6, 5)},
-    f"{HERE}latent.LatentState.write": lambda: {"self": _latents(), "new": _x(2, 3, 5)},
-    f"{HERE}latent.LatentState.select": lambda: {"self": _latents(), "rows": torch.tensor([1, 0, 0])},
-    f"{HERE}latent.LatentState.rewind": lambda: {"self": _latents(), "length": 1},
+    f"{HERE}state.LatentState": lambda: {"entries": _x(2, 6, 5)},
+    f"{HERE}state.LatentState.write": lambda: {"self": _latents(), "new": _x(2, 3, 5)},
+    f"{HERE}state.LatentState.select": lambda: {"self": _latents(), "rows": torch.tensor([1, 0, 0])},
+    f"{HERE}state.LatentState.rewind": lambda: {"self": _latents(), "length": 1},
     f"{HERE}latent.LatentMixer": lambda: {"d_model": 8, "config": LATENT, "dropout": 0.1, "norm_eps": 1e-5},
     f"{HERE}latent.LatentMixer.new_state": lambda: {"self": LatentMixer(8, LATENT), "batch": 2, "max_length": 4},
     f"{HERE}latent.LatentMixer.forward": _latent,
@@ -144,23 +141,3 @@ OF_LINEAR: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {**OF_EXPERTS, **OF_STATES, **OF_DELTA, **OF_LATENT, **OF_LINEAR}
-
-CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
-    "transformer_lib.config.mixers.GatedDelta": lambda: {
-        **{"num_heads": 4, "key_dim": 3, "value_dim": 2, "num_key_heads": 2, "conv": 3}
-    },
-    "transformer_lib.config.mixers.LatentAttention": lambda: {
-        **{"num_heads": 2, "head_dim": 4, "rope_dim": 2, "value_dim": 3, "kv_rank": 5, "q_rank": 6},
-        **{"bias": True, "pairs": "interleaved", "score_factor": 1.5},
-    },
-    "transformer_lib.config.mixers.LatentAttention.absorbing_pays": lambda: {"self": LATENT, "queries": 3, "keys": 5},
-    "transformer_lib.config.mixers.LinearAttention": lambda: {"num_heads": 2, "head_dim": 3},
-    "transformer_lib.config.experts.ClampedSwish": lambda: {"limit": 7.0, "slope": 1.7},
-    "transformer_lib.config.experts.SharedExpert": lambda: {"d_ff": 6, "gated": True},
-    "transformer_lib.config.experts.Groups": lambda: {"number": 4, "top": 2, "best": 1},
-    "transformer_lib.config.experts.Experts": lambda: {
-        **{"num_experts": 4, "top_k": 2, "d_ff": 6, "activation": "silu", "bias": True, "router": "sigmoid"},
-        **{"router_bias": True, "normalised": False, "scale": 2.0, "correction": True},
-        **{"groups": EXPERTS.groups, "shared": EXPERTS.shared},
-    },
-}
