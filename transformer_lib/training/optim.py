@@ -2,7 +2,8 @@
 
 Muon updates a matrix by its momentum with all singular values brought near 1, so that no direction of the gradient is
 too weak to be learnt. That makes sense for a map between vectors, and for nothing else: embeddings and head, norms and
-biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
+biases stay with AdamW, and so do the stacked matrices of experts, which torch's Muon does not take. Left out: Muon's
+W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.grouped import StackedLinear
 
 
 @checked
@@ -23,13 +25,13 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     Decay limits how large a map can grow; a norm's gain is meant to be near 1 and a bias is an offset, so pulling them
     to 0 has no such purpose. A tied parameter stands in its group once; a frozen one stands in none.
     """
-    return _groups(_trained(model), weight_decay)
+    return _groups(_trained(model), weight_decay, _vectors(model))
 
 
 @checked
 def adamw(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> AdamW:
     """AdamW over `parameter_groups(model)`; the learning rate starts at 0 and is set before every step."""
-    return _adamw(_trained(model), weight_decay, betas)
+    return _adamw(_trained(model), weight_decay, betas, _vectors(model))
 
 
 @checked
@@ -41,10 +43,11 @@ def muon(model: nn.Module, *, weight_decay: float = 0.1, betas: tuple[float, flo
     """
     trained = _trained(model)
     inside = {id(p) for block in model.modules() if isinstance(block, Block) for p in block.parameters()}
-    maps = [p for p in trained if id(p) in inside and p.dim() == 2]
+    vectors = _vectors(model)
+    maps = [p for p in trained if id(p) in inside and p.dim() == 2 and id(p) not in vectors]
     require(bool(maps), "model", "must have a matrix in a Block for Muon to train", type(model).__name__)
     mapped = {id(p) for p in maps}
-    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas)
+    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas, vectors)
     return MuonAndAdamW(Muon(maps, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
 
 
@@ -83,15 +86,21 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
     return trained
 
 
-def _adamw(parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float]) -> AdamW:
+def _vectors(model: nn.Module) -> set[int]:
+    """The ids of the parameters that are vectors, those that hold one for each expert among them."""
+    stacked = {id(module.bias) for module in model.modules() if isinstance(module, StackedLinear)}
+    return stacked | {id(p) for p in model.parameters() if p.dim() < 2}
+
+
+def _adamw(parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float], vectors: set[int]) -> AdamW:
     """Torch's fused kernel where there is one."""
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    return AdamW(_groups(parameters, weight_decay), lr=0.0, betas=betas, fused=fused)
+    return AdamW(_groups(parameters, weight_decay, vectors), lr=0.0, betas=betas, fused=fused)
 
 
-def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: list[nn.Parameter], weight_decay: float, vectors: set[int]) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
     return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) not in vectors], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if id(p) in vectors], "weight_decay": 0.0},
     ]

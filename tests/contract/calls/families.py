@@ -109,7 +109,7 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
     "layouts.by_head": lambda: {"first": "a", "second": "b"},
     "layouts.by_key_head": lambda: {"qkv": "a", "gate": "b"},
     "layouts.rates_by_key_head": lambda: {"name": "a"},
-    "llama_names.projections": lambda: {"prefix": "model", "*names": ["a", "b"]},
+    "llama_names.projections": lambda: {"*names": ["model", "a", "b"]},
     "llama_names.llama_like": lambda: {
         **{"model_type": "like", "architecture": "LikeForCausalLM", "names": {"head": ("out",)}}
     },
