@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     "kinds": 1,
     "contract": 2,
     "files": 3,
-    **dict.fromkeys(["device", "identity", "scaling"], 3),
+    **dict.fromkeys(["device", "identity"], 3),
     "config": 4,
     "tensor_files": 4,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
@@ -31,10 +31,12 @@ FLOORS: dict[str, int] = {
     "__main__": 12,
 }
 ORDER: dict[str, tuple[str, ...]] = {
+    "config": ("scaling", "positions", "attention", "feedforward", "experts", "mixers", "model", "plain", "as_json"),
     "nn": (
-        *("memory", "fit", "norm", "dropout", "positions", "masks", "cache", "fixed_cache", "rolling_cache"),
-        *("relations", "attend", "tiled"),
-        *("lora", "attention", "feedforward", "block", "embedding", "init"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "cache", "fixed_cache"),
+        *("rolling_cache", "relations", "attend", "tiled"),
+        *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
+        *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
     ),
     "text": (
         *("bpe", "frame", "tokenizer", "words", "piece_file", "pieces", "stored"),
@@ -50,21 +52,13 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
         *("loss", "chunked", "schedule", "recompute", "parallel", "optim"),
-        *("config", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (
-        *("pickled", "shards", "names", "families", "weights", "labels"),
-        *(
-            "generation_config",
-            "reader",
-            "rope_configs",
-            "encoder_configs",
-            "configs",
-            "huggingface",
-            "adapters",
-            "alike",
-            "hub",
-        ),
+        *("pickled", "shards", "layouts", "names", "llama_names", "families", "weights", "labels"),
+        *("generation_config", "reader", "layer_types", "rope_configs", "mixed_configs", "expert_configs"),
+        *("latent_configs", "modernbert_configs", "encoder_configs", "configs", "huggingface"),
+        *("adapters", "alike", "hub"),
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),

@@ -12,7 +12,21 @@ from typing import Any
 ROOT = Path(__file__).parents[2] / "transformer_lib"
 # Without "cli": what its functions take are the words of a command, whose mistakes tests/test_main.py makes.
 FOLDERS = (
-    *("base", "nn", "models", "scratch", "text", "data", "training", "generation", "interop", "runs", "tasks", "viz"),
+    *(
+        "base",
+        "config",
+        "nn",
+        "models",
+        "scratch",
+        "text",
+        "data",
+        "training",
+        "generation",
+        "interop",
+        "runs",
+        "tasks",
+        "viz",
+    ),
 )
 Valid = Callable[[], dict[str, Any]]
 

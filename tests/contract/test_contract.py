@@ -14,8 +14,8 @@ import pytest
 from tests.contract.callables import FOLDERS, is_excused, public_names, table
 
 ROOT = Path(__file__).parents[2]
-CALLS = 900  # more than there are callables, so that each folder has wrong ones
-MOST_EXCUSED = 94  # of some 1,010 public callables; 34 of them are Keras's, which a run by hand tries; 11 train
+CALLS = 1200  # more than there are callables, so that each folder has wrong ones
+MOST_EXCUSED = 94  # of some 1,150 public callables; 34 of them are Keras's, which a run by hand tries; 11 train
 
 
 def report(*arguments: str) -> dict[str, Any]:

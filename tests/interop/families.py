@@ -42,7 +42,9 @@ class Case(NamedTuple):
         kind = getattr(hf, self.architecture)
         with torch.no_grad(), Float64() if dtype is torch.float64 else nullcontext():
             torch.manual_seed(0)
-            model = randomise(kind(kind.config_class.from_dict(self.settings)), dtype=dtype)
+            config = kind.config_class.from_dict(self.settings)
+            config._experts_implementation = "eager"  # the other way knows no float64
+            model = randomise(kind(config), dtype=dtype)
             if self.architecture == "MarianMTModel":
                 config, width = model.config, model.config.d_model
                 model.final_logits_bias.copy_(torch.linspace(-1, 1, config.vocab_size)[None])
@@ -114,6 +116,43 @@ _MARIAN = {
     "forced_eos_token_id": None,
 }
 _OLD = {"original_max_position_embeddings": TRAINED, "factor": 4.0}
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+_SPECIAL = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+_GEMMA = (
+    ROPE
+    | _SPECIAL
+    | {
+        **{"head_dim": 6, "num_hidden_layers": 3, "sliding_window": 3, "query_pre_attn_scalar": 6},
+        "layer_types": [_SLIDING, _SLIDING, _FULL],
+        "rope_parameters": {
+            _FULL: {"rope_theta": 900.0, "rope_type": "default"},
+            _SLIDING: {"rope_theta": 50.0, "rope_type": "default"},
+        },
+    }
+)
+_FEW = {"head_dim": 6, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+_DEEPSEEK = (
+    {name: value for name, value in ROPE.items() if name not in ("num_key_value_heads", "rms_norm_eps")}
+    | _SPECIAL
+    | {
+        **{"num_hidden_layers": 3, "first_k_dense_replace": 1, "n_routed_experts": 8, "n_group": 2, "topk_group": 1},
+        **{"num_experts_per_tok": 2, "moe_intermediate_size": 8, "num_key_value_heads": 4, "q_lora_rank": 6},
+        **{"kv_lora_rank": 10, "qk_rope_head_dim": 4, "qk_nope_head_dim": 6, "v_head_dim": 5},
+    }
+)
+_NEXT = (
+    ROPE
+    | _FEW
+    | {
+        **{"head_dim": 16, "num_hidden_layers": 4, "shared_expert_intermediate_size": 5, "linear_num_key_heads": 2},
+        **{"linear_num_value_heads": 4, "linear_key_head_dim": 4, "linear_value_head_dim": 6},
+    }
+)
+_MODERN = _SPECIAL | {
+    **{"vocab_size": 13, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4},
+    **{"num_attention_heads": 4, "max_position_embeddings": 64, "local_attention": 4},
+    **{"cls_token_id": None, "sep_token_id": None, "global_attn_every_n_layers": 3},
+}
 CASES = {
     "gpt2": Case("GPT2LMHeadModel", _GPT2),
     "gpt2 relu untied": Case(
@@ -153,6 +192,69 @@ CASES = {
         },
     ),
     "qwen2": Case("Qwen2ForCausalLM", ROPE | {"head_dim": 6}),
+    "gemma3": Case("Gemma3ForCausalLM", _GEMMA),
+    "gemma3 caps": Case(
+        "Gemma3ForCausalLM",
+        _GEMMA
+        | {
+            **{"attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 7},
+            "layer_types": [_FULL, _SLIDING, _FULL],
+            "rope_parameters": {
+                _FULL: {"rope_theta": 900.0, "rope_type": "linear", "factor": 2.0},
+                _SLIDING: {"rope_theta": 50.0, "rope_type": "default"},
+            },
+        },
+    ),
+    "olmo2": Case("Olmo2ForCausalLM", ROPE),
+    "olmo2 biases": Case("Olmo2ForCausalLM", ROPE | {"attention_bias": True, "tie_word_embeddings": True}),
+    "smollm3": Case("SmolLM3ForCausalLM", ROPE | _SPECIAL | {"num_hidden_layers": 5, "no_rope_layer_interval": 2}),
+    "smollm3 window": Case(
+        "SmolLM3ForCausalLM",
+        ROPE
+        | _SPECIAL
+        | {
+            **{"num_hidden_layers": 3, "no_rope_layers": [0, 1, 1], "layer_types": [_FULL, _SLIDING, _FULL]},
+            **{"use_sliding_window": True, "sliding_window": 3, "attention_bias": True, "mlp_bias": True},
+        },
+    ),
+    "mixtral": Case("MixtralForCausalLM", ROPE | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "mixtral window": Case("MixtralForCausalLM", ROPE | {"num_local_experts": 3, "sliding_window": 3}),
+    "qwen3_moe": Case("Qwen3MoeForCausalLM", ROPE | _FEW | {"norm_topk_prob": True}),
+    "qwen3_moe dense": Case(
+        "Qwen3MoeForCausalLM",
+        ROPE | _FEW | {"num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]},
+    ),
+    "gpt_oss": Case(
+        "GptOssForCausalLM",
+        ROPE
+        | {
+            **{"head_dim": 8, "num_hidden_layers": 4, "sliding_window": 3, "num_local_experts": 4},
+            **{"num_experts_per_tok": 2, "pad_token_id": None, "swiglu_limit": 1.5},
+            "rope_parameters": {"rope_theta": 500.0, "rope_type": "yarn", "truncate": False, **_OLD},
+        },
+    ),
+    "deepseek_v3": Case("DeepseekV3ForCausalLM", _DEEPSEEK),
+    "deepseek_v3 yarn biases": Case(
+        "DeepseekV3ForCausalLM",
+        _DEEPSEEK
+        | {
+            **{"attention_bias": True, "rope_interleave": False, "norm_topk_prob": False, "n_shared_experts": 2},
+            "rope_parameters": {
+                **{"rope_theta": 500.0, "rope_type": "yarn", "mscale": 1.0, "mscale_all_dim": 0.7},
+                **_OLD,
+            },
+        },
+    ),
+    "qwen3_next": Case("Qwen3NextForCausalLM", _NEXT),
+    "qwen3_next dense": Case(
+        "Qwen3NextForCausalLM",
+        _NEXT | {"layer_types": [_FULL, "linear_attention", _FULL], "num_hidden_layers": 3, "mlp_only_layers": [1]},
+    ),
+    "modernbert": Case("ModernBertModel", _MODERN),
+    "modernbert masked": Case(
+        "ModernBertForMaskedLM",
+        _MODERN | {"norm_bias": True, "classifier_bias": True, "attention_bias": True, "mlp_bias": True},
+    ),
     "bert": Case("BertModel", _BERT),
     "bert masked": Case("BertForMaskedLM", _BERT | {"type_vocab_size": 3}),
     "bert labels": Case("BertForSequenceClassification", _BERT | _LABELS | {"hidden_act": "relu"}),

@@ -19,7 +19,10 @@ from tests.oracles import CONFIG, bits, close, integers, randomise, rejects, unc
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
+    Experts,
+    Layer,
     Learned,
+    LinearAttention,
     LinearScaling,
     Llama3Scaling,
     Mlp,
@@ -72,6 +75,14 @@ VASWANI = like(
     norm_order="post",
     feedforward=Mlp(d_ff=24, activation="relu"),
 )
+MIXED = like(  # layers that differ in what they keep, and in how scores become weights
+    residual_scale=0.8,
+    logit_cap=3.0,
+    pattern=(
+        Layer(attention=heads(num_kv_heads=2, window=3, sinks=True, soft_cap=2.0), positions=Rope(share=0.5)),
+        Layer(attention=heads(head_dim=6, gate=True, qk_norm="whole"), positions=NoPositions(), norm_order="part"),
+    ),
+)
 CACHED = {
     "gpt2": GPT2,
     "llama": like(norm=RMS, feedforward=SwiGlu(d_ff=24, bias=True)),
@@ -83,6 +94,7 @@ CACHED = {
     "ntk": scaled(NtkScaling(factor=2.0, original_length=6)),
     "yarn": scaled(YarnScaling(factor=4.0, original_length=6, beta_fast=4.0, beta_slow=0.5), window=4),
     "llama3": scaled(Llama3Scaling(factor=4.0, original_length=6)),
+    "mixed": MIXED,
 }
 PLAIN = {"plain": dataclasses.replace(QWEN3, num_layers=1)}
 ENCODERS = {
@@ -132,8 +144,11 @@ def run(path: Path, **inputs: Tensor) -> dict[str, Tensor]:
 
 def nothing(config: ModelConfig, batch: int) -> dict[str, Tensor]:
     """The past before the first token."""
-    names = [f"past_{part}_{layer}" for layer in range(config.num_layers) for part in ("keys", "values")]
-    return {name: torch.zeros(batch, config.attention.kv_heads, 0, config.head_dim) for name in names}
+    return {
+        f"past_{part}_{index}": torch.zeros(batch, layer.heads.kv_heads, 0, layer.head_dim)
+        for index, layer in enumerate(config.layers)
+        for part in ("keys", "values")
+    }
 
 
 def padded(batch: int, time: int) -> Tensor:
@@ -186,17 +201,17 @@ def test_the_file_is_valid_and_names_its_axes(exported: Export, name: str) -> No
     expected: dict[str, tuple[Any, ...]] = {"tokens": ("batch", "time"), "valid": ("batch", "time")}
     if name == "bert":
         expected["segments"] = ("batch", "time")
-    past = list(nothing(config, 2)) if name in CACHED else []
+    past = {each: held.shape[1::2] for each, held in nothing(config, 2).items()} if name in CACHED else {}
     if past:
         expected["valid"] = ("batch", "past + time")
-    expected |= {each: ("batch", config.attention.kv_heads, "past", config.head_dim) for each in past}
+    expected |= {each: ("batch", kept, "past", width) for each, (kept, width) in past.items()}
     expected |= {"states": ("batch", "time", 16)} if name in ENCODERS else {"logits": ("batch", "time", 13)}
-    present = [each.replace("past", "present") for each in past]
+    present = {each.replace("past", "present"): shape for each, shape in past.items()}
     assert list(found) == [*expected, *present]
     assert {each: found[each] for each in expected} == expected
-    for each in present:
+    for each, (kept, width) in present.items():
         assert found[each][2] in total
-        assert (*found[each][:2], found[each][3]) == ("batch", config.attention.kv_heads, config.head_dim)
+        assert (*found[each][:2], found[each][3]) == ("batch", kept, width)
 
 
 @pytest.mark.parametrize("padding", [False, True], ids=["whole", "padded"])
@@ -359,6 +374,12 @@ def test_bad_models_and_paths(exported: Export, tmp_path: Path) -> None:
         export(DecoderLM(CONFIG), target)
     with rejects("embedding.tokens.weight", "float32", "float64"):
         export(randomise(DecoderLM(CONFIG)), target)
+    for change, words in (
+        ({"feedforward": Experts(num_experts=2, top_k=1, d_ff=8)}, ("feedforward", "must not be Experts")),
+        ({"attention": LinearAttention(num_heads=2)}, ("attention", "must be an AttentionConfig", "LinearAttention")),
+    ):
+        with rejects(*words):
+            export(randomise(DecoderLM(like(**change)), dtype=torch.float32), target, cache=True)
     with rejects("cache", "Encoder", "True"):
         export(exported("rope")[0], target, cache=True)
     with rejects("model", "bytes of weights", "to fit one file", "42949"), torch.device("meta"):

@@ -19,7 +19,17 @@ from tests.oracles import (
     rename,
     same_gradients,
 )
-from transformer_lib.config import Activation, AttentionConfig, Mlp, NoPositions, NormOrder, Seq2SeqConfig, Sinusoidal
+from transformer_lib.config import (
+    Activation,
+    AttentionConfig,
+    Layer,
+    Mlp,
+    NoPositions,
+    NormOrder,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+)
 from transformer_lib.models import Seq2Seq
 
 SIDE = dataclasses.replace(
@@ -106,3 +116,22 @@ def test_padding_of_either_side_is_nothing(order: NormOrder) -> None:
         source, written = SOURCE[row, VALID[row]][None], target[row, target_valid[row]][None]
         expected = theirs(source, written, torch.zeros_like(source, dtype=torch.bool))[0]
         close(found[row, target_valid[row]], expected, f"row {row}")
+
+
+def test_either_side_can_have_layers_that_differ() -> None:
+    """With windows: what a token reaches, and steps behind a cache."""
+    near = Layer(attention=AttentionConfig(num_heads=4, num_kv_heads=2, window=2), positions=Rope())
+    first = Layer(attention=AttentionConfig(num_heads=4, window=2), positions=Rope(), attention_norm=False)
+    side = dataclasses.replace(SIDE, num_layers=3, logit_cap=2.0, pattern=(first, near))
+    mine = randomise(Seq2Seq(Seq2SeqConfig(encoder=dataclasses.replace(side, logit_cap=None), decoder=side)))
+    target = integers(13, 3, 8, seed=2)
+    found = mine(SOURCE, target, source_valid=VALID)
+    other = target.clone()
+    other[:, 0] = (target[:, 0] + 1) % 13
+    changed = (mine(SOURCE, other, source_valid=VALID) != found).any(dim=-1)
+    assert changed.tolist() == [[True] * 4 + [False] * 4] * 3, "three layers that look one back reach three back"
+    row = SOURCE[1, :3][None]
+    close(mine(row, target[1][None])[0], found[1])
+    memory, cache = mine.encode(SOURCE, VALID), mine.new_cache(3, 8)
+    steps = [mine.decode(target[:, at : at + 3], memory, cache=cache) for at in range(0, 8, 3)]
+    close(torch.cat(steps, dim=1), found)

@@ -246,3 +246,43 @@ def test_operands_of_another_kind_type_or_device_are_refused(path: Callable[...,
 def test_wrong_shapes_are_refused(path: Callable[..., Tensor], q: Any, k: Any, v: Any, words: tuple[str, ...]) -> None:
     with rejects(*words):
         path(normal(*q), normal(*k), normal(*v))
+
+
+@pytest.mark.parametrize("cap", [None, 1.5])
+@pytest.mark.parametrize("sunk", [False, True])
+@PATHS
+def test_a_cap_and_sinks_written_out(path: Any, sunk: bool, cap: float | None) -> None:
+    q, k, v = normal(2, 4, 5, 8), normal(2, 2, 5, 8, seed=1), normal(2, 2, 5, 8, seed=2)
+    bias = normal(2, 4, 5, 5, seed=3)
+    sinks = normal(4, seed=4) if sunk else None
+    expected = np.zeros(q.shape)
+    for b, h, i in np.ndindex(2, 4, 5):
+        scores = 0.6 * k[b, h // 2, : i + 1].numpy() @ q[b, h, i].numpy()
+        if cap is not None:
+            scores = cap * np.tanh(scores / cap)
+        powers = np.exp(scores + bias[b, h, i, : i + 1].numpy())
+        sunk_power = 0.0 if sinks is None else math.exp(sinks[h])
+        expected[b, h, i] = powers / (powers.sum() + sunk_power) @ v[b, h // 2, : i + 1].numpy()
+    shaping = {"mask": "causal", "bias": bias, "scale": 0.6, "soft_cap": cap, "sinks": sinks}
+    close(path(q, k, v, **shaping), torch.from_numpy(expected))
+
+
+@PATHS
+def test_with_a_sink_a_query_that_may_look_at_nothing_gets_zeros(path: Any) -> None:
+    q, k, v = normal(1, 2, 3, 4), normal(1, 2, 3, 4, seed=1), normal(1, 2, 3, 4, seed=2)
+    nothing = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
+    assert not path(q, k, v, mask=nothing, sinks=normal(2, seed=3)).any()
+
+
+@pytest.mark.parametrize(
+    ("shaping", "words"),
+    [
+        ({"sinks": normal(3)}, ("sinks", "same heads", "2, got 3")),
+        ({"sinks": normal(2).float()}, ("sinks", "float64", "float32")),
+        ({"soft_cap": 0.0}, ("soft_cap", "above 0", "0.0")),
+    ],
+)
+@PATHS
+def test_caps_and_sinks_that_do_not_fit(path: Any, shaping: dict[str, Any], words: tuple[str, ...]) -> None:
+    with rejects(*words):
+        path(normal(1, 2, 3, 4), normal(1, 2, 3, 4), normal(1, 2, 3, 4), **shaping)

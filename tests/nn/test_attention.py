@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.oracles import bits, carry_over, close, normal, randomise, rejects, rename, same_gradients
 from transformer_lib.config import AttentionConfig
-from transformer_lib.nn import Attention, padding_mask, rope_rotation
+from transformer_lib.nn import Attention, apply_rope, attend, padding_mask, rope_rotation
 
 WIDTH, HEADS = 12, 3
 CONFIG = AttentionConfig(num_heads=HEADS, bias=True)
@@ -120,3 +120,30 @@ def test_a_context_is_normalised_as_x_itself_is() -> None:
     with torch.no_grad():
         mine.to_qkv.weight[: WIDTH + WIDTH // HEADS] *= 1e4  # the queries' and the keys' part
     torch.testing.assert_close(mine(x, context=3 * x), before, rtol=1e-3, atol=1e-3)
+
+
+def test_a_rotation_of_few_channels_turns_the_first_and_leaves_the_others() -> None:
+    mine, x = make(), normal(2, 5, WIDTH)
+    rotation = rope_rotation(torch.arange(5)[None], 2, dtype=torch.float64)
+    q, k, v = (part.unflatten(-1, (HEADS, 4)).transpose(1, 2) for part in mine.to_qkv(x).chunk(3, dim=-1))
+    q, k = (torch.cat([apply_rope(part[..., :2], rotation), part[..., 2:]], dim=-1) for part in (q, k))
+    expected = mine.to_out(attend(q, k, v, mask="causal").transpose(1, 2).flatten(2))
+    close(mine(x, mask="causal", rotation=rotation), expected)
+
+
+def test_a_gate_and_sinks_are_the_modules_own() -> None:
+    mine, x = make(dataclasses.replace(CONFIG, gate=True, sinks=True)), normal(2, 5, WIDTH)
+    q, k, v = (part.unflatten(-1, (HEADS, 4)).transpose(1, 2) for part in mine.to_qkv(x).chunk(3, dim=-1))
+    read = attend(q, k, v, mask="causal", sinks=mine.sinks).transpose(1, 2).flatten(2)
+    close(mine(x, mask="causal"), mine.to_out(read * (x @ mine.to_gate.weight.T).sigmoid()))
+
+
+def test_qk_norm_over_all_heads_as_one_vector() -> None:
+    mine, x = make(dataclasses.replace(CONFIG, qk_norm="whole", num_kv_heads=1)), normal(2, 5, WIDTH)
+    q, k, v = mine.to_qkv(x).split([WIDTH, 4, 4], dim=-1)
+    q, k = (
+        part * norm.weight / (part.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        for part, norm in ((q, mine.q_norm), (k, mine.k_norm))
+    )
+    q, k, v = (part.unflatten(-1, (-1, 4)).transpose(1, 2) for part in (q, k, v))
+    close(mine(x, mask="causal"), mine.to_out(attend(q, k, v, mask="causal").transpose(1, 2).flatten(2)))

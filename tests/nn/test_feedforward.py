@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.oracles import close, normal, randomise
-from transformer_lib.config import Activation, Mlp, SwiGlu
-from transformer_lib.nn.feedforward import build_feedforward
+from transformer_lib.config import Activation, Glu, Mlp, SwiGlu
+from transformer_lib.nn.experts import build_feedforward
 
 ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -31,13 +31,16 @@ def test_mlp(activation: Activation, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_swiglu(bias: bool) -> None:
-    module = randomise(build_feedforward(4, SwiGlu(d_ff=6, bias=bias)))
+@pytest.mark.parametrize("activation", ["silu", "relu", "gelu", "gelu_tanh"])
+def test_swiglu(activation: Activation, bias: bool) -> None:
+    """And the gates that another activation makes."""
+    config = SwiGlu(d_ff=6, bias=bias) if activation == "silu" else Glu(d_ff=6, activation=activation, bias=bias)
+    module = randomise(build_feedforward(4, config))
     weights = {name: weight.detach().numpy() for name, weight in module.named_parameters()}
     x = normal(2, 3, 4)
     gate, hidden = (
         x.numpy() @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0) for name in ("to_gate", "to_hidden")
     )
-    expected = (ACTIVATIONS["silu"](gate) * hidden) @ weights["to_out.weight"].T + weights.get("to_out.bias", 0)
+    expected = (ACTIVATIONS[activation](gate) * hidden) @ weights["to_out.weight"].T + weights.get("to_out.bias", 0)
     close(module(x), torch.from_numpy(expected))
     assert len(weights) == (6 if bias else 3)

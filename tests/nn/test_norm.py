@@ -41,3 +41,28 @@ def test_a_config_builds_its_norm() -> None:
     layer, rms = build_norm(Norm(eps=0.5), 8), build_norm(Norm(kind="rms", eps=0.25), 8)
     assert isinstance(layer, LayerNorm) and layer.eps == 0.5
     assert isinstance(rms, RMSNorm) and rms.eps == 0.25
+
+
+def test_without_a_bias_only_the_gain_is_trained() -> None:
+    mine = randomise(build_norm(Norm(eps=0.1, bias=False), 8))
+    assert [name for name, _ in mine.named_parameters()] == ["weight"]
+    close(mine(X), layer_norm(X, mine.weight, torch.zeros_like(BIAS), 0.1))
+
+
+def test_centred_gains_are_added_to_one() -> None:
+    mine = build_norm(Norm(kind="rms", eps=0.1, centred=True), 8).double()
+    close(mine(X), rms_norm(X, torch.ones_like(GAIN), 0.1))
+    with torch.no_grad():
+        mine.weight.copy_(GAIN)
+    close(mine(X), rms_norm(X, 1 + GAIN, 0.1))
+
+
+def test_centred_gains_are_not_rounded_beside_one() -> None:
+    """In bfloat16 there is nothing between 1 and 1.0078: 1 + weight must be made in float32."""
+    mine = build_norm(Norm(kind="rms", eps=1e-6, centred=True), 8).bfloat16()
+    x, gain = (100 * X).bfloat16(), torch.full((8,), 0.003).bfloat16()
+    with torch.no_grad():
+        mine.weight.copy_(gain)
+    expected = rms_norm(x.float(), 1 + gain.float(), 1e-6)
+    assert torch.equal(mine(x), expected.bfloat16())
+    assert not torch.equal(mine(x), rms_norm(x.float(), torch.ones(8), 1e-6).bfloat16()), "the gain counts"

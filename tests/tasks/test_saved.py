@@ -1,5 +1,6 @@
 """A saved model gives back what was saved, or a ValueError that says where it is wrong; nothing in it is executed."""
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.config import AttentionConfig, Experts, GatedDelta, Layer, Mlp, ModelConfig, Rope, Seq2SeqConfig
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.tasks.saved import (
     load_config,
@@ -115,6 +116,19 @@ def test_an_encoder_decoder_keeps_its_one_embedding(tmp_path: Path) -> None:
     assert loaded.head.weight is loaded.encoder.embedding.tokens.weight is loaded.embedding.tokens.weight
     source = torch.arange(6).view(1, 6)
     torch.testing.assert_close(loaded(source, source), model.eval()(source, source), rtol=0, atol=0)
+
+
+def test_the_correction_of_a_router_is_kept(tmp_path: Path) -> None:
+    experts = Experts(num_experts=3, top_k=1, d_ff=4, router="sigmoid", correction=True)
+    layers = (Layer(feedforward=experts), Layer(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4)))
+    torch.manual_seed(0)
+    model = DecoderLM(dataclasses.replace(SIDE, pattern=layers)).eval()
+    model.blocks[0].feedforward.router.correction.copy_(torch.tensor([0.25, -0.5, 2.0]))
+    save_model(tmp_path / "mixed", model, TOKENIZER, task="language model", about={})
+    loaded = load_model(tmp_path / "mixed", lambda: DecoderLM(load_config(tmp_path / "mixed")))
+    assert loaded.blocks[0].feedforward.router.correction.tolist() == [0.25, -0.5, 2.0]
+    tokens = torch.arange(6).view(1, 6)
+    torch.testing.assert_close(loaded(tokens), model(tokens), rtol=0, atol=0)
 
 
 def test_saving_refuses_what_could_not_be_read(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_run import next_token_loss, small_batches, small_config, small_model
 
+from transformer_lib.config import Experts
 from transformer_lib.files import SUMS, new_folder
 from transformer_lib.training import (
     TrainState,
@@ -112,6 +113,16 @@ def test_an_untied_model_and_a_compiled_model_keep_their_names(tmp_path: Path) -
     torch.nn.init.zeros_(other.head.weight)
     load_weights(tmp_path / "untied", other)
     assert torch.equal(other.head.weight, model.head.weight)
+
+
+def test_the_routers_correction_is_kept(tmp_path: Path) -> None:
+    experts = Experts(num_experts=3, top_k=1, d_ff=4, router="sigmoid", correction=True)
+    model, other = small_model(feedforward=experts), small_model(feedforward=experts)
+    model.blocks[0].feedforward.router.correction.copy_(torch.tensor([0.25, -0.5, 2.0]))
+    save_state(tmp_path / "experts", new_state(model, small_batches(), small_config()))
+    state = new_state(other, small_batches(), small_config())
+    load_state(tmp_path / "experts", state)
+    assert other.blocks[0].feedforward.router.correction.tolist() == [0.25, -0.5, 2.0]
 
 
 def test_weights_alone_load_into_a_model_of_any_run(saved: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from small_run import next_token_loss, run_in_a_process, small_model
 from torch import nn
 
-from transformer_lib.config import Mlp
+from transformer_lib.config import Experts, Mlp
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.corpora import stdlib_source
 from transformer_lib.models import DecoderLM
@@ -188,3 +188,21 @@ def ends_of_runs(stream: torch.Tensor, optimizer: OptimizerName, rate: float) ->
         )
         ends.append(sum(record.loss for record in records[-10:]) / 10)
     return ends
+
+
+def test_experts_are_adamws_and_their_biases_are_not_decayed():
+    """Torch's Muon takes one matrix at a time; a bias for each expert is no matrix."""
+    model = small_model(feedforward=Experts(num_experts=2, top_k=1, d_ff=4, bias=True))
+    names = {id(p): name for name, p in model.named_parameters()}
+    maps, matrices, vectors = (
+        {names[id(p)] for p in group["params"]} for group in muon(model, weight_decay=0.3).param_groups
+    )
+    assert maps == {f"blocks.0.{name}.weight" for name in _MAPS}
+    assert matrices == {"embedding.tokens.weight", *(f"blocks.0.feedforward.{name}.weight" for name in _STACKED)}
+    assert {f"blocks.0.feedforward.{name}.bias" for name in _STACKED} <= vectors
+    plain = parameter_groups(model, weight_decay=0.3)[1]["params"]
+    assert {names[id(p)] for p in plain} == vectors
+
+
+_MAPS = ("attention.to_qkv", "attention.to_out", "feedforward.router.to_scores")
+_STACKED = ("to_gate", "to_hidden", "to_out")

@@ -1,6 +1,7 @@
 """Recording attention: true weights, unchanged outputs, and nothing left behind."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from tests.oracles import unchecked
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
+    LatentAttention,
+    Layer,
+    LinearAttention,
     Mlp,
     ModelConfig,
     Positions,
@@ -117,6 +121,23 @@ def test_seq2seq_tells_self_from_cross() -> None:
             for kind, n in [("attention", 5), ("cross_attention", 7)]
         ),
     ]
+
+
+def test_latent_attention_is_looked_at_and_a_recurrent_layer_passed_over() -> None:
+    latent = LatentAttention(num_heads=HEADS, head_dim=4, rope_dim=2, value_dim=3, kv_rank=5)
+    layers = (Layer(attention=latent), Layer(attention=LinearAttention(num_heads=2)))
+    model, x = DecoderLM(dataclasses.replace(config(Rope()), num_layers=2, pattern=layers)).eval(), tokens(6)
+    with record_attention(model) as looks:
+        inside = model(x)
+    same(inside, model(x))
+    assert [look.name for look in looks] == ["blocks.0.attention"]
+    same(looks[0].weights.sum(dim=-1), torch.ones(2, HEADS, 6))
+    assert not looks[0].weights.triu(1).any()
+    cache = model.new_cache(2, 6)
+    with record_attention(model) as pieces:
+        for piece in x.split([5, 1], dim=1):
+            model(piece, cache=cache)
+    same(pieces[1].weights, looks[0].weights[:, :, 5:])
 
 
 def test_with_a_cache_the_rows_are_those_of_one_pass(decoder: DecoderLM) -> None:

@@ -62,6 +62,7 @@ def speculate(
     slots = prompt.shape[1] + max_new_tokens + min(lookahead, max_new_tokens)
     caches = tuple(new_cache(part, 1, slots, {"max_new_tokens": max_new_tokens}) for part in (model, draft))
     for cache in caches:
+        cache.require_rewinding()
         require(
             cache.device == prompt.device, "prompt", f"must be on the model's device, {cache.device}", prompt.device
         )

@@ -10,7 +10,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from transformer_lib.config import AttentionConfig, Learned, Mlp, ModelConfig, Norm, Seq2SeqConfig, Sinusoidal, require
+from transformer_lib.config import (
+    AttentionConfig,
+    Learned,
+    Mixer,
+    Mlp,
+    ModelConfig,
+    Norm,
+    Seq2SeqConfig,
+    Sinusoidal,
+    require,
+)
 from transformer_lib.contract import checked
 from transformer_lib.interop.encoder_configs import (
     read_bert,
@@ -20,6 +30,30 @@ from transformer_lib.interop.encoder_configs import (
     write_distilbert,
     write_roberta,
 )
+from transformer_lib.interop.expert_configs import (
+    read_gpt_oss,
+    read_mixtral,
+    read_qwen3_moe,
+    write_gpt_oss,
+    write_mixtral,
+    write_qwen3_moe,
+)
+from transformer_lib.interop.latent_configs import (
+    read_deepseek_v3,
+    read_qwen3_next,
+    write_deepseek_v3,
+    write_qwen3_next,
+)
+from transformer_lib.interop.layer_types import MOST_LAYERS
+from transformer_lib.interop.mixed_configs import (
+    read_gemma3,
+    read_olmo2,
+    read_smollm3,
+    write_gemma3,
+    write_olmo2,
+    write_smollm3,
+)
+from transformer_lib.interop.modernbert_configs import read_modernbert, write_modernbert
 from transformer_lib.interop.reader import Fields, Reader, activation_of
 from transformer_lib.interop.rope_configs import (
     read_llama,
@@ -71,6 +105,7 @@ def write_config(config: Config, model_type: str) -> Fields:
     fields = {"model_type": model_type} | _WRITERS[model_type](config)
     back, own = (_parts(part) for part in (read_config(fields, dropout=0.0), config))
     lost = [f"{name}={value!r}" for name, value in own.items() if back.get(name) != value]
+    lost += [f"{name}={value!r}" for name, value in back.items() if name not in own]
     require(not lost, "config", f"must fit the format of {model_type!r}, which has no place for", lost)
     return fields
 
@@ -81,9 +116,17 @@ def _parts(config: Config, prefix: str = "") -> dict[str, object]:
         decoder = dataclasses.replace(config.decoder, head_bias=False)  # the weights say whether there is one
         own: dict[str, object] = {"share_embeddings": config.share_embeddings}
         return own | _parts(config.encoder, "encoder.") | _parts(decoder, "decoder.")
-    attention = dataclasses.replace(config.attention, num_kv_heads=config.attention.kv_heads, head_dim=config.head_dim)
-    config = dataclasses.replace(config, attention=attention, dropout=0.0)
-    return {prefix + field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    layers = [
+        dataclasses.replace(layer, attention=_filled(layer), dropout=0.0) for layer in config.layers[:MOST_LAYERS]
+    ]
+    own = {prefix + field.name: getattr(layers[0], field.name) for field in dataclasses.fields(config)}
+    return own if len(set(layers)) == 1 else own | {f"{prefix}layers": layers}
+
+
+def _filled(layer: ModelConfig) -> Mixer:
+    if not isinstance(layer.attention, AttentionConfig):
+        return layer.attention
+    return dataclasses.replace(layer.attention, num_kv_heads=layer.attention.kv_heads, head_dim=layer.head_dim)
 
 
 # GPT-2 and Marian ----------------------------------------------------------------------------------------------------
@@ -114,7 +157,7 @@ def _write_gpt2(config: ModelConfig) -> Fields:
         "n_embd": config.d_model,
         "n_layer": config.num_layers,
         "n_positions": config.max_length,
-        "n_head": config.attention.num_heads,
+        "n_head": config.heads.num_heads,
         "n_inner": config.feedforward.d_ff,
         "activation_function": activation_of(config, "gelu_new"),
         "layer_norm_epsilon": config.norm.eps,
@@ -179,6 +222,15 @@ _READERS: dict[str, Callable[[Reader], Config]] = {
     "mistral": read_mistral,
     "qwen2": read_qwen2,
     "qwen3": read_qwen3,
+    "gemma3_text": read_gemma3,
+    "olmo2": read_olmo2,
+    "smollm3": read_smollm3,
+    "mixtral": read_mixtral,
+    "qwen3_moe": read_qwen3_moe,
+    "gpt_oss": read_gpt_oss,
+    "deepseek_v3": read_deepseek_v3,
+    "qwen3_next": read_qwen3_next,
+    "modernbert": read_modernbert,
 }
 _WRITERS: dict[str, Callable[[Any], Fields]] = {
     "gpt2": _write_gpt2,
@@ -191,6 +243,15 @@ _WRITERS: dict[str, Callable[[Any], Fields]] = {
     "mistral": write_mistral,
     "qwen2": write_qwen2,
     "qwen3": write_qwen3,
+    "gemma3_text": write_gemma3,
+    "olmo2": write_olmo2,
+    "smollm3": write_smollm3,
+    "mixtral": write_mixtral,
+    "qwen3_moe": write_qwen3_moe,
+    "gpt_oss": write_gpt_oss,
+    "deepseek_v3": write_deepseek_v3,
+    "qwen3_next": write_qwen3_next,
+    "modernbert": write_modernbert,
 }
 # Fields that a BERT of 2018 has, whose config had no `model_type`.
 _OLD_BERT = {"hidden_size", "num_hidden_layers", "intermediate_size", "type_vocab_size"}

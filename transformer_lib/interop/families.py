@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.interop.layouts import halves
+from transformer_lib.interop.llama_names import MIXED, llama_like, projections
 from transformer_lib.interop.names import Config, Family
 from transformer_lib.nn.positions import rope_frequencies, sinusoidal
 
@@ -56,35 +58,6 @@ def _is_sinusoids(stored: Tensor, config: Config) -> bool:
 # Decoders, and Marian -------------------------------------------------------------------------------------------------
 
 
-def _projections(prefix: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{prefix}.{name}" for name in names)
-
-
-def _llama_like(model_type: str, architecture: str) -> Family:
-    layer = "model.layers.*"
-    return Family(
-        model_type=model_type,
-        architectures={architecture: "DecoderLM"},
-        prefix="model.",
-        names={
-            "embedding.tokens": ("model.embed_tokens",),
-            "blocks.*.attention_norm": (f"{layer}.input_layernorm",),
-            "blocks.*.attention.to_qkv": _projections(f"{layer}.self_attn", "q_proj", "k_proj", "v_proj"),
-            "blocks.*.attention.q_norm": (f"{layer}.self_attn.q_norm",),
-            "blocks.*.attention.k_norm": (f"{layer}.self_attn.k_norm",),
-            "blocks.*.attention.to_out": (f"{layer}.self_attn.o_proj",),
-            "blocks.*.feedforward_norm": (f"{layer}.post_attention_layernorm",),
-            "blocks.*.feedforward.to_gate": (f"{layer}.mlp.gate_proj",),
-            "blocks.*.feedforward.to_hidden": (f"{layer}.mlp.up_proj",),
-            "blocks.*.feedforward.to_out": (f"{layer}.mlp.down_proj",),
-            "final_norm": ("model.norm",),
-            "head": ("lm_head",),
-        },
-        tied={"lm_head.weight": "model.embed_tokens.weight"},
-        computed={"*.rotary_emb.inv_freq": _is_frequencies},
-    )
-
-
 def _marian_names() -> dict[str, tuple[str, ...]]:
     names: dict[str, tuple[str, ...]] = {
         "encoder.embedding.tokens": ("model.shared",),
@@ -92,10 +65,10 @@ def _marian_names() -> dict[str, tuple[str, ...]]:
     }
     for ours, theirs in (("encoder.blocks.*", "model.encoder.layers.*"), ("blocks.*", "model.decoder.layers.*")):
         names |= {
-            f"{ours}.attention.to_qkv": _projections(f"{theirs}.self_attn", "q_proj", "k_proj", "v_proj"),
+            f"{ours}.attention.to_qkv": projections(f"{theirs}.self_attn", "q_proj", "k_proj", "v_proj"),
             f"{ours}.attention.to_out": (f"{theirs}.self_attn.out_proj",),
             f"{ours}.attention_norm": (f"{theirs}.self_attn_layer_norm",),
-            f"{ours}.cross_attention.to_qkv": _projections(f"{theirs}.encoder_attn", "q_proj", "k_proj", "v_proj"),
+            f"{ours}.cross_attention.to_qkv": projections(f"{theirs}.encoder_attn", "q_proj", "k_proj", "v_proj"),
             f"{ours}.cross_attention.to_out": (f"{theirs}.encoder_attn.out_proj",),
             f"{ours}.cross_norm": (f"{theirs}.encoder_attn_layer_norm",),
             f"{ours}.feedforward.to_hidden": (f"{theirs}.fc1",),
@@ -128,10 +101,11 @@ GPT2 = Family(
     },
     transposed=("c_attn", "c_proj", "c_fc"),
 )
-LLAMA = _llama_like("llama", "LlamaForCausalLM")
-MISTRAL = _llama_like("mistral", "MistralForCausalLM")
-QWEN2 = _llama_like("qwen2", "Qwen2ForCausalLM")
-QWEN3 = _llama_like("qwen3", "Qwen3ForCausalLM")
+_TURNED = {"*.rotary_emb.inv_freq": _is_frequencies}
+LLAMA = llama_like("llama", "LlamaForCausalLM", computed=_TURNED)
+MISTRAL = llama_like("mistral", "MistralForCausalLM", computed=_TURNED)
+QWEN2 = llama_like("qwen2", "Qwen2ForCausalLM", computed=_TURNED)
+QWEN3 = llama_like("qwen3", "Qwen3ForCausalLM", computed=_TURNED)
 MARIAN = Family(
     model_type="marian",
     architectures={"MarianMTModel": "Seq2Seq"},
@@ -174,7 +148,7 @@ def _bert_body(prefix: str) -> dict[str, tuple[str, ...]]:
         "embedding.positions": (f"{prefix}.embeddings.position_embeddings",),
         "embedding.segments": (f"{prefix}.embeddings.token_type_embeddings",),
         "embedding.norm": (f"{prefix}.embeddings.LayerNorm",),
-        "blocks.*.attention.to_qkv": _projections(f"{layer}.attention.self", "query", "key", "value"),
+        "blocks.*.attention.to_qkv": projections(f"{layer}.attention.self", "query", "key", "value"),
         "blocks.*.attention.to_out": (f"{layer}.attention.output.dense",),
         "blocks.*.attention_norm": (f"{layer}.attention.output.LayerNorm",),
         "blocks.*.feedforward.to_hidden": (f"{layer}.intermediate.dense",),
@@ -189,7 +163,7 @@ def _distilbert_body() -> dict[str, tuple[str, ...]]:
         "embedding.tokens": ("distilbert.embeddings.word_embeddings",),
         "embedding.positions": ("distilbert.embeddings.position_embeddings",),
         "embedding.norm": ("distilbert.embeddings.LayerNorm",),
-        "blocks.*.attention.to_qkv": _projections(f"{layer}.attention", "q_lin", "k_lin", "v_lin"),
+        "blocks.*.attention.to_qkv": projections(f"{layer}.attention", "q_lin", "k_lin", "v_lin"),
         "blocks.*.attention.to_out": (f"{layer}.attention.out_lin",),
         "blocks.*.attention_norm": (f"{layer}.sa_layer_norm",),
         "blocks.*.feedforward.to_hidden": (f"{layer}.ffn.lin1",),
@@ -256,5 +230,33 @@ DISTILBERT = _encoder_family(
     computed={"distilbert.embeddings.position_ids": _counts},
     pooling="relu",
 )
-_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, MARIAN, BERT, ROBERTA, XLM_ROBERTA, DISTILBERT)
+MODERNBERT = Family(
+    model_type="modernbert",
+    architectures={"ModernBertModel": "Encoder", "ModernBertForMaskedLM": "MaskedLM"},
+    prefix="model.",
+    names={
+        "embedding.tokens": ("model.embeddings.tok_embeddings",),
+        "embedding.norm": ("model.embeddings.norm",),
+        "blocks.*.attention_norm": ("model.layers.*.attn_norm",),
+        "blocks.*.attention.to_qkv": ("model.layers.*.attn.Wqkv",),
+        "blocks.*.attention.to_out": ("model.layers.*.attn.Wo",),
+        "blocks.*.feedforward_norm": ("model.layers.*.mlp_norm",),
+        "blocks.*.feedforward.to_gate": ("model.layers.*.mlp.Wi.gate",),
+        "blocks.*.feedforward.to_hidden": ("model.layers.*.mlp.Wi.hidden",),
+        "blocks.*.feedforward.to_out": ("model.layers.*.mlp.Wo",),
+        "final_norm": ("model.final_norm",),
+        "head.dense": ("head.dense",),
+        "head.norm": ("head.norm",),
+        "head.to_vocab.bias": ("decoder.bias",),
+    },
+    tied={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    splits={
+        f"model.layers.*.mlp.Wi.{kind}": halves(
+            f"model.layers.*.mlp.Wi.gate.{kind}", f"model.layers.*.mlp.Wi.hidden.{kind}"
+        )
+        for kind in ("weight", "bias")
+    },
+    always_gelu=True,
+)
+_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, MARIAN, BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, MODERNBERT, *MIXED)
 FAMILIES = {family.model_type: family for family in _ALL}

@@ -1,7 +1,8 @@
 """Models of Hugging Face's transformers as ours, and ours as theirs.
 
-Decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3. Encoders, bare, as masked language models or with a head that labels
-texts or tokens or finds a span: BERT, RoBERTa, XLM-R, DistilBERT. Encoder-decoders: Marian.
+Decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, OLMo 2, SmolLM3, Mixtral, Qwen3-MoE, gpt-oss, DeepSeek-V3,
+Qwen3-Next. Encoders, bare, as masked language models or with a head that labels texts or tokens or finds a span: BERT,
+RoBERTa, XLM-R, DistilBERT; ModernBERT, bare or as a masked language model. Encoder-decoders: Marian.
 
 Nothing of theirs is imported: a model is its `config.json` and its weights, and the numbers are the same to the last
 few bits (the tests compare with the oldest and the newest version of their code that we know). Nothing that counts is
@@ -29,6 +30,7 @@ from transformer_lib.interop.configs import Config, model_type_of, read_config, 
 from transformer_lib.interop.encoder_configs import PADDING, first_position
 from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.labels import labels_of, write_labels
+from transformer_lib.interop.mixed_configs import mixed_type
 from transformer_lib.interop.names import Family, Named, to_ours, to_theirs
 from transformer_lib.interop.shards import FLOATS, common_type, not_finite, read_weights, write_weights
 from transformer_lib.interop.weights import named, require_room, tensors_for
@@ -192,12 +194,16 @@ def type_of(model: Model) -> str:
     match model:
         case Seq2Seq():
             return "marian"
-        case DecoderLM(config=ModelConfig(positions=Rope(), attention=attention)):
+        case DecoderLM(config=ModelConfig() as config) if mixed_type(config) is not None:
+            return str(mixed_type(config))
+        case DecoderLM(config=ModelConfig(positions=Rope(), heads=attention)):
             if attention.qk_norm:
                 return "qwen3"
             return "qwen2" if attention.bias == "qkv" else "llama" if attention.window is None else "mistral"
         case DecoderLM():
             return "gpt2"
+        case Encoder() | MaskedLM() if isinstance(model.config.positions, Rope):
+            return "modernbert"
         case _:
             return "bert" if model.config.segments else "distilbert"
 
@@ -272,7 +278,9 @@ def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:
     own = {name: nn.Parameter(tensor.to(dtype)) for name, tensor in tensors.items()}
     first = {id(weight): own[inner_name(name, model)] for name, weight in model.named_parameters()}
     names = model.named_parameters(remove_duplicate=False)
-    model.load_state_dict({name: first[id(weight)] for name, weight in names}, assign=True)
+    state: Named = {name: first[id(weight)] for name, weight in names}
+    state |= {name: own[inner_name(name, model)].data for name, _ in model.named_buffers()}
+    model.load_state_dict(state, assign=True)
 
 
 def _write_json(file: Path, value: dict[str, Any]) -> None:

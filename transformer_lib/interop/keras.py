@@ -36,6 +36,7 @@ from transformer_lib.config import (
     YarnScaling,
     require,
 )
+from transformer_lib.config.plain import require_plain
 from transformer_lib.contract import checked
 from transformer_lib.interop.keras_layers import Bias, Block, Embedding, build_norm
 from transformer_lib.interop.keras_positions import Array, AttentionMask, Positions, keras, layers
@@ -114,6 +115,7 @@ def _check_weights(model: nn.Module) -> None:
 
 def _check_config(config: ModelConfig) -> None:
     """`ValueError` for a kind of part that the layers would take for another."""
+    require_plain(config)
     positions = config.positions
     scaling = positions.scaling if isinstance(positions, Rope) else None
     for field, part, known in (
@@ -135,7 +137,7 @@ def _rebuild(model: Model, dtype: str) -> Any:
     tokens, valid, *segments = inputs
     table = layers.ReversibleEmbedding(config.vocab_size, config.d_model, dtype=dtype, name=f"{prefix}embedding.tokens")
     positions = Positions(name="positions")(valid)
-    mask = AttentionMask(isinstance(model, DecoderLM), config.attention.window, name="mask")(positions, valid)
+    mask = AttentionMask(isinstance(model, DecoderLM), config.heads.window, name="mask")(positions, valid)
     x = Embedding(config, dtype=dtype, name=f"{prefix}embedding")(table(tokens), positions, *segments)
     for index in range(config.num_layers):
         x = Block(config, dtype=dtype, name=f"{prefix}blocks.{index}")(x, positions, mask)

@@ -42,7 +42,7 @@ class Attention(Part):
 
     def __init__(self, config: ModelConfig | str, **options: Any) -> None:
         super().__init__(config, **options)
-        part, positions = self.config.attention, self.config.positions
+        part, positions = self.config.multihead, self.config.positions
         self.heads, self.kv_heads, self.head_dim = part.num_heads, part.kv_heads, self.config.head_dim
         rms, own = Norm(kind="rms", eps=self.config.norm.eps), {"dtype": self.dtype_policy}
         self.to_qkv = layers.Dense((self.heads + 2 * self.kv_heads) * self.head_dim, use_bias=part.qkv_bias, **own)
@@ -57,7 +57,7 @@ class Attention(Part):
     def build(self, input_shape: Shape) -> None:
         self.to_qkv.build(input_shape)
         self.to_out.build((None, None, self.heads * self.head_dim))
-        if self.config.attention.qk_norm:
+        if self.config.heads.qk_norm:
             self.q_norm.build((None, None, None, self.head_dim))
             self.k_norm.build((None, None, None, self.head_dim))
 
@@ -65,7 +65,7 @@ class Attention(Part):
         batch, time = ops.shape(x)[:2]
         qkv = ops.reshape(self.to_qkv(x), (batch, time, self.heads + 2 * self.kv_heads, self.head_dim))
         q, k, v = ops.split(qkv, (self.heads, self.heads + self.kv_heads), axis=2)
-        if self.config.attention.qk_norm:
+        if self.config.heads.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.rotary is not None:
             q, k = self.rotary(q, positions), self.rotary(k, positions)

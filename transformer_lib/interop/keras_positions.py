@@ -124,7 +124,7 @@ class AlibiBias(Part):
     """scores (batch, heads, query, key), positions -> scores - slope * distance (Press et al. 2021)."""
 
     def call(self, scores: Array, positions: Array) -> Array:
-        slopes = alibi_slopes(self.config.attention.num_heads).numpy().astype(self.compute_dtype)
+        slopes = alibi_slopes(self.config.heads.num_heads).numpy().astype(self.compute_dtype)
         distance = ops.abs(positions[:, None, :, None] - positions[:, None, None, :])
         return scores - slopes[:, None, None] * ops.cast(distance, scores.dtype)
 

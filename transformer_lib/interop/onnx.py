@@ -11,7 +11,8 @@ to an encoder's. With the cache, `valid` speaks of the past tokens as well, (bat
     past_keys_i, past_values_i (batch, kv_heads, past, head_dim)  ->  present_keys_i, present_values_i, longer by time
 
 so that one graph reads a prompt (past = 0) and takes the steps after it.
-Left out: encoder-decoders, half precision, and models above 2 GB, whose weights need a second file.
+Left out: encoder-decoders, experts and mixers other than attention, half precision, and models above 2 GB, whose
+weights need a second file.
 """
 
 import copy
@@ -28,7 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lib.checks import wrong_kind
-from transformer_lib.config import Learned, ModelConfig, require, to_json
+from transformer_lib.config import AttentionConfig, Experts, Learned, ModelConfig, require, to_json
 from transformer_lib.contract import checked
 from transformer_lib.files import new_file
 from transformer_lib.interop.onnx_file import MOST_BYTES, open_decoder, read_sealed, seal
@@ -48,7 +49,8 @@ def export(model: DecoderLM | Encoder, path: str | Path, *, cache: bool = False)
     """Write the model, whole or not at all; a file of that name is replaced.
 
     `cache` gives a `DecoderLM` inputs and outputs for keys and values. Raises `ValueError` for a model in training
-    mode, weights that are not finite, not float32 or too large for one file, or a path that cannot be a file.
+    mode or with layers that a file has no place for, weights that are not finite, not float32 or too large for one
+    file, or a path that cannot be a file.
     """
     _check_model(model, cache)
     _check_folder(path)
@@ -176,7 +178,12 @@ class OnnxLM:
         return [torch.from_numpy(output) for output in outputs]
 
 
-def _check_model(model: nn.Module, cache: bool) -> None:
+def _check_model(model: DecoderLM | Encoder, cache: bool) -> None:
+    for layer, _ in model.config.tally:
+        mixer, part = layer.attention, layer.feedforward
+        usual = isinstance(mixer, AttentionConfig)
+        require(usual, "attention", "must be an AttentionConfig to export", type(mixer).__name__)
+        require(not isinstance(part, Experts), "feedforward", "must not be Experts to export", type(part).__name__)
     require(not model.training, "model", "must be in eval mode (model.eval()), or dropout stays on", "training mode")
     require(isinstance(model, DecoderLM) or not cache, "cache", "must be False for an Encoder, which has none", cache)
     for name, weight in model.named_parameters():
@@ -224,6 +231,7 @@ class _Growing(KVCache):
 
     def __init__(self, held: list[Tensor], valid: Tensor) -> None:
         self.held = held  # keys and values of the first layer, of the second, ...
+        self.states = {}
         self.plain = False
         self._valid, self._positions = valid, (valid.cumsum(dim=1) - 1).clamp(min=0)
 
@@ -252,7 +260,8 @@ def _axes(name: str, cache: bool) -> dict[int, str]:
 def _example(name: str, config: ModelConfig, cache: bool) -> Tensor:
     """A tensor of its own for each input: one that is given twice becomes one input of the graph."""
     if name.startswith("past"):
-        return torch.zeros(EXAMPLE["batch"], config.attention.kv_heads, EXAMPLE["past"], config.head_dim)
+        layer = config.layers[int(name.rpartition("_")[2])]
+        return torch.zeros(EXAMPLE["batch"], layer.heads.kv_heads, EXAMPLE["past"], layer.head_dim)
     shape = [EXAMPLE[axis] for axis in _axes(name, cache).values()]
     return torch.ones(shape, dtype=torch.bool) if name == "valid" else torch.zeros(shape, dtype=torch.int64)
 

@@ -84,22 +84,23 @@ def _read_config(metadata: dict[str, str], path: str) -> ModelConfig:
 
 def _check_graph(config: ModelConfig, session: Any, size: int, path: str) -> None:
     """`ValueError` unless a file of this size can hold the config's weights, and its graph has the config's axes."""
-    heads, width = config.attention.kv_heads, config.head_dim
-    least = config.d_model * max(
-        config.vocab_size, 2 * heads * width
-    )  # of weights in int8: the table, or keys' values'
+    kept = [layer.heads.kv_heads * layer.head_dim for layer, _ in config.tally]
+    least = config.d_model * max(config.vocab_size, 2 * max(kept))  # of weights in int8: the table, or keys' values'
     require(least <= size, path, f"must have the {least} bytes that its config needs at least", size)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     layers = (len(inputs) - 2) // 2
     require(
         config.num_layers == layers, path, f"must have a config of {layers} layers, as its graph", config.num_layers
     )
-    held = ("tensor(float)", (None, heads, None, width))
-    names = [f"{part}_{layer}" for layer in range(layers) for part in ("keys", "values")]
+    held: _Values = {
+        f"{part}_{index}": ("tensor(float)", (None, layer.heads.kv_heads, None, layer.head_dim))
+        for index, layer in enumerate(config.layers)
+        for part in ("keys", "values")
+    }
     wanted: _Values = {"tokens": ("tensor(int64)", (None, None)), "valid": ("tensor(bool)", (None, None))}
-    _check_values(inputs, wanted | {f"past_{name}": held for name in names}, path)
+    _check_values(inputs, wanted | {f"past_{name}": value for name, value in held.items()}, path)
     wanted = {"logits": ("tensor(float)", (None, None, config.vocab_size))}
-    _check_values(outputs, wanted | {f"present_{name}": held for name in names}, path)
+    _check_values(outputs, wanted | {f"present_{name}": value for name, value in held.items()}, path)
 
 
 def _check_values(values: list[Any], wanted: _Values, path: str) -> None:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from transformer_lib.checks import require, require_kind, shown
-from transformer_lib.config import Activation, Mlp, ModelConfig
+from transformer_lib.config import Activation, Glu, Mlp, ModelConfig
 from transformer_lib.contract import checked
 from transformer_lib.interop.generation_config import FIELDS as GENERATION
 
@@ -152,5 +152,5 @@ class Reader:
 @checked
 def activation_of(config: ModelConfig, default: str) -> str:
     """Their name for the activation of ours."""
-    wanted = config.feedforward.activation if isinstance(config.feedforward, Mlp) else None
+    wanted = config.feedforward.activation if isinstance(config.feedforward, Mlp | Glu) else None
     return next((theirs for theirs, ours in ACTIVATIONS.items() if ours == wanted), default)

@@ -2,10 +2,14 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from transformer_lib.checks import shown
 from transformer_lib.config import (
     AttentionConfig,
+    FeedForwardConfig,
+    Glu,
+    LatentAttention,
     LinearScaling,
     Llama3Scaling,
     ModelConfig,
@@ -26,30 +30,32 @@ ABSENT = object()  # unlike null, which `rope_scaling` has where there is none
 @checked
 def read_llama(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, bias=reader.flag("attention_bias", False))
-    return _read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.flag("mlp_bias", False))
+    return read_rope_decoder(reader, attention, kv_heads=None, mlp_bias=reader.flag("mlp_bias", False))
 
 
 @checked
 def read_mistral(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, window=reader.get("sliding_window", 4096))
-    return _read_rope_decoder(reader, attention, kv_heads=8)
+    return read_rope_decoder(reader, attention, kv_heads=8)
 
 
 @checked
 def read_qwen2(reader: Reader) -> ModelConfig:
     """Queries, keys and values have a bias, whatever the config says, and what they are added up to has none."""
-    attention = AttentionConfig(num_heads=1, bias="qkv", window=_qwen_window(reader))
-    return _read_rope_decoder(reader, attention, kv_heads=32)
+    attention = AttentionConfig(num_heads=1, bias="qkv", window=qwen_window(reader))
+    return read_rope_decoder(reader, attention, kv_heads=32)
 
 
 @checked
 def read_qwen3(reader: Reader) -> ModelConfig:
     bias = reader.flag("attention_bias", False)
-    attention = AttentionConfig(num_heads=1, bias=bias, qk_norm=True, window=_qwen_window(reader))
-    return _read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
+    attention = AttentionConfig(num_heads=1, bias=bias, qk_norm=True, window=qwen_window(reader))
+    return read_rope_decoder(reader, attention, kv_heads=32, head_dim=128)
 
 
-def _qwen_window(reader: Reader) -> int | None:
+@checked
+def qwen_window(reader: Reader) -> int | None:
+    """The window of all layers, if there is one that is used."""
     width = reader.get("sliding_window", 4096)  # which says nothing unless it is used
     width = width if reader.take("use_sliding_window", False) else None
     return width if _kind_of_layers(reader, windowed=width is not None) == "sliding_attention" else None
@@ -75,43 +81,59 @@ def _kind_of_layers(reader: Reader, *, windowed: bool) -> str:
     return str(kinds[0]) if kinds else "full_attention"
 
 
-def _read_rope_decoder(
+@checked
+def read_rope_decoder(
     reader: Reader,
-    attention: AttentionConfig,
+    attention: AttentionConfig | LatentAttention,
     *,
     kv_heads: int | None,
     head_dim: int | None = None,
     mlp_bias: bool = False,
+    feedforward: FeedForwardConfig | None = None,
+    positions: Rope | None = None,
+    norm: Norm | None = None,
+    theta: float = 10_000.0,
+    share: float | None = None,
+    tied: bool = False,
 ) -> ModelConfig:
-    reader.expect(hidden_act="silu")
+    """What these decoders have in common; the arguments are what a family has otherwise, or where nothing is said."""
+    if not isinstance(feedforward, Glu):
+        reader.expect(hidden_act="silu")
     length = reader.take("max_position_embeddings")
-    attention = dataclasses.replace(
-        attention,
-        num_heads=reader.take("num_attention_heads"),
-        num_kv_heads=reader.get("num_key_value_heads", kv_heads),
-        head_dim=reader.get("head_dim", head_dim),
-    )
+    if feedforward is None:
+        feedforward = SwiGlu(d_ff=reader.take("intermediate_size"), bias=mlp_bias)
+    if isinstance(attention, AttentionConfig):
+        attention = dataclasses.replace(
+            attention,
+            num_heads=reader.take("num_attention_heads"),
+            num_kv_heads=reader.get("num_key_value_heads", kv_heads),
+            head_dim=reader.get("head_dim", head_dim),
+        )
     return ModelConfig(
         vocab_size=reader.take("vocab_size"),
         d_model=reader.take("hidden_size"),
         num_layers=reader.take("num_hidden_layers"),
         max_length=length,
         attention=attention,
-        feedforward=SwiGlu(d_ff=reader.take("intermediate_size"), bias=mlp_bias),
-        positions=_read_rope(reader, length),
-        norm=Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-6)),
+        feedforward=feedforward,
+        positions=positions or read_rope(reader, length, theta=theta, share=share),
+        norm=norm or Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-6)),
         dropout=reader.dropout(attention_dropout=0.0),
-        tie_embeddings=reader.take("tie_word_embeddings", False),
+        tie_embeddings=reader.take("tie_word_embeddings", tied),
     )
 
 
-def _read_rope(reader: Reader, length: int) -> Rope:
-    """The one rope that both spellings describe.
+@checked
+def read_rope(reader: Reader, length: int, *, theta: float = 10_000.0, share: float | None = None) -> Rope:
+    """The one rope that both spellings describe; `theta` is that of the family, where none is given.
+
+    So is `share`, in families that can rotate a part of the channels.
 
     Since transformers 5 everything is in `rope_parameters`; before, in `rope_theta` and `rope_scaling`. Each version
     passes over what the other writes, so a config that says two things is two models.
     """
     thetas = {"rope_theta": reader.get("rope_theta")}
+    shares = {} if share is None else {"partial_rotary_factor": reader.get("partial_rotary_factor")}
     found: dict[str, RopeScaling | None] = {}
     for name in ("rope_parameters", "rope_scaling"):
         fields = reader.get(name, ABSENT)
@@ -122,12 +144,30 @@ def _read_rope(reader: Reader, length: int) -> Rope:
             continue
         fields = {key: value for key, value in (fields or {}).items() if value is not None}
         thetas[f"{name}.rope_theta"] = fields.pop("rope_theta", None)
+        if share is not None:
+            shares[f"{name}.partial_rotary_factor"] = fields.pop("partial_rotary_factor", None)
         found[name] = _read_scaling(reader, name, fields, length)
     given = {name: as_float(name, theta) for name, theta in thetas.items() if theta is not None}
-    for values, what in ((found, "scaling"), (given, "theta")):
+    rotated = {name: as_float(name, part) for name, part in shares.items() if part is not None}
+    for values, what in ((found, "scaling"), (given, "theta"), (rotated, "share")):
         if any(value != next(iter(values.values())) for value in values.values()):
             reader.fault(f"the rope must have one {what}, got {values}")
-    return Rope(theta=next(iter(given.values()), 10_000.0), scaling=next(iter(found.values()), None))
+    return Rope(
+        theta=next(iter(given.values()), theta),
+        scaling=next(iter(found.values()), None),
+        share=next(iter(rotated.values()), 1.0 if share is None else share),
+    )
+
+
+@checked
+def read_rope_fields(reader: Reader, name: str, fields: Any, length: int) -> Rope:
+    """The rope of one kind of layer, all of whose fields stand in one object."""
+    if not isinstance(fields, dict):
+        reader.fault(f"{name} must be an object, got {shown(fields)}")
+        return Rope()
+    own = {key: value for key, value in fields.items() if value is not None}
+    theta = as_float(f"{name}.rope_theta", own.pop("rope_theta", 10_000.0))
+    return Rope(theta=theta, scaling=_read_scaling(reader, name, own, length))
 
 
 def _read_scaling(reader: Reader, name: str, fields: Fields, length: int) -> RopeScaling | None:
@@ -181,20 +221,23 @@ def _pop(fields: Fields, name: str, default: float | None = None) -> float:
     return as_float(f"rope {name}", default if value is None else value)
 
 
-def _write_rope_decoder(config: ModelConfig) -> Fields:
-    attention = config.attention
-    return {
+@checked
+def write_rope_decoder(config: ModelConfig) -> Fields:
+    """The fields that these decoders have in common."""
+    usual: Fields = {}
+    if isinstance(config.attention, AttentionConfig):
+        heads = config.attention
+        usual |= {"num_attention_heads": heads.num_heads, "num_key_value_heads": heads.kv_heads}
+        usual |= {"head_dim": config.head_dim}
+    return usual | {
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
         "num_hidden_layers": config.num_layers,
         "max_position_embeddings": config.max_length,
-        "num_attention_heads": attention.num_heads,
-        "num_key_value_heads": attention.kv_heads,
-        "head_dim": config.head_dim,
         "intermediate_size": config.feedforward.d_ff,
         "hidden_act": "silu",
         "rms_norm_eps": config.norm.eps,
-        **_write_rope(config.positions),
+        **write_rope(config.positions),
         "attention_dropout": 0.0,
         "tie_word_embeddings": config.tie_embeddings,
     }
@@ -202,19 +245,19 @@ def _write_rope_decoder(config: ModelConfig) -> Fields:
 
 @checked
 def write_llama(config: ModelConfig) -> Fields:
-    biases = {"attention_bias": config.attention.bias, "mlp_bias": config.feedforward.bias}
-    return _write_rope_decoder(config) | biases
+    biases = {"attention_bias": config.heads.bias, "mlp_bias": config.feedforward.bias}
+    return write_rope_decoder(config) | biases
 
 
 @checked
 def write_mistral(config: ModelConfig) -> Fields:
-    return _write_rope_decoder(config) | {"sliding_window": config.attention.window}
+    return write_rope_decoder(config) | {"sliding_window": config.heads.window}
 
 
 @checked
 def write_qwen2(config: ModelConfig) -> Fields:
-    window = config.attention.window
-    return _write_rope_decoder(config) | {
+    window = config.heads.window
+    return write_rope_decoder(config) | {
         "use_sliding_window": window is not None,
         "sliding_window": window,
         "max_window_layers": config.num_layers if window is None else 0,
@@ -223,16 +266,18 @@ def write_qwen2(config: ModelConfig) -> Fields:
 
 @checked
 def write_qwen3(config: ModelConfig) -> Fields:
-    return write_qwen2(config) | {"attention_bias": config.attention.bias}
+    return write_qwen2(config) | {"attention_bias": config.heads.bias}
 
 
-def _write_rope(positions: Positions) -> Fields:
+@checked
+def write_rope(positions: Positions) -> Fields:
     """Both spellings: each version of transformers passes over the other's, and takes a plain rope without a word."""
     if not isinstance(positions, Rope):
         return {}
     theta, scaling = positions.theta, _write_scaling(positions.scaling)
     parameters = {"rope_theta": theta, "rope_type": "default"} | (scaling or {})
-    return {"rope_parameters": parameters, "rope_theta": theta, "rope_scaling": scaling}
+    share = {} if positions.share == 1.0 else {"partial_rotary_factor": positions.share}
+    return {"rope_parameters": parameters | share, "rope_theta": theta, "rope_scaling": scaling, **share}
 
 
 def _write_scaling(scaling: RopeScaling | None) -> Fields | None:

@@ -12,8 +12,8 @@ from transformer_lib.nn.block import Block
 from transformer_lib.nn.embedding import Embedding, check_segments, check_tokens
 from transformer_lib.nn.init import init_weights
 from transformer_lib.nn.memory import require_stack_memory
-from transformer_lib.nn.norm import build_norm
-from transformer_lib.nn.relations import full_relations, place
+from transformer_lib.nn.norm import build_final_norm
+from transformer_lib.nn.relations import full_relations, kinds_of, place
 
 
 @checked_once
@@ -25,8 +25,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.final_norm = build_norm(config.norm, config.d_model) if config.norm_order == "pre" else nn.Identity()
+        self.blocks = nn.ModuleList(Block(layer) for layer in config.layers)
+        self.kinds = kinds_of(config)
+        self.final_norm = build_final_norm(config)
         init_weights(self, config)
 
     def forward(
@@ -41,7 +42,7 @@ class Encoder(nn.Module):
         check_segments(segments, tokens, self.config.segments)
         positions = place(tokens, valid, None)
         x = self.embedding(tokens, positions, segments)
-        relations = full_relations(self.config, positions, valid, dtype=x.dtype)
-        for block in self.blocks:
-            x = block(x, relations=relations)
+        relations = [full_relations(kind, positions, valid, dtype=x.dtype) for kind in self.kinds.configs]
+        for block, kind in zip(self.blocks, self.kinds.of_layer, strict=True):
+            x = block(x, relations=relations[kind])
         return self.final_norm(x)

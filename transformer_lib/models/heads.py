@@ -26,7 +26,7 @@ class MaskedLMHead(nn.Module):
         wanted, shape = (config.vocab_size, config.d_model), tuple(embedding.weight.shape)
         require(shape == wanted, "embedding", f"must have the shape {wanted} that the config says", shape)
         super().__init__()
-        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.dense = nn.Linear(config.d_model, config.d_model, bias=config.norm.bias)  # ModernBERT: neither has one
         self.norm = build_norm(config.norm, config.d_model)
         self.to_vocab = nn.Linear(config.d_model, config.vocab_size)
         self.to_vocab.weight = embedding.weight

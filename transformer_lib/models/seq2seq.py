@@ -21,8 +21,8 @@ from transformer_lib.nn.fit import require_same_dtype
 from transformer_lib.nn.init import init_weights
 from transformer_lib.nn.masks import padding_mask
 from transformer_lib.nn.memory import require_stack_memory
-from transformer_lib.nn.norm import build_norm
-from transformer_lib.nn.relations import causal_relations, place
+from transformer_lib.nn.norm import build_final_norm
+from transformer_lib.nn.relations import causal_relations, kinds_of, place
 
 
 @checked_once
@@ -45,8 +45,9 @@ class Seq2Seq(nn.Module):
         decoder = config.decoder
         self.encoder = Encoder(config.encoder)
         self.embedding = Embedding(decoder)
-        self.blocks = nn.ModuleList(Block(decoder, cross_attention=True) for _ in range(decoder.num_layers))
-        self.final_norm = build_norm(decoder.norm, decoder.d_model) if decoder.norm_order == "pre" else nn.Identity()
+        self.blocks = nn.ModuleList(Block(layer, cross_attention=True) for layer in decoder.layers)
+        self.kinds = kinds_of(decoder)
+        self.final_norm = build_final_norm(decoder)
         self.head = nn.Linear(decoder.d_model, decoder.vocab_size, bias=decoder.head_bias)
         for part in (self.embedding, self.blocks, self.head):
             init_weights(part, decoder)
@@ -75,7 +76,7 @@ class Seq2Seq(nn.Module):
 
     def _check_memory(self, target: Tensor, memory: Memory) -> None:
         """It may be of another model, or changed by `_replace`, which looks at nothing."""
-        layers, weight, decoder = len(self.blocks), self.head.weight, self.config.decoder
+        layers, weight = len(self.blocks), self.head.weight
         require_kind(memory.layers, list, "memory.layers", "a list of KeyValues")
         require(len(memory.layers) == layers, "memory", f"must have {layers} layers", len(memory.layers))
         for layer in memory.layers:
@@ -86,12 +87,14 @@ class Seq2Seq(nn.Module):
         keys = parts[0].shape[2] if parts[0].ndim == 4 else 0
         rows = len(parts[0])
         require(rows == len(target), "target", f"must have as many rows as the source, {rows}", len(target))
-        wanted = (rows, decoder.attention.kv_heads, keys, decoder.head_dim)
-        for part in parts:
-            if part.shape != wanted:
-                require(False, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
-            if part.dtype != weight.dtype:
-                require_same_dtype("memory", part, weight.dtype)
+        for block, layer in zip(self.blocks, memory.layers, strict=True):
+            assert isinstance(block, Block) and block.cross_attention is not None
+            wanted = (rows, block.cross_attention.heads[1], keys, block.cross_attention.head_dim)
+            for part in layer:
+                if part.shape != wanted:
+                    require(False, "memory", f"must hold keys and values of the shape {wanted}", tuple(part.shape))
+                if part.dtype != weight.dtype:
+                    require_same_dtype("memory", part, weight.dtype)
         if memory.valid is not None:
             require_kind(memory.valid, Tensor, "memory.valid", "a Tensor")
             require(memory.valid.dtype == torch.bool, "memory.valid", "must be boolean", memory.valid.dtype)
@@ -117,7 +120,8 @@ class Seq2Seq(nn.Module):
     ) -> Float[Tensor, "batch newest vocab"]:
         """The logits of the token after each target position; arguments as for a `DecoderLM`."""
         states = self.hidden(target, memory, positions=positions, valid=valid, cache=cache, past=past, newest=newest)
-        return self.head(states)
+        logits, cap = self.head(states), self.config.decoder.logit_cap
+        return logits if cap is None else cap * (logits / cap).tanh()
 
     @also(_check_memory, _check_cache)
     def hidden(
@@ -143,11 +147,15 @@ class Seq2Seq(nn.Module):
         x = self.embedding(target, positions)
         if cache is not None:
             cache.extend(positions, valid, batch=len(target), plain=plain)
-        relations = causal_relations(config, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
+        relations = [
+            causal_relations(kind, positions, valid, cache, plain=plain, dtype=x.dtype, past=past)
+            for kind in self.kinds.configs
+        ]
         source_mask = None if memory.valid is None else padding_mask(memory.valid)
-        for index, (block, seen) in enumerate(zip(self.blocks, memory.layers, strict=True)):
+        layers = zip(self.blocks, self.kinds.of_layer, memory.layers, strict=True)
+        for index, (block, kind, seen) in enumerate(layers):
             layer = None if cache is None else cache.layer(index)
-            x = block(x, relations=relations, cache=layer, memory=seen, memory_mask=source_mask)
+            x = block(x, relations=relations[kind], cache=layer, memory=seen, memory_mask=source_mask)
         return self.final_norm(x if newest is None else x[:, -newest:])
 
     @property

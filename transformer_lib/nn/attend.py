@@ -7,6 +7,7 @@ query that may look at nothing.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +36,25 @@ def _check_scale(scale: float | None) -> None:
         require(abs(scale) <= MOST_SCALE, "scale", f"must be at most {MOST_SCALE:.0f} on either side of 0", scale)
 
 
+def _check_shaping(q: Tensor, sinks: Tensor | None, soft_cap: float | None) -> None:
+    if sinks is not None:
+        require_same_dtype("sinks", sinks, q.dtype)
+        require(len(sinks) == q.shape[1], "sinks", f"must be one for each of {q.shape[1]} heads", len(sinks))
+    if soft_cap is not None:
+        require(0 < soft_cap <= MOST_SCALE, "soft_cap", f"must be above 0 and at most {MOST_SCALE:.0f}", soft_cap)
+
+
 _RULES = (
     _check_operands,
     _check_scale,
+    _check_shaping,
     lambda v, k: require_same_dtype("v", v, k.dtype),
     lambda dropout: require_probability("dropout", dropout),
 )
 
 
 @checked_once
-@also(_check_operands, _check_scale)
+@also(_check_operands, _check_scale, _check_shaping)
 def attention_weights(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -52,20 +62,31 @@ def attention_weights(
     mask: Mask = None,
     bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
 ) -> Float[Tensor, "batch heads query key"]:
     """softmax(scale * q k^T + bias) over the allowed keys; scale is 1 / sqrt(head_dim) unless given.
 
-    Vaswani et al. (2017), equation 1. Each row sums to 1, or is all zeros if the mask allows it no key.
+    Vaswani et al. (2017), equation 1. Each row sums to 1, or is all zeros if the mask allows it no key. `soft_cap=c`
+    makes of each scaled score c tanh(score / c). With `sinks`, each head's row has one score more, whose weight goes
+    nowhere, so that the row sums to less than 1.
     """
     _check_shapes(q, k, k, bias)
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if soft_cap is not None:
+        scores = soft_cap * torch.tanh(scores / soft_cap)
     if bias is not None:
         scores = scores + bias
     allowed = _allowed(mask, q, k)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    if sinks is not None:
+        sink = sinks[None, :, None, None].expand(*scores.shape[:3], 1)
+        return torch.cat([sink, scores], dim=-1).softmax(dim=-1)[..., 1:]
+    weights = scores.softmax(dim=-1)
     if allowed is None:
-        return scores.softmax(dim=-1)
-    weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+        return weights
     return weights.masked_fill(~allowed.any(dim=-1, keepdim=True), 0.0)  # softmax of nothing is NaN
 
 
@@ -80,10 +101,13 @@ def attend_explicit(
     bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
+    soft_cap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
 ) -> Float[Tensor, "batch heads query value_dim"]:
     """The explicit path: weights times values. Same arguments and same numbers as `attend`."""
     _check_shapes(q, k, v)
-    weights = drop(attention_weights(q, k, mask=mask, bias=bias, scale=scale), dropout)
+    weights = attention_weights(q, k, mask=mask, bias=bias, scale=scale, soft_cap=soft_cap, sinks=sinks)
+    weights = drop(weights, dropout)
     return weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
 
 
@@ -98,9 +122,17 @@ def attend(
     bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
+    soft_cap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
 ) -> Float[Tensor, "batch heads query value_dim"]:
-    """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022)."""
+    """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022).
+
+    There is no such kernel for a soft cap, nor for sinks: those take the explicit path.
+    """
     _check_shapes(q, k, v, bias)
+    if soft_cap is not None or sinks is not None:
+        more: dict[str, Any] = {"soft_cap": soft_cap, "sinks": sinks}
+        return attend_explicit(q, k, v, mask=mask, bias=bias, scale=scale, dropout=dropout, **more)
     if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu":
         # For a single query, a step of decoding, float32 takes the CPU's kernel half the time, copies included.
         bias = None if bias is None else bias.float()

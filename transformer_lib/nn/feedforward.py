@@ -1,13 +1,13 @@
 """The feed-forward network: what each position does with what attention brought it, alone.
 
-Left out: mixtures of experts.
+Mixtures of such networks are in `experts.py`.
 """
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Activation, FeedForwardConfig, Mlp, SwiGlu, require_positive
+from transformer_lib.config import Activation, Glu, Mlp, SwiGlu, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_fit
 from transformer_lib.nn.memory import require_memory
@@ -26,33 +26,27 @@ class FeedForward(nn.Module):
 
     @also(lambda self, x: require_fit("x", x, self.to_hidden.weight))
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.to_out(_activate(self.to_hidden(x), self.activation))
+        return self.to_out(activate(self.to_hidden(x), self.activation))
 
 
 @checked_once
 class GatedFeedForward(nn.Module):
-    """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020)."""
+    """(SiLU(x W_gate) * x W_hidden) W_out: one branch decides how much of the other passes (Shazeer 2020).
 
-    def __init__(self, d_model: int, config: SwiGlu) -> None:
+    A `Glu` has another activation in the place of the SiLU.
+    """
+
+    def __init__(self, d_model: int, config: SwiGlu | Glu) -> None:
         super().__init__()
         _check(d_model, config.d_ff)
+        self.activation: Activation = config.activation if isinstance(config, Glu) else "silu"
         self.to_gate = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_hidden = nn.Linear(d_model, config.d_ff, bias=config.bias)
         self.to_out = nn.Linear(config.d_ff, d_model, bias=config.bias)
 
     @also(lambda self, x: require_fit("x", x, self.to_hidden.weight))
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.to_out(F.silu(self.to_gate(x)) * self.to_hidden(x))
-
-
-@checked_once
-def build_feedforward(d_model: int, config: FeedForwardConfig) -> FeedForward | GatedFeedForward:
-    """The module that a `Mlp` or a `SwiGlu` describes."""
-    match config:
-        case Mlp():
-            return FeedForward(d_model, config)
-        case SwiGlu():
-            return GatedFeedForward(d_model, config)
+        return self.to_out(activate(self.to_gate(x), self.activation) * self.to_hidden(x))
 
 
 def _check(d_model: int, d_ff: int) -> None:
@@ -60,7 +54,9 @@ def _check(d_model: int, d_ff: int) -> None:
     require_memory(8 * d_model * d_ff, d_model=d_model, d_ff=d_ff)
 
 
-def _activate(x: Tensor, activation: Activation) -> Tensor:
+@checked_once
+def activate(x: Float[Tensor, "*axes"], activation: Activation) -> Float[Tensor, "*axes"]:
+    """The non-linearity of this name, number by number."""
     match activation:
         case "relu":
             return F.relu(x)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from transformer_lib.config import ModelConfig
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.cache import KVCache, require_keys_and_values
 
 
 @checked_once
@@ -26,6 +26,7 @@ class FixedCache(KVCache):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_keys_and_values(config)
         super().__init__(config, batch, max_length, dtype=dtype, device=device)
         self.plain = False  # what is seen is always said by `valid`
         self._filled = torch.zeros((), dtype=torch.int64, device=device)

@@ -6,6 +6,7 @@ from torch import nn
 from transformer_lib.config import ModelConfig, require, require_numbers
 from transformer_lib.contract import checked_once
 from transformer_lib.nn.embedding import Embedding
+from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.positions import LearnedPositions
 
 MOST_STD = 1e3  # with which nothing can be learnt any more
@@ -24,7 +25,7 @@ def init_weights(model: nn.Module, config: ModelConfig, *, std: float = 0.02) ->
     require(0 < std <= MOST_STD, "std", f"must be above 0 and at most {MOST_STD}", std)
     for name, module in model.named_modules():
         match module:
-            case nn.Linear():
+            case nn.Linear() | StackedLinear():
                 depth = 2 * config.num_layers if name.endswith("to_out") else 1
                 module.weight.normal_(0.0, std / depth**0.5)
                 if module.bias is not None:

@@ -9,7 +9,18 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_numbers
+from transformer_lib.config import (
+    AttentionConfig,
+    Experts,
+    GatedDelta,
+    LatentAttention,
+    Learned,
+    LinearAttention,
+    Mlp,
+    ModelConfig,
+    require,
+    require_numbers,
+)
 from transformer_lib.contract import checked, checked_once
 
 ADDRESSES = 2**62  # bytes; what is larger cannot even be described, as on the device "meta", which holds no numbers
@@ -56,8 +67,28 @@ def require_memory(size: Any, device: torch.device | str | None = None, **fields
 @checked_once
 def require_stack_memory(config: ModelConfig) -> None:
     """Raise `ValueError` unless the matrices of such a stack of blocks could be held in float32."""
-    heads = 2 * (config.attention.num_heads + config.attention.kv_heads) * config.head_dim
-    feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * config.feedforward.d_ff
-    layer = config.d_model * (heads + feedforward)
+    layers = sum(count * _layer_memory(layer) for layer, count in config.tally)
     rows = config.vocab_size + config.segments + config.max_length * isinstance(config.positions, Learned)
-    require_memory(config.num_layers * (4 * layer + MODULES) + 4 * rows * config.d_model, config=config)
+    require_memory(layers + 4 * rows * config.d_model, config=config)
+
+
+def _layer_memory(layer: ModelConfig) -> int:
+    """Bytes of one layer's matrices in float32, with what its modules take besides."""
+    match layer.attention:
+        case AttentionConfig() as usual:
+            heads = 2 * (usual.num_heads + usual.kv_heads) + usual.num_heads * usual.gate
+            attention = heads * layer.head_dim
+        case LatentAttention() as latent:
+            attention = latent.num_heads * latent.value_dim + latent.kv_rank  # the least of what it has
+        case GatedDelta() as delta:
+            attention = 2 * delta.key_heads * delta.key_dim + 3 * delta.num_heads * delta.value_dim
+        case LinearAttention() as linear:
+            attention = 4 * linear.num_heads * (linear.head_dim or layer.d_model // linear.num_heads)
+    match layer.feedforward:
+        case Experts(num_experts=experts, d_ff=d_ff, shared=shared):
+            feedforward = 3 * (experts * d_ff + (shared.d_ff if shared else 0)) + experts
+        case Mlp(d_ff=d_ff):
+            feedforward = 2 * d_ff
+        case part:
+            feedforward = 3 * part.d_ff
+    return 4 * layer.d_model * (attention + feedforward) + MODULES

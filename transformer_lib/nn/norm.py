@@ -1,7 +1,7 @@
 """Normalisation: give every position's vector a standard size before it is used.
 
 The two functions are the equations; the two modules compute the same numbers through PyTorch's fused kernels.
-Left out: batch normalisation (it mixes sentences) and the bias-free LayerNorm of some GPT variants.
+Left out: batch normalisation (it mixes sentences).
 """
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transformer_lib.config import Norm, require_positive
+from transformer_lib.config import ModelConfig, Norm, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_eps, require_fit
 from transformer_lib.nn.memory import require_memory
@@ -36,14 +36,14 @@ def rms_norm(
 
 @checked_once
 class LayerNorm(nn.Module):
-    """`layer_norm` with a trained gain and bias."""
+    """`layer_norm` with a trained gain and, unless it is without one (ModernBERT), a trained bias."""
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, eps: float = 1e-5, *, bias: bool = True) -> None:
         super().__init__()
         _check(width, eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
@@ -52,17 +52,20 @@ class LayerNorm(nn.Module):
 
 @checked_once
 class RMSNorm(nn.Module):
-    """`rms_norm` with a trained gain."""
+    """`rms_norm` with a trained gain: `weight`, or with `centred` 1 + `weight` (Gemma)."""
 
-    def __init__(self, width: int, eps: float = 1e-6) -> None:
+    def __init__(self, width: int, eps: float = 1e-6, *, centred: bool = False) -> None:
         super().__init__()
         _check(width, eps)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
+        self.eps, self.centred = eps, centred
+        self.weight = nn.Parameter(torch.zeros(width) if centred else torch.ones(width))
 
     @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if not self.centred:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16, 1 + weight would lose what the weight says
+        return F.rms_norm(x.to(wide), self.weight.shape, 1 + self.weight.to(wide), self.eps).to(x.dtype)
 
 
 def _check(width: int, eps: float) -> None:
@@ -76,6 +79,12 @@ def build_norm(config: Norm, width: int) -> LayerNorm | RMSNorm:
     """The module that a `Norm` describes."""
     match config.kind:
         case "layer":
-            return LayerNorm(width, config.eps)
+            return LayerNorm(width, config.eps, bias=config.bias)
         case "rms":
-            return RMSNorm(width, config.eps)
+            return RMSNorm(width, config.eps, centred=config.centred)
+
+
+@checked_once
+def build_final_norm(config: ModelConfig) -> nn.Module:
+    """The norm behind the last layer: nothing in post-norm order, where the last layer ends with one."""
+    return nn.Identity() if config.norm_order == "post" else build_norm(config.norm, config.d_model)

@@ -1,12 +1,12 @@
-"""How the positions of a forward pass enter attention: mask, bias and rotation, made once and shared by all layers."""
+"""How the positions of a forward pass enter attention: mask, bias and rotation, made once for each kind of layer."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.config import Alibi, ModelConfig, Rope, require
+from transformer_lib.config import Alibi, AttentionConfig, GatedDelta, LinearAttention, ModelConfig, Rope, require
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.fit import require_floating
@@ -24,6 +24,22 @@ class Relations(NamedTuple):
 
 
 UNRESTRICTED = Relations()
+
+
+@checked_once
+class Kinds(NamedTuple):
+    """The layers of a stack by what their attention needs: one config of each kind, and the kind of each layer."""
+
+    configs: tuple[ModelConfig, ...]
+    of_layer: tuple[int, ...]
+
+
+@checked_once
+def kinds_of(config: ModelConfig) -> Kinds:
+    """Layers of one kind have the same attention and the same positions, and so the same relations."""
+    places: dict[Any, int] = {}
+    of_layer = tuple(places.setdefault((layer.attention, layer.positions), len(places)) for layer in config.layers)
+    return Kinds(tuple(config.layers[of_layer.index(kind)] for kind in range(len(places))), of_layer)
 
 
 def _check_rows(tokens: Tensor, cache: KVCache | None) -> None:
@@ -76,11 +92,16 @@ def causal_relations(
     simply "causal", and a single newest token needs none, as long as all are in the window. `past` hides from each
     token what it does not continue.
     """
+    if isinstance(config.attention, GatedDelta | LinearAttention):
+        rule = "must be None for layers that keep a recurrent state, which texts cannot share"
+        require(past is None, "past", rule, past)
+        return UNRESTRICTED
+    own = config.attention.window if isinstance(config.attention, AttentionConfig) else None
     held = None if cache is None else cache.positions
     seen = None if held is None or held.shape[1] == positions.shape[1] else held
     plain = plain and (cache is None or cache.plain)
     key_positions = positions if seen is None else seen
-    bounds = [w for w in (config.attention.window, None if cache is None else cache.reach) if w is not None]
+    bounds = [w for w in (own, None if cache is None else cache.reach) if w is not None]
     window = min(bounds) if bounds else None
     mask: Mask
     near = window is None or key_positions.shape[1] <= window
@@ -109,7 +130,7 @@ def full_relations(
 ) -> Relations:
     """Relations of an encoder: each token sees every real token (at most `window - 1` positions away, if set)."""
     mask: Mask = None if valid is None else padding_mask(valid)
-    if (window := config.attention.window) is not None:
+    if (window := config.heads.window) is not None:
         near = (positions[:, None, :, None] - positions[:, None, None, :]).abs() < window
         mask = near if valid is None else near & padding_mask(valid)
     return Relations(mask, *_bias_and_rotation(config, positions, positions, dtype))
@@ -120,9 +141,9 @@ def _bias_and_rotation(
 ) -> tuple[Tensor | None, Rotation | None]:
     match config.positions:
         case Rope(theta=theta, scaling=scaling):
-            rotation = rope_rotation(query_positions, config.head_dim, theta=theta, scaling=scaling, dtype=dtype)
-            return None, rotation
+            width = config.rotated_dim
+            return None, rope_rotation(query_positions, width, theta=theta, scaling=scaling, dtype=dtype)
         case Alibi():
-            return alibi_bias(query_positions, key_positions, config.attention.num_heads, dtype=dtype), None
+            return alibi_bias(query_positions, key_positions, config.heads.num_heads, dtype=dtype), None
         case _:
             return None, None

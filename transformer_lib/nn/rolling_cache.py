@@ -17,7 +17,7 @@ from transformer_lib.config import (
     require_positive,
 )
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.cache import KVCache, require_keys_and_values
 from transformer_lib.nn.positions import Rotation, apply_rope, rope_rotation
 
 
@@ -43,13 +43,15 @@ class RollingCache(KVCache):
         device: torch.device | str = "cpu",
     ) -> None:
         require_positive(window=window)
+        require_keys_and_values(config)
         require(sinks >= 0, "sinks", "must be a whole number, not negative", sinks)
         if sinks:
+            config.multihead  # noqa: B018 - the sinks move along in every layer alike
             relative = isinstance(config.positions, NoPositions | Rope | Alibi)
             require(
                 relative, "sinks", "need positions that tell distances alone: Rope, Alibi or none", config.positions
             )
-            longest = config.attention.window or config.max_length
+            longest = config.heads.window or config.max_length
             rule = f"must be at most the {longest} tokens that the model is meant to see"
             require(sinks + window <= longest, "sinks + window", rule, sinks + window)
         super().__init__(config, batch, sinks + window, dtype=dtype, device=device)

@@ -84,7 +84,7 @@ def attention_backward(
 @checked_once
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The name and shape of each weight of one attention, in the order of PyTorch's parameters."""
-    attention, d = config.attention, config.d_model
+    attention, d = config.multihead, config.d_model
     heads, kv_heads = attention.num_heads, attention.kv_heads
     linears = {
         "to_qkv": ((heads + 2 * kv_heads) * config.head_dim, d, attention.qkv_bias),
@@ -100,7 +100,7 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def stage_shapes(config: ModelConfig, rows: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """The name and shape of each stage of one attention; `rows` are the leading axes of its input, time the last."""
     *batch, time = rows
-    heads, kv_heads, width = config.attention.num_heads, config.attention.kv_heads, config.head_dim
+    heads, kv_heads, width = config.heads.num_heads, config.heads.kv_heads, config.head_dim
     keys, scores = (*batch, kv_heads, time, width), (*batch, heads, time, time)
     queries = (*batch, heads, time, width)
     to_qkv = (*rows, (heads + 2 * kv_heads) * width)
@@ -114,7 +114,7 @@ def _check_width(config: ModelConfig, x: ndarray) -> None:
 
 
 def _split(config: ModelConfig, to_qkv: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-    heads, kv_heads = config.attention.num_heads, config.attention.kv_heads
+    heads, kv_heads = config.heads.num_heads, config.heads.kv_heads
     ends = [heads * config.head_dim, (heads + kv_heads) * config.head_dim]
     q, k, v = (_unmerge(config, part) for part in np.split(to_qkv, ends, axis=-1))
     return q, k, v
@@ -132,10 +132,10 @@ def _merge(x: ndarray) -> ndarray:
 
 def _repeat(config: ModelConfig, x: ndarray) -> ndarray:
     """Each key/value head stands for a group of query heads."""
-    return x.repeat(config.attention.num_heads // config.attention.kv_heads, axis=-3)
+    return x.repeat(config.heads.num_heads // config.heads.kv_heads, axis=-3)
 
 
 def _sum_groups(config: ModelConfig, dx: ndarray) -> ndarray:
     """The backward pass of `_repeat`: what was copied gets the sum of its copies' gradients."""
-    group = config.attention.num_heads // config.attention.kv_heads
+    group = config.heads.num_heads // config.heads.kv_heads
     return dx.reshape(*dx.shape[:-3], -1, group, *dx.shape[-2:]).sum(axis=-3)

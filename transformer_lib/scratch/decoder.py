@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from transformer_lib.checks import require_between
 from transformer_lib.config import Alibi, Learned, Mlp, ModelConfig, Sinusoidal, SwiGlu, require
+from transformer_lib.config.plain import require_plain
 from transformer_lib.contract import checked_once
 from transformer_lib.scratch.attention import attention, attention_backward, stage_shapes, weight_shapes
 from transformer_lib.scratch.functions import (
@@ -252,10 +253,11 @@ def _below(arrays: Arrays, name: str) -> Arrays:
 
 
 def _check(config: ModelConfig, weights: Arrays, tokens: ndarray) -> None:
+    require_plain(config)
     require(not isinstance(config.positions, Alibi), "positions", "must not be Alibi here", config.positions)
     require(config.dropout == 0, "dropout", "must be 0 here", config.dropout)
-    require(config.attention.window is None, "window", "must be None here", config.attention.window)
-    require(not config.attention.qk_norm, "qk_norm", "must be False here", True)
+    require(config.heads.window is None, "window", "must be None here", config.heads.window)
+    require(not config.heads.qk_norm, "qk_norm", "must be False here", True)
     encoder = (config.embedding_norm, config.segments)
     require(encoder == (False, 0), "(embedding_norm, segments)", "must be (False, 0) in a decoder", encoder)
     check_shapes("weights", weights, _shapes(config))

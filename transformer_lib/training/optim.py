@@ -2,7 +2,8 @@
 
 Muon updates a matrix by its momentum with all singular values brought near 1, so that no direction of the gradient is
 too weak to be learnt. That makes sense for a map between vectors, and for nothing else: embeddings and head, norms and
-biases stay with AdamW. Left out: Muon's W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
+biases stay with AdamW, and so do the stacked matrices of experts, which torch's Muon does not take. Left out: Muon's
+W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
 """
 
 import fnmatch
@@ -15,6 +16,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.training.parallel import unwrapped
 
 Rates = Mapping[str, float]
@@ -40,7 +42,7 @@ def parameter_groups(model: nn.Module, *, weight_decay: float, rates: Rates = NO
     and 1 where none does. There are then two groups for each factor, which carry it as `rate`. A pattern that no
     trained parameter has is a `ValueError`.
     """
-    return _groups(_trained(model), weight_decay, factors_of(model, rates))
+    return _groups(_trained(model), weight_decay, _vectors(model), factors_of(model, rates))
 
 
 @checked
@@ -75,7 +77,7 @@ def adamw(
     rates: Rates = NO_RATES,
 ) -> AdamW:
     """AdamW over `parameter_groups(model)`; the learning rate starts at 0 and is set before every step."""
-    return _adamw(_trained(model), weight_decay, betas, factors_of(model, rates))
+    return _adamw(_trained(model), weight_decay, betas, _vectors(model), factors_of(model, rates))
 
 
 @checked
@@ -93,10 +95,11 @@ def muon(
     """
     trained, factors = _trained(model), factors_of(model, rates)
     inside = {id(p) for block in model.modules() if isinstance(block, Block) for p in block.parameters()}
-    maps = [p for p in trained if id(p) in inside and p.dim() == 2]
+    vectors = _vectors(model)
+    maps = [p for p in trained if id(p) in inside and p.dim() == 2 and id(p) not in vectors]
     require(bool(maps), "model", "must have a matrix in a Block for Muon to train", type(model).__name__)
     mapped = {id(p) for p in maps}
-    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas, factors)
+    rest = _adamw([p for p in trained if id(p) not in mapped], weight_decay, betas, vectors, factors)
     groups = [{"params": some} | extra for some, extra in _by_factor(maps, factors)]
     return MuonAndAdamW(Muon(groups, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest)
 
@@ -136,20 +139,32 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
     return trained
 
 
+def _vectors(model: nn.Module) -> set[int]:
+    """The ids of the parameters that are vectors, those that hold one for each expert among them."""
+    stacked = {id(module.bias) for module in model.modules() if isinstance(module, StackedLinear)}
+    return stacked | {id(p) for p in model.parameters() if p.dim() < 2}
+
+
 def _adamw(
-    parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float], factors: Mapping[int, float]
+    parameters: list[nn.Parameter],
+    weight_decay: float,
+    betas: tuple[float, float],
+    vectors: set[int],
+    factors: Mapping[int, float],
 ) -> AdamW:
     """Torch's fused kernel where there is one."""
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    return AdamW(_groups(parameters, weight_decay, factors), lr=0.0, betas=betas, fused=fused)
+    return AdamW(_groups(parameters, weight_decay, vectors, factors), lr=0.0, betas=betas, fused=fused)
 
 
-def _groups(parameters: list[nn.Parameter], weight_decay: float, factors: Mapping[int, float]) -> list[dict[str, Any]]:
+def _groups(
+    parameters: list[nn.Parameter], weight_decay: float, vectors: set[int], factors: Mapping[int, float]
+) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
     groups: list[dict[str, Any]] = []
     for some, extra in _by_factor(parameters, factors):
-        groups.append({"params": [p for p in some if p.dim() >= 2], "weight_decay": weight_decay} | extra)
-        groups.append({"params": [p for p in some if p.dim() < 2], "weight_decay": 0.0} | extra)
+        groups.append({"params": [p for p in some if id(p) not in vectors], "weight_decay": weight_decay} | extra)
+        groups.append({"params": [p for p in some if id(p) in vectors], "weight_decay": 0.0} | extra)
     return groups
 
 

@@ -1,10 +1,8 @@
 """What a training run will need, before it is started: memory of each GPU, tokens per second, hours and cost.
 
-Parameters and floating-point operations follow from the `ModelConfig` alone. A trained weight takes part in one
-multiplication and addition per token forward, and in two backward, so a token costs 6 FLOPs for each weight of a matrix
-(Kaplan et al. 2020), the head's included and a table's lookup not, and 12 w h d_k for the scores and sums of a layer's
-h heads over the w keys that a query sees on average. Model FLOPs utilisation (MFU, Chowdhery et al. 2022) is the share
-of a GPU's peak that these FLOPs come to; it is measured (`bench/`), never computed, and recomputation does not count.
+Parameters and floating-point operations follow from the `ModelConfig` alone (`counts.py`). Model FLOPs utilisation
+(MFU, Chowdhery et al. 2022) is the share of a GPU's peak that these FLOPs come to; it is measured (`bench/`), never
+computed, and recomputation does not count.
 
 The tests hold this to published figures: GPT-3's 3.14e23 FLOPs (Brown et al. 2020, table D.1), Llama 3 405B's 3.8e25
 (Grattafiori et al. 2024), LLaMA 65B's 21 days at 380 tokens per second and GPU on 2,048 A100s (Touvron et al. 2023).
@@ -19,12 +17,17 @@ that an allocator wastes, tensor and pipeline parallelism, failures, and evaluat
 import dataclasses
 from dataclasses import dataclass
 
-from transformer_lib.config import Learned, Mlp, ModelConfig, require, require_positive
+from transformer_lib.config import ModelConfig, require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.training.config import Precision
+from transformer_lib.training.counts import BFLOAT16 as BFLOAT16
+from transformer_lib.training.counts import FLOAT32 as FLOAT32
+from transformer_lib.training.counts import Parameters as Parameters
+from transformer_lib.training.counts import activations_per_token as activations_per_token
+from transformer_lib.training.counts import flops_per_token as flops_per_token
+from transformer_lib.training.counts import parameters as parameters
+from transformer_lib.training.counts import recomputed_share as recomputed_share
 from transformer_lib.training.parallel import Parallel
-
-FLOAT32, BFLOAT16 = 4, 2  # bytes
 
 
 @checked
@@ -41,23 +44,6 @@ class Gpu:
         for name in ("peak", "memory"):
             require(getattr(self, name) > 0, name, "must be positive", getattr(self, name))
         require(self.price >= 0, "price", "must not be negative", self.price)
-
-
-@checked
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameters:
-    """How many weights a decoder has, by place; `matmul` are those that every token is multiplied with."""
-
-    embedding: int
-    blocks: int
-    largest_block: int
-    rest: int
-    matmul: int
-
-    @property
-    def total(self) -> int:
-        """All of them, a tied one once."""
-        return self.embedding + self.blocks + self.rest
 
 
 @checked
@@ -98,56 +84,6 @@ class Plan:
     hours: float
     gpu_hours: float
     cost: float
-
-
-@checked
-def parameters(config: ModelConfig) -> Parameters:
-    """The weights of a `DecoderLM` of this config."""
-    width, head = config.d_model, config.head_dim
-    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
-    attention = width * (queries + 2 * keys) + queries * width
-    feedforward = (2 if isinstance(config.feedforward, Mlp) else 3) * width * config.feedforward.d_ff
-    biases = (queries + 2 * keys) * config.attention.qkv_bias + width * config.attention.out_bias
-    wide = config.feedforward.d_ff * (1 if isinstance(config.feedforward, Mlp) else 2)
-    biases += (wide + width) * config.feedforward.bias
-    norm = width * (2 if config.norm.kind == "layer" else 1)
-    qk = 2 * head * config.attention.qk_norm
-    block = attention + feedforward + biases + 2 * norm + qk
-    table = config.vocab_size * width
-    positions = config.max_length * width * isinstance(config.positions, Learned)
-    norms = norm * ((config.norm_order == "pre") + config.embedding_norm)
-    return Parameters(
-        embedding=table + positions + config.segments * width,
-        blocks=config.num_layers * block,
-        largest_block=block,
-        rest=norms + table * (not config.tie_embeddings) + config.vocab_size * config.head_bias,
-        matmul=config.num_layers * (attention + feedforward) + table,
-    )
-
-
-@checked
-def flops_per_token(config: ModelConfig, *, context: int) -> float:
-    """Forward and backward, 6 N + 12 L h d_k w: w is the mean number of keys that a query sees.
-
-    Scores and sums are two products of 2 w h d_k FLOPs each, three times with the backward pass. Queries see on average
-    (T + 1) / 2 keys of a causal context of T; published numbers often count T.
-    """
-    require_positive(context=context)
-    window = min(config.attention.window or context, context)
-    seen = window - window * (window - 1) / (2 * context)  # the first `window` queries see 1, 2, ...; the others all
-    heads = config.attention.num_heads * config.head_dim
-    return 6 * parameters(config).matmul + 12 * config.num_layers * heads * seen
-
-
-@checked
-def recomputed_share(config: ModelConfig, *, context: int) -> float:
-    """What recomputation adds to the FLOPs of a step, as a share of them: every block's forward pass once more.
-
-    A forward pass is a third of a step, and the head is not computed again, so this is a little below 1/3.
-    """
-    step = flops_per_token(config, context=context)
-    head = 6 * config.vocab_size * config.d_model
-    return (step - head) / 3 / step
 
 
 @checked
@@ -201,25 +137,6 @@ def memory(
         activations=float(tokens * activations_per_token(config, precision=precision, recompute=recompute)),
         logits=0.0 if chunked_logits else float(tokens * config.vocab_size * (size + 2 * FLOAT32)),
     )
-
-
-@checked
-def activations_per_token(config: ModelConfig, *, precision: Precision = "bfloat16", recompute: bool = False) -> int:
-    """Bytes kept for the backward pass of all blocks, without the score matrix: attention is fused (Dao et al. 2022).
-
-    The residual stream stays in float32 under autocast: a pre-norm block keeps it twice, with its normalised copy in
-    float32 and as the matrices read it. Added are queries, keys and values, attention's output, and what the
-    feed-forward network keeps: before and after the activation, and with a gate the product. An upper part of this, as
-    Korthikanti et al. (2022) count it, depends on which copies a framework keeps.
-    """
-    size = BFLOAT16 if precision == "bfloat16" else FLOAT32
-    width, head = config.d_model, config.head_dim
-    queries, keys = config.attention.num_heads * head, config.attention.kv_heads * head
-    cast = size if precision == "bfloat16" else 0
-    streams = 2 * width * (2 * FLOAT32 + cast)
-    hidden = config.feedforward.d_ff * (2 if isinstance(config.feedforward, Mlp) else 4)
-    block = streams + (2 * queries + 2 * keys + hidden) * size
-    return config.num_layers * width * FLOAT32 + block if recompute else config.num_layers * block
 
 
 @checked

@@ -13,6 +13,7 @@ from transformer_lib.checks import require, require_sizes
 from transformer_lib.config import Alibi, Learned, ModelConfig, NoPositions, Positions, Rope, Sinusoidal
 from transformer_lib.contract import checked, require_parts
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.norm import LayerNorm, RMSNorm
 from transformer_lib.viz.diagram import BLUE, GREEN, GREY, ORANGE, PINK, Box, Number, Point, Sheet
 
@@ -138,7 +139,10 @@ def two_lines(sheet: Sheet, box: Box, first: str, second: str, *, colour: str = 
 
 @checked
 def hidden_width(block: Block) -> int:
-    """To how many channels the feed-forward network of a block widens its vectors."""
+    """To how many channels the feed-forward network of a block widens its vectors; `ValueError` for experts."""
+    one = not isinstance(block.feedforward, MixtureOfExperts)
+    require(one, "block", "must have one feed-forward network, and no mixture", type(block.feedforward).__name__)
+    assert not isinstance(block.feedforward, MixtureOfExperts)
     return block.feedforward.to_hidden.out_features
 
 

@@ -15,13 +15,16 @@ from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.attend import attend_explicit, attention_weights
 from transformer_lib.nn.attention import Attention
+from transformer_lib.nn.latent import LatentMixer
+
+KINDS = (Attention, LatentMixer)  # of which each makes weights; what keeps a state has none
 
 
 @checked
 class Look(NamedTuple):
     """One call of one attention module, by the name the module has in the model, such as 'blocks.0.attention'.
 
-    Each row of weights, before dropout, sums to 1, or to 0 where the mask allows no key.
+    Each row of weights, before dropout, sums to 1, or to 0 where the mask allows no key; with a sink to less than 1.
     """
 
     name: str
@@ -35,10 +38,11 @@ def record_attention(model: nn.Module) -> Iterator[list[Look]]:
 
     Looks come in the order of the calls: layer by layer, and step by step when generating with a cache, where a step
     has as many queries as new tokens and as many keys as tokens so far. Cross-attention is told by its name. The
-    weights share no graph with the outputs. `ValueError` if the model has no attention or is being recorded already.
+    weights share no graph with the outputs. Recurrent layers, which have no weights, are passed
+    over. `ValueError` if the model has no attention or is being recorded already.
     """
     looks: list[Look] = []
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
     require(bool(modules), "model", "must hold attention modules", type(model).__name__)
     for name, module in modules.items():
         require("attend" not in vars(module), "model", "must not be recorded twice at once", name)

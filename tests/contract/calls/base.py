@@ -7,24 +7,10 @@ from typing import Any
 
 import torch
 
-from transformer_lib import config
+from tests.contract.calls.config import SMALL
 from transformer_lib.data.corpora import Document
 from transformer_lib.files import new_folder
 from transformer_lib.tensor_files import save_tensors
-
-SMALL = config.ModelConfig(
-    vocab_size=11,
-    d_model=8,
-    num_layers=1,
-    max_length=16,
-    attention=config.AttentionConfig(num_heads=2),
-    feedforward=config.Mlp(d_ff=16),
-    positions=config.Rope(),
-)
-
-
-def _fields() -> dict[str, Any]:
-    return {name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__}
 
 
 def _path(name: str = "file", text: str | None = None) -> Path:
@@ -72,28 +58,6 @@ def _saved_tool() -> Path:
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.folders.load": lambda: {"folder": _saved_tool(), "device": "cpu"},
     "transformer_lib.folders.save": lambda: {"tool": _tool(), "folder": _path("new"), "form": "own"},
-    "transformer_lib.config.Norm": lambda: {"kind": "rms", "eps": 1e-6},
-    "transformer_lib.config.AttentionConfig": lambda: {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "window": 3},
-    "transformer_lib.config.Mlp": lambda: {"d_ff": 16, "activation": "relu", "bias": False},
-    "transformer_lib.config.SwiGlu": lambda: {"d_ff": 16, "bias": True},
-    "transformer_lib.config.NoPositions": dict,
-    "transformer_lib.config.Sinusoidal": lambda: {"base": 100.0},
-    "transformer_lib.config.Learned": dict,
-    "transformer_lib.config.Rope": lambda: {"theta": 1e6, "scaling": config.LinearScaling(factor=2.0)},
-    "transformer_lib.config.Alibi": dict,
-    "transformer_lib.config.ModelConfig": _fields,
-    "transformer_lib.config.Seq2SeqConfig": lambda: {"encoder": SMALL, "decoder": SMALL, "share_embeddings": True},
-    "transformer_lib.config.to_json": lambda: {"config": SMALL},
-    "transformer_lib.config.from_json": lambda: {"text": config.to_json(SMALL)},
-    "transformer_lib.scaling.LinearScaling": lambda: {"factor": 2.0},
-    "transformer_lib.scaling.NtkScaling": lambda: {"factor": 2.0, "original_length": 64},
-    "transformer_lib.scaling.YarnScaling": lambda: {
-        **{"factor": 2.0, "original_length": 64, "beta_fast": 32.0, "beta_slow": 1.0},
-        **{"attention_factor": 1.1, "truncate": False},
-    },
-    "transformer_lib.scaling.Llama3Scaling": lambda: {
-        **{"factor": 2.0, "original_length": 64, "low_turns": 1.0, "high_turns": 4.0}
-    },
     "transformer_lib.checks.require_positive": lambda: {"width": 1},
     "transformer_lib.checks.require_sizes": lambda: {"width": 1},
     "transformer_lib.checks.require_eps": lambda: {"eps": 1e-6},
@@ -127,6 +91,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.files.sha256_of": lambda: {"path": _path("x", "text")},
     "transformer_lib.files.sole_writer": lambda: {"folder": _path()},
     "transformer_lib.identity.digest": lambda: {"value": {"a": [1, 2.5, torch.ones(2)]}},
+    "transformer_lib.identity.fields_of": lambda: {"value": SMALL},
     "transformer_lib.identity.describe": lambda: {"function": _function},
     "transformer_lib.tensor_files.save_tensors": lambda: {"path": _path(), "tensors": {"w": torch.ones(2, 3)}},
     "transformer_lib.tensor_files.load_tensors": lambda: {"path": _tensors(), "finite": False},
@@ -135,7 +100,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
     "transformer_lib.device.present_devices": dict,
     "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
-    "transformer_lib.book.show": lambda: {"*objects": [config.to_json], "docstring": False},
+    "transformer_lib.book.show": lambda: {"*objects": [new_folder], "docstring": False},
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
     "transformer_lib.book.fmt": lambda: {"value": 0.12345, "digits": 3},
     "transformer_lib.book.device": dict,

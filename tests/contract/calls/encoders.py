@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from transformer_lib.config import Learned, Mlp
 from transformer_lib.interop.huggingface import to_hf
 from transformer_lib.models.heads import MaskedLM

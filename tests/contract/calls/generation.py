@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from transformer_lib import generation
 from transformer_lib.config import Learned, Seq2SeqConfig
 from transformer_lib.generation.choices import Choices

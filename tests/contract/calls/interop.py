@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from tests.contract.calls import families
 from tests.contract.calls.onnx import ONNX
 from transformer_lib.config import (
     AttentionConfig,
@@ -193,8 +194,13 @@ HUGGING_FACE: dict[str, Callable[[], dict[str, Any]]] = {
         "unused": {"BertForMaskedLM": ("bert.pooler.*",)},
         "pooling": "tanh",
         "always_gelu": True,
+        "splits": {},
     },
-    "names.Family.theirs": lambda: {"self": _family(), "name": "blocks.0.attention.to_qkv.weight"},
+    "names.Family.theirs": lambda: {
+        "self": _family(),
+        "name": "blocks.0.attention.to_qkv.weight",
+        "layer_config": _GPT2,
+    },
     "names.to_theirs": lambda: {"tensors": _ours(), "family": _family(), "config": _GPT2},
     "names.to_ours": lambda: {"tensors": _theirs(), "family": _family(), "config": _GPT2, "names": list(_ours())},
     "weights.named": lambda: {"state": _theirs(), "family": _family(), "drop": ["x.*"]},
@@ -274,6 +280,7 @@ def _config_of(kind: str) -> ModelConfig:
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"transformer_lib.interop.{name}": call for name, call in HUGGING_FACE.items()},
     **ONNX,
+    **families.CALLS,
 }
 
 EXCUSED: dict[str, str] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from transformer_lib.config import Alibi, Norm
 
 HERE = "transformer_lib.interop."

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from transformer_lib import models
 from transformer_lib.config import Learned, Seq2SeqConfig
 
@@ -55,6 +55,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}decoder.DecoderLM.hidden": lambda: _hidden(models.DecoderLM(SMALL)),
     f"{HERE}decoder.DecoderLM.logits": lambda: {"self": models.DecoderLM(SMALL), "x": _x()},
     f"{HERE}decoder.DecoderLM.new_cache": lambda: {"self": models.DecoderLM(SMALL), "batch": 2, "max_length": 8},
+    f"{HERE}decoder.DecoderLM.new_loads": lambda: {"self": models.DecoderLM(SMALL)},
     f"{HERE}encoder.Encoder": lambda: {"config": LEARNED},
     f"{HERE}encoder.Encoder.forward": lambda: {
         **{"self": models.Encoder(LEARNED), "tokens": _ids(), "valid": _valid(), "segments": _ids(2)}

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls import mixers
+from tests.contract.calls.config import SMALL
 from transformer_lib import config, nn
 from transformer_lib.nn import lora
 from transformer_lib.nn.cache import KVCache, LayerCache
@@ -154,6 +155,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}norm.RMSNorm": lambda: {"width": 8, "eps": 1e-5},
     f"{HERE}norm.RMSNorm.forward": lambda: {"self": nn.RMSNorm(8), "x": _x()},
     f"{HERE}norm.build_norm": lambda: {"config": config.Norm(), "width": 8},
+    f"{HERE}norm.build_final_norm": lambda: {"config": SMALL},
     f"{HERE}dropout.Dropout": lambda: {"p": 0.25},
     f"{HERE}dropout.Dropout.forward": lambda: {"self": nn.Dropout(0.25), "x": _x()},
     f"{HERE}dropout.dropout": lambda: {"x": _x(), "p": 0.25},
@@ -200,6 +202,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}cache.KVCache.write": lambda: _write(_cache()),
     f"{HERE}cache.KVCache.select": lambda: _rows(_cache()),
     f"{HERE}cache.KVCache.rewind": lambda: {"self": _cache(), "length": 1},
+    f"{HERE}cache.KVCache.require_rewinding": lambda: {"self": _cache()},
+    f"{HERE}cache.require_keys_and_values": lambda: {"config": SMALL},
+    f"{HERE}cache.kept_by": lambda: {"config": SMALL},
     f"{HERE}cache.KVCache.layer": lambda: {"self": _cache(), "index": 0},
     f"{HERE}cache.LayerCache": lambda: {"cache": _cache(), "layer": 0},
     f"{HERE}cache.LayerCache.write": lambda: {
@@ -215,6 +220,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}rolling_cache.RollingCache.extend": lambda: _new(_rolling()),
     f"{HERE}rolling_cache.RollingCache.write": lambda: _write(_rolling()),
     f"{HERE}rolling_cache.RollingCache.select": lambda: _rows(_rolling()),
+    f"{HERE}relations.Kinds": lambda: {"configs": (SMALL,), "of_layer": (0,)},
+    f"{HERE}relations.kinds_of": lambda: {"config": SMALL},
     f"{HERE}relations.Relations": lambda: {
         **{"mask": "causal", "bias": _bias(), "rotation": nn.rope_rotation(_places(), 4)}
     },
@@ -266,7 +273,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}feedforward.GatedFeedForward.forward": lambda: {
         **{"self": nn.GatedFeedForward(8, config.SwiGlu(d_ff=16)), "x": _x()}
     },
-    f"{HERE}feedforward.build_feedforward": lambda: {"d_model": 8, "config": config.SwiGlu(d_ff=16)},
+    f"{HERE}feedforward.activate": lambda: {"x": _x(), "activation": "silu"},
+    f"{HERE}experts.build_feedforward": lambda: {"d_model": 8, "config": config.SwiGlu(d_ff=16)},
+    f"{HERE}block.build_mixer": lambda: {"config": SMALL},
     f"{HERE}block.Block": lambda: {"config": SMALL, "cross_attention": True},
     f"{HERE}block.Block.forward": _block,
     f"{HERE}block.Block.project_memory": lambda: {"self": nn.Block(SMALL, cross_attention=True), "states": _x()},
@@ -280,6 +289,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}embedding.check_newest": lambda: {"newest": 1, "time": 3},
     f"{HERE}embedding.check_valid": lambda: {"valid": _valid(), "tokens": _ids(), "name": "source_valid"},
     f"{HERE}init.init_weights": lambda: {"model": nn.Block(SMALL), "config": SMALL, "std": 0.1},
+    **mixers.CALLS,
 }
 
 EXCUSED: dict[str, str] = {}

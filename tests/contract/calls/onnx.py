@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 
 HERE = "transformer_lib.interop."
 

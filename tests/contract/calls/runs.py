@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from tests.contract.calls.training import own_loss
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.models import DecoderLM

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from tests.contract.calls.runs import new_run
 from tests.contract.calls.text import new_pair
 from transformer_lib.config import Norm, Seq2SeqConfig, Sinusoidal, SwiGlu, to_json

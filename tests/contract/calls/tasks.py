@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from tests.contract.calls.encoders import OF_ENCODERS
 from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS
 from transformer_lib.data.examples import Annotated, Answer, Entity, Question

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from transformer_lib.checks import require_kind
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.packing import LMBatch
@@ -230,7 +230,7 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "parallel.gather": lambda: {"tensor": torch.ones(2)},
     "parallel.share_like": lambda: {"tensor": torch.ones(2), "own": torch.ones(2)},
     "plan.Gpu": lambda: {"name": "a", "peak": 1e15, "memory": 8e10, "price": 2.0},
-    "plan.Parameters": lambda: {"embedding": 1, "blocks": 2, "largest_block": 2, "rest": 1, "matmul": 3},
+    "counts.Parameters": lambda: {"embedding": 1, "blocks": 2, "largest_block": 2, "rest": 1, "matmul": 3},
     "plan.Memory": lambda: {
         name: 1.0 for name in ("parameters", "gradients", "optimizer", "gathered", "activations", "logits")
     },
@@ -247,9 +247,9 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "gpu_hours": 2.0,
         "cost": 3.0,
     },
-    "plan.parameters": _config_and,
-    "plan.flops_per_token": lambda: _config_and(context=8),
-    "plan.recomputed_share": lambda: _config_and(context=8),
+    "counts.parameters": _config_and,
+    "counts.flops_per_token": lambda: _config_and(context=8),
+    "counts.recomputed_share": lambda: _config_and(context=8),
     "plan.bytes_sent": lambda: _config_and(gpus=2, parallel="fsdp2"),
     "plan.memory": lambda: _config_and(
         gpus=2,
@@ -260,7 +260,7 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         recompute=False,
         chunked_logits=True,
     ),
-    "plan.activations_per_token": lambda: _config_and(precision="bfloat16", recompute=False),
+    "counts.activations_per_token": lambda: _config_and(precision="bfloat16", recompute=False),
     "plan.plan": lambda: _config_and(
         gpu=GPU,
         gpus=2,

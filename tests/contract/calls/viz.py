@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tests.contract.calls.base import SMALL
+from tests.contract.calls.config import SMALL
 from tests.contract.calls.task_models import SIDE, TRANSLATING
 from tests.viz.drawn.case import every_case
 from transformer_lib.config import Seq2SeqConfig

@@ -87,7 +87,7 @@ def _width(model: nn.Module) -> int:
     """That of the stream of the first block."""
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     require(len(blocks) > 0, "model", "must have at least one block", type(model).__name__)
-    return blocks[0].attention.to_qkv.in_features
+    return len(blocks[0].feedforward_norm.weight)
 
 
 # Folders --------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,25 @@ BARS = 240  # how wide they are together
 X = 130  # where the stream runs
 
 
+def _check_vocabulary(vocabulary: Sequence[str], size: int) -> None:
+    require(len(vocabulary) in (0, size), "vocabulary", f"must be {size} in number, or none", len(vocabulary))
+    widest = max(map(label_width, vocabulary), default=0)
+    require(size * (widest + 4) <= BARS or not vocabulary, "vocabulary", f"must fit into {BARS} pixels", vocabulary)
+
+
+def _add_chances(sheet: Sheet, top: Point, chances: list[float], vocabulary: Sequence[str], last: str) -> None:
+    """The probabilities as bars, the largest of too many, with the tokens below them if their names are given."""
+    if len(chances) > MOST_BARS:
+        chances = sorted(chances, reverse=True)[:MOST_BARS]
+    named = 20 if vocabulary else 0
+    bars = Box.around(X, top[1] - 52 - named, BARS, 52)
+    sheet.arrow(top, (X, bars.bottom[1] + named))
+    sheet.bars(bars, chances, colour=BLUE)
+    for i, word in enumerate(vocabulary):
+        sheet.text((bars.x + (i + 0.5) * BARS / len(vocabulary), bars.bottom[1] + 10), word)
+    sheet.text((X, bars.y - 14), f"probabilities after {last}")
+
+
 @checked
 def draw_decoder(
     model: DecoderLM,
@@ -51,14 +70,10 @@ def draw_decoder(
     gives the second another `name`.
     """
     require(len(words) == tokens.shape[1], "words", f"must be {tokens.shape[1]} in number", len(words))
-    size = model.config.vocab_size
-    require(len(vocabulary) in (0, size), "vocabulary", f"must be {size} in number, or none", len(vocabulary))
-    widest = max(map(label_width, vocabulary), default=0)
-    require(size * (widest + 4) <= BARS or not vocabulary, "vocabulary", f"must fit into {BARS} pixels", vocabulary)
+    _check_vocabulary(vocabulary, model.config.vocab_size)
     with record_outputs(model) as outputs:
         logits = model(tokens)
     config, block = model.config, next(block for block in model.blocks if isinstance(block, Block))
-    heads = block.attention
     stream, scores = (shape_text(outputs[name].shape[1:]) for name in ("embedding", "head"))
 
     sheet = Sheet()
@@ -72,7 +87,7 @@ def draw_decoder(
     sheet.line(top, start, weight=STREAM)
     norm, post = norm_text(block.attention_norm), config.norm_order == "post"
     first = part_beside(sheet, start, "attention", norm=norm, colour=ATTENTION, post=post)
-    notes = [f"{heads.heads[0]} heads of {heads.head_dim}", "causal mask"]
+    notes = [f"{config.heads.num_heads} heads of {config.head_dim}", "causal mask"]
     notes += [] if added_positions(config) else [positions_text(config.positions)]
     beside = (first.box.right[0] + 28, first.box.right[1])
     sheet.line(first.box.right, beside, broken=True)  # or it were not clear that the notes are on attention
@@ -93,16 +108,7 @@ def draw_decoder(
     top = module_above(sheet, end, table, colour=TABLE, width=160, gap=gap)
     sheet.text((X + 10, top[1] - 15), f"{scores} logits", side="start")
     top = module_above(sheet, top, "softmax", gap=32)
-    chances = logits[0, -1].softmax(dim=0).tolist()
-    if len(chances) > MOST_BARS:
-        chances = sorted(chances, reverse=True)[:MOST_BARS]
-    named = 20 if vocabulary else 0
-    bars = Box.around(X, top[1] - 52 - named, BARS, 52)
-    sheet.arrow(top, (X, bars.bottom[1] + named))
-    sheet.bars(bars, chances, colour=BLUE)
-    for i, word in enumerate(vocabulary):
-        sheet.text((bars.x + (i + 0.5) * BARS / size, bars.bottom[1] + 10), word)
-    sheet.text((X, bars.y - 14), f"probabilities after {words[-1]}")
+    _add_chances(sheet, top, logits[0, -1].softmax(dim=0).tolist(), vocabulary, words[-1])
     times = "once" if config.num_layers == 1 else f"{config.num_layers} times"
     alt = (
         f"Read from the bottom up. {len(words)} tokens become rows of an embedding table and enter the residual "
