@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxtyping import Int
 from torch import Tensor
 
-from transformer_lib.config import require
+from transformer_lib.config import ModelConfig, require
 from transformer_lib.contract import checked
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.block import Block
@@ -34,6 +34,16 @@ from transformer_lib.viz.parts import (
 MOST_BARS = 48
 BARS = 240  # how wide they are together
 X = 130  # where the stream runs
+
+
+def _add_notes(sheet: Sheet, at: Point, config: ModelConfig) -> None:
+    """What attention is made of, beside its box; the line shows that the notes are on attention."""
+    notes = [f"{config.heads.num_heads} heads of {config.head_dim}", "causal mask"]
+    notes += [] if added_positions(config) else [positions_text(config.positions)]
+    beside = (at[0] + 28, at[1])
+    sheet.line(at, beside, broken=True)
+    for line, note in enumerate(notes):
+        sheet.text((beside[0] + 6, beside[1] + 18 * (line - (len(notes) - 1) / 2)), note, side="start")
 
 
 def _check_vocabulary(vocabulary: Sequence[str], size: int) -> None:
@@ -87,12 +97,7 @@ def draw_decoder(
     sheet.line(top, start, weight=STREAM)
     norm, post = norm_text(block.attention_norm), config.norm_order == "post"
     first = part_beside(sheet, start, "attention", norm=norm, colour=ATTENTION, post=post)
-    notes = [f"{config.heads.num_heads} heads of {config.head_dim}", "causal mask"]
-    notes += [] if added_positions(config) else [positions_text(config.positions)]
-    beside = (first.box.right[0] + 28, first.box.right[1])
-    sheet.line(first.box.right, beside, broken=True)  # or it were not clear that the notes are on attention
-    for line, note in enumerate(notes):
-        sheet.text((beside[0] + 6, beside[1] + 18 * (line - (len(notes) - 1) / 2)), note, side="start")
+    _add_notes(sheet, first.box.right, config)
     between = (X, first.top[1] - 16)
     sheet.line(first.top, between, weight=STREAM)
     wide = f"{config.d_model} → {hidden_width(block)} → {config.d_model}"
