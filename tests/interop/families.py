@@ -9,7 +9,7 @@ import transformers as hf
 from torch import Tensor, nn
 
 from tests.interop.wide import Float64
-from tests.oracles import integers, randomise
+from tests.oracles import integers, normal, randomise
 
 TRAINED = 16  # the length after which scaled positions differ
 LENGTH = 40
@@ -45,6 +45,9 @@ class Case(NamedTuple):
             config = kind.config_class.from_dict(self.settings)
             config._experts_implementation = "eager"  # the other way knows no float64
             model = randomise(kind(config), dtype=dtype)
+            for name, buffer in model.named_buffers():
+                if name.endswith("e_score_correction_bias"):  # no parameter, and 0 before training
+                    buffer.copy_(0.3 * normal(*buffer.shape))
             if self.architecture == "MarianMTModel":
                 config, width = model.config, model.config.d_model
                 model.final_logits_bias.copy_(torch.linspace(-1, 1, config.vocab_size)[None])

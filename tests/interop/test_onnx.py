@@ -227,10 +227,10 @@ def test_pieces_behind_the_cache_give_what_the_whole_gives(exported: Export, nam
         close(out["logits"], model(tokens[:, start:end], valid=valid[:, start:end], cache=cache))
     if name != "ntk":  # under which a text read in other pieces differs
         close(torch.cat(pieces, dim=1)[valid], model(tokens, valid=valid)[valid])
-    real = valid[:, None].expand(3, model.config.attention.kv_heads, 11)
-    for layer in range(model.config.num_layers):
-        close(past[f"past_keys_{layer}"][real], cache.keys[layer][real])
-        close(past[f"past_values_{layer}"][real], cache.values[layer][real])
+    for layer, (keys, values) in enumerate(zip(cache.layer_keys, cache.layer_values, strict=True)):
+        real = valid[:, None].expand(keys.shape[:3])
+        close(past[f"past_keys_{layer}"][real], keys[real])
+        close(past[f"past_values_{layer}"][real], values[real])
 
 
 def test_each_input_of_the_cache_is_one_of_its_own(exported: Export) -> None:

@@ -1,7 +1,8 @@
 """Configs as their authors published them: each is read, and the model that it describes is theirs to the last bits.
 
-`published.json` holds their fields, which are facts. The models are built with all of these, but with sizes that a test
-can afford, and with random weights.
+`published.json` holds their fields, which are facts. gpt-oss stands there without its quantisation; the width of the
+feed-forward part of OLMo 2, the longest text of Qwen3-30B-A3B and the ids of OLMo 2 are from memory. The models are
+built with all of these, but with sizes that a test can afford, and with random weights.
 """
 
 import json
@@ -14,15 +15,19 @@ import torch
 from tests.interop.families import Case, our_output, their_output
 from tests.interop.wide import Float64
 from tests.oracles import close, integers, rejects
-from transformer_lib.config import Seq2SeqConfig
+from transformer_lib.config import ModelConfig, Seq2SeqConfig
 from transformer_lib.interop.configs import model_type_of, read_config
 from transformer_lib.interop.huggingface import from_hf_state, to_hf
 from transformer_lib.interop.labels import labels_of
+from transformer_lib.training.plan import parameters
 
 PUBLISHED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "published.json").read_text())
 VOCAB, LENGTH, HEAD = 61, 40, 4
 TOKENS = integers(VOCAB - 5, 2, 30) + 3  # none of them is padding
 VALID = torch.arange(30) < torch.tensor([[30], [17]])
+
+# How many layers there must be for one of each kind.
+PERIODS = {"gemma3_text": 6, "gpt_oss": 2, "smollm3": 4, "qwen3_next": 4, "deepseek_v3": 4, "modernbert": 4}
 
 _CLASSES = {str(fields.get("architectures")): name for name, fields in reversed(PUBLISHED.items())}
 FIRST = frozenset(_CLASSES.values())
@@ -34,18 +39,25 @@ def shrunk(fields: dict[str, Any]) -> dict[str, Any]:
     """The same fields with small sizes; what is a ratio stays, such as that of heads that share keys."""
     names = ("num_attention_heads", "n_head", "n_heads", "encoder_attention_heads")
     heads = next(fields[key] for key in names if key in fields)
+    kind = fields.get("model_type")
+    layers = PERIODS.get(kind, 2)
     first = 2 if "roberta" in fields.get("model_type", "") else 0
     small = {
         **dict.fromkeys(("vocab_size", "decoder_vocab_size"), VOCAB),
         **dict.fromkeys(("hidden_size", "n_embd", "dim", "d_model"), heads * HEAD),
         **dict.fromkeys(("intermediate_size", "hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"), 24),
-        **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), 2),
+        **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), layers),
         **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx"), LENGTH + first),
-        "max_window_layers": 2,
-        "head_dim": 6,
+        "max_window_layers": layers,
+        "head_dim": 16 if "partial_rotary_factor" in fields else 6,
+        **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "linear_key_head_dim"), 8),
+        **{"num_experts": 12, "n_routed_experts": 32, "num_local_experts": 8, "linear_value_head_dim": 6},
+        **{"q_lora_rank": 12, "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "local_attention": 8,
         "sliding_window": None if fields.get("sliding_window") is None else 7,
     }
     changed = fields | {key: value for key, value in small.items() if key in fields}
+    changed |= {key: changed[key][:layers] for key in ("layer_types", "no_rope_layers") if key in fields}
     if isinstance(rope := fields.get("rope_scaling"), dict):
         changed["rope_scaling"] = rope | {"original_max_position_embeddings": 16}
     return {key: _token(value) if "token_id" in key else value for key, value in changed.items()} | (
@@ -78,6 +90,36 @@ def test_it_is_read(name: str) -> None:
     for side in sides:
         assert [side.vocab_size, side.d_model] == list(sizes.values())
         assert side.dropout == fields.get("dropout", fields.get("hidden_dropout_prob", fields.get("resid_pdrop", 0.0)))
+
+
+BILLION = 10**9
+# All weights, and those that a token meets in a matrix, the head's included, as their authors give them: to the last
+# one, or rounded. DeepSeek's leave out the layer that predicts a second token, Mixtral's second number has the row of
+# the embedding's table as well, as
+# has Qwen3's.
+COUNTED = {
+    "gemma-3-1b-it": (999_885_952, None),
+    "gpt-oss-20b": (20.9 * BILLION, 3.6 * BILLION),
+    "Mixtral-8x7B": (46.7 * BILLION, 12.9 * BILLION),
+    "SmolLM3-3B": (3.1 * BILLION, None),
+    "OLMo-2-1B": (1.48 * BILLION, None),
+    "Qwen3-30B-A3B": (30.5 * BILLION, 3.3 * BILLION),
+    "Qwen3-Next-80B-A3B": (80 * BILLION, None),
+    "DeepSeek-V3": (671 * BILLION, 36.6 * BILLION),
+    "ModernBERT-base": (0.149 * BILLION, None),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_it_has_as_many_weights_as_they_say(name: str) -> None:
+    total, active = COUNTED[name]
+    config = read_config(PUBLISHED[name])
+    assert isinstance(config, ModelConfig)
+    found = parameters(config)
+    assert found.total == pytest.approx(total, rel=0 if isinstance(total, int) and total % BILLION else 0.011)
+    if active is not None:
+        tables = config.vocab_size * config.d_model if name.startswith(("Mixtral", "Qwen3-30B")) else 0
+        assert found.matmul + tables == pytest.approx(active, rel=0.02)
 
 
 @published

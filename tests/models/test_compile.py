@@ -13,7 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib import DecoderLM, Encoder, Seq2Seq, presets
-from transformer_lib.config import Alibi, AttentionConfig, Learned, Mlp, Norm, Seq2SeqConfig, Sinusoidal
+from transformer_lib.config import (
+    Alibi,
+    AttentionConfig,
+    Experts,
+    GatedDelta,
+    LatentAttention,
+    Layer,
+    Learned,
+    LinearAttention,
+    Mlp,
+    NoPositions,
+    Norm,
+    Rope,
+    Seq2SeqConfig,
+    Sinusoidal,
+)
 
 TINY = presets.tiny(vocab_size=50, max_length=32)
 GPT2 = dataclasses.replace(
@@ -26,6 +41,23 @@ DECODERS = {
     "alibi": dataclasses.replace(TINY, positions=Alibi()),
 }
 SIDE = dataclasses.replace(GPT2, positions=Sinusoidal(), norm_order="post", scale_embeddings=True)
+HEADS = AttentionConfig(num_heads=4, num_kv_heads=2)
+MIXED = dataclasses.replace(
+    TINY,
+    num_layers=5,
+    logit_cap=5.0,
+    pattern=(
+        Layer(attention=dataclasses.replace(HEADS, window=4, sinks=True, soft_cap=3.0), positions=Rope(share=0.5)),
+        Layer(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4), norm_order="both"),
+        Layer(attention=LatentAttention(num_heads=2, head_dim=4, rope_dim=4, value_dim=4, kv_rank=6)),
+        Layer(attention=LinearAttention(num_heads=2), norm_order="part"),
+        Layer(
+            attention=dataclasses.replace(HEADS, gate=True, qk_norm="whole"),
+            positions=NoPositions(),
+            feedforward=Experts(num_experts=4, top_k=2, d_ff=8),
+        ),
+    ),
+)
 TOKENS = torch.randint(50, (2, 9), generator=torch.Generator().manual_seed(0))
 VALID = torch.arange(9) >= torch.tensor([[0], [3]])
 
@@ -67,6 +99,10 @@ def decoder(name: str) -> None:
     check_forward_and_backward(DecoderLM(DECODERS[name]), TOKENS, valid=VALID)
 
 
+def mixed() -> None:
+    check_forward_and_backward(DecoderLM(MIXED), TOKENS, valid=VALID)
+
+
 def encoder() -> None:
     check_forward_and_backward(Encoder(GPT2), TOKENS, valid=VALID)
 
@@ -79,6 +115,7 @@ def seq2seq() -> None:
 CASES: dict[str, Callable[[], None]] = {
     **{f"decoder-{name}": lambda name=name: decoder(name) for name in DECODERS},
     **{f"decoding-{name}": lambda name=name: check_decoding(name) for name in DECODERS},
+    "mixed": mixed,
     "encoder": encoder,
     "seq2seq": seq2seq,
 }
