@@ -14,13 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[1] / "transformer_lib"
 FLOORS: dict[str, int] = {
     "checks": 0,
-    "extras": 0,
     "kinds": 1,
     "contract": 2,
-    "files": 3,
-    **dict.fromkeys(["device", "identity"], 3),
+    "files": 4,
+    **dict.fromkeys(["device", "extras", "identity"], 3),
     "config": 4,
-    "tensor_files": 4,
+    "tensor_files": 5,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
     **dict.fromkeys(["generation", "interop"], 7),

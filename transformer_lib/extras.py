@@ -7,6 +7,8 @@ needed, and then the message says what to install.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from transformer_lib.contract import checked
+
 EXTRAS = {
     "filelock": "train",
     "huggingface_hub": "hf",
@@ -28,6 +30,7 @@ EXTRAS = {
 }
 
 
+@checked
 def lacking(name: str) -> str:
     """What to say where the package of this name is not installed."""
     extra = EXTRAS.get(name.partition(".")[0])

@@ -1,11 +1,10 @@
 """The names that decoders since Llama share, and those of the families whose layers differ."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from transformer_lib.contract import checked
-from transformer_lib.interop.layouts import alternating, by_head, by_key_head, rates_by_key_head, renamed
-from transformer_lib.interop.names import Family
+from transformer_lib.interop.layouts import Split, alternating, by_head, by_key_head, rates_by_key_head, renamed
+from transformer_lib.interop.names import Computed, Family
 
 LAYER = "model.layers.*"
 
@@ -18,7 +17,12 @@ def projections(prefix: str, *names: str) -> tuple[str, ...]:
 
 @checked
 def llama_like(
-    model_type: str, architecture: str, names: Mapping[str, tuple[str, ...]] | None = None, **parts: Any
+    model_type: str,
+    architecture: str,
+    names: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    computed: Mapping[str, Computed] | None = None,
+    splits: Mapping[str, Split] | None = None,
 ) -> Family:
     """A family with Llama's names, but for these."""
     own = {
@@ -41,7 +45,8 @@ def llama_like(
         prefix="model.",
         names=own | dict(names or {}),
         tied={"lm_head.weight": "model.embed_tokens.weight"},
-        **parts,
+        computed=dict(computed or {}),
+        splits=dict(splits or {}),
     )
 
 

@@ -31,6 +31,9 @@ class LossSum:
         for name in ("total", "count"):  # by hand, because torch.compile does not see through a decorator here
             require_kind(value := getattr(self, name), Tensor, name, "a Tensor")
             require(value.dim() == 0, name, "must be a single number", tuple(value.shape))
+        require(self.total.is_floating_point(), "total", "must be a floating-point number", self.total.dtype)
+        whole = not (self.count.is_floating_point() or self.count.is_complex())
+        require(whole, "count", "must be a whole number", self.count.dtype)
 
     def __add__(self, other: "LossSum") -> "LossSum":
         return LossSum(self.total + other.total, self.count + other.count)
