@@ -274,7 +274,7 @@ def _assign(model: Model, tensors: Named, dtype: torch.dtype) -> None:
     own = {name: nn.Parameter(tensor.to(dtype)) for name, tensor in tensors.items()}
     first = {id(weight): own[_inner(name, model)] for name, weight in model.named_parameters()}
     names = model.named_parameters(remove_duplicate=False)
-    state = {name: first[id(weight)] for name, weight in names}
+    state: Named = {name: first[id(weight)] for name, weight in names}
     state |= {name: own[_inner(name, model)].data for name, _ in model.named_buffers()}
     model.load_state_dict(state, assign=True)
 
