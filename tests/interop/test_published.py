@@ -94,10 +94,9 @@ def test_it_is_read(name: str) -> None:
 
 
 BILLION = 10**9
-# All weights, and those that a token meets in a matrix, the head's included, as their authors give them: to the last
-# one, or rounded. DeepSeek's leave out the layer that predicts a second token, Mixtral's second number has the row of
-# the embedding's table as well, as
-# has Qwen3's.
+# All weights, and those that a token meets in a matrix, the head's included: what their authors say of Gemma 3,
+# DeepSeek, Mixtral and ModernBERT, and what is commonly said of the others. DeepSeek's leave out the layer that
+# predicts a second token; the second numbers of Mixtral and Qwen3 count a row of the embedding's table as well.
 COUNTED = {
     "gemma-3-1b-it": (999_885_952, None),
     "gpt-oss-20b": (20.9 * BILLION, 3.6 * BILLION),
