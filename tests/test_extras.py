@@ -1,6 +1,7 @@
 """What is said where a package of an extra is not installed, in a function and on the command line."""
 
 import importlib
+import importlib.util
 import sys
 import tomllib
 from pathlib import Path
@@ -56,6 +57,25 @@ def test_so_does_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             importlib.reload(words)
     importlib.reload(words)
+
+
+@pytest.mark.parametrize(
+    "module, package, extra",
+    [
+        ("text/published", "tokenizers", "tasks"),
+        ("text/sandbox", "jinja2", "hf"),
+        ("interop/keras_positions", "keras", "keras"),
+    ],
+)
+def test_a_module_that_cannot_do_without_says_it_too(
+    module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    spec = importlib.util.spec_from_file_location("a_copy", ROOT / "transformer_lib" / f"{module}.py")
+    assert spec is not None and spec.loader is not None
+    words = rf"{package} is needed for this: pip install .transformer_lib\[{extra}\]"
+    with pytest.raises(ModuleNotFoundError, match=words):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_what_is_of_no_extra_is_said_as_python_says_it() -> None:

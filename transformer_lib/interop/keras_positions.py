@@ -16,15 +16,17 @@ import torch
 
 from transformer_lib.checks import require, require_flags, require_kind, require_positive
 from transformer_lib.config import ModelConfig, NtkScaling, Rope, from_json, to_json
+from transformer_lib.extras import needed
 from transformer_lib.nn.positions import alibi_slopes, attention_factor, rope_frequencies
 
 if "keras" not in sys.modules:  # which reads the first at its import, once and for all, and TensorFlow the second
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors yes; its notes on this machine's CPU no
 
-import keras as keras
-from keras import layers as layers
-from keras import ops as ops
+with needed():
+    import keras as keras
+    from keras import layers as layers
+    from keras import ops as ops
 
 BACKEND = keras.config.backend()
 require(BACKEND == "tensorflow", "KERAS_BACKEND", "must be 'tensorflow' before Keras is imported", BACKEND)

@@ -19,16 +19,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
-from tokenizers import Tokenizer as RustTokenizer
-
 from transformer_lib.checks import require, shown
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
 from transformer_lib.files import read_json, read_text, split_lines
 from transformer_lib.text.piece_file import UNKNOWN, read_piece_file
 from transformer_lib.text.pieces import SentencePiece
 from transformer_lib.text.token_config import MOST_IDS, TokenConfig, read_token_config
 from transformer_lib.text.tokenizer import ALPHABET, Tokenizer, refusing
+
+with needed():
+    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as RustTokenizer
 
 TOKENIZER, VOCAB, MERGES, WORDS = "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"
 SOURCE, TARGET = "source.spm", "target.spm"

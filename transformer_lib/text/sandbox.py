@@ -14,15 +14,17 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.exceptions import SecurityError, TemplateSyntaxError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
-
 from transformer_lib.contract import checked
+from transformer_lib.extras import needed
+
+with needed():
+    from jinja2 import Template, TemplateError, nodes
+    from jinja2.exceptions import SecurityError, TemplateSyntaxError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
+    from jinja2.visitor import NodeTransformer
 
 MOST_WORK = 1 << 26  # characters: a second or two
 MOST_SIZE = 1 << 22  # characters of one value, and of the result

@@ -108,7 +108,7 @@ def space_between(rows: int, height: int | float) -> float:
 @checked
 def pale(colour: str) -> str:
     """A colour mixed with white, for an area on which black letters can be read, on a dark page too."""
-    from matplotlib.colors import to_hex, to_rgb
-
+    with needed():
+        from matplotlib.colors import to_hex, to_rgb
     red, green, blue = (1 - PALE * (1 - part) for part in to_rgb(colour))
     return to_hex((red, green, blue))
