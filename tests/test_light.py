@@ -9,7 +9,7 @@ import pytest
 from tests import light
 
 LIBRARY = Path(__file__).parents[1] / "transformer_lib"
-MODULES = ("checks", "kinds", "contract", "files", "scaling", "config", "scratch", "scratch.pencil", "models.presets")
+MODULES = ("checks", "kinds", "contract", "files", "later", "config", "scratch", "scratch.pencil", "models.presets")
 IMPORT = """
 import importlib, sys
 from pathlib import Path

@@ -37,9 +37,13 @@ ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")  # of Hugging Face's
 
 @checked
 def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
-    """The model in the folder with its tokenizer, ready to be called; `ValueError` for anything else."""
+    """The model in the folder with its tokenizer, ready to be called; `ValueError` for anything else.
+
+    The folder that `train --out` was given does as well: the model is in `model` there.
+    """
     folder, device = Path(folder), check_device(device)
     require(folder.is_dir(), "folder", "must be a folder", str(folder))
+    folder = model_folder(folder)
     found = [name for name in (OURS, THEIRS) if (folder / name).exists()]
     require(bool(found), "folder", f"must hold {OURS} (ours) or {THEIRS} (Hugging Face's)", str(folder))
     # Each is imported where it is needed: some want packages that `import transformer_lib` does without.
@@ -80,6 +84,17 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
         case task:
             tasks = ("language model", "translation", "extraction", "question answering", "masked text")
             raise ValueError(f"{folder / OURS}: task must be one of {', '.join(tasks)}, got {task!r}")
+
+
+@checked
+def model_folder(folder: Path) -> Path:
+    """The folder of a saved model: itself, or `model` in it, where `train --out` puts it."""
+    inner = folder / "model"
+    return inner if not _is_model(folder) and _is_model(inner) else folder
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (OURS, THEIRS))
 
 
 @checked

@@ -7,7 +7,6 @@ compared by these, and where they differ, the description names the place.
 Left out: what a function finds under global names, so a recipe, which holds them, is compared as a whole.
 """
 
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -16,10 +15,9 @@ from collections.abc import Set as AbstractSet
 from types import CodeType
 from typing import Any
 
-from transformer_lib.checks import wrong_kind
 from transformer_lib.contract import checked
+from transformer_lib.later import fields_of
 
-LATER = {"later": True}  # metadata of a field that a dataclass did not have from the first
 LENGTH = 16  # hexadecimal digits: 64 bits, plenty against chance
 
 
@@ -52,21 +50,6 @@ def describe(function: Callable[..., Any]) -> dict[str, Any]:
     cells = dict(zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=True))
     bound = {name: _described(cell.cell_contents) for name, cell in cells.items() if _is_filled(cell)}
     return {"function": inner.__qualname__, "code": digest(inner.__code__), **bound}
-
-
-@checked
-def fields_of(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass and what they hold, without those marked as `LATER` while they have their default.
-
-    So what was written, or compared, before there was such a field still says the same.
-    """
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        raise wrong_kind("value", "a dataclass", value)
-    return {
-        field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
-        if "later" not in field.metadata or getattr(value, field.name) != field.default
-    }
 
 
 def _described(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from transformer_lib.checks import require
 from transformer_lib.cli.asked import answers_to, faults_of, show_answered
 from transformer_lib.cli.data import check_data as check_data
-from transformer_lib.cli.data import is_published, model_folder, own_settings, score_lines, tell_limits
+from transformer_lib.cli.data import is_published, own_settings, score_lines, tell_limits
 from transformer_lib.cli.lines import (
     Line,
     Shown,
@@ -30,6 +30,7 @@ from transformer_lib.cli.results import show_answer, show_extracted, show_transl
 from transformer_lib.cli.streams import groups_of
 from transformer_lib.cli.talk import talk
 from transformer_lib.device import check_device
+from transformer_lib.folders import model_folder
 
 if TYPE_CHECKING:
     import torch

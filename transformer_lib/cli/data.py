@@ -65,23 +65,13 @@ def _base(options: Namespace) -> dict[str, str]:
     tune = options.tune or "full"
     lora = options.rank is None or tune == "lora"
     require(lora, "--rank", "must be given with --tune lora", options.rank)
-    base = options.base.resolve() if options.base.exists() else options.base
-    return {"from": str(base), "tune": tune, "rank": str(options.rank or 8)}
-
-
-def model_folder(folder: Path) -> Path:
-    """The folder of a saved model: itself, or `model` in it, where `train --out` puts it."""
-    inner = folder / "model"
-    return inner if not _is_model(folder) and _is_model(inner) else folder
+    base = str(options.base.resolve()) if options.base.exists() else options.base.as_posix()
+    return {"from": base, "tune": tune, "rank": str(options.rank or 8)}
 
 
 def is_published(folder: Path) -> bool:
     """Whether a model's folder is in the form of Hugging Face's, as what goes on from one of theirs is."""
     return not (folder / "about.json").exists() and (folder / "config.json").exists()
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / "about.json").exists() or (folder / "config.json").exists()
 
 
 def tell_limits(folder: Path) -> None:

@@ -11,7 +11,7 @@ from transformer_lib.config.model import FeedForwardConfig, Layer, Mixer, ModelC
 from transformer_lib.config.positions import Positions
 from transformer_lib.config.scaling import RopeScaling
 from transformer_lib.contract import checked
-from transformer_lib.identity import fields_of
+from transformer_lib.later import fields_of
 
 _PARTS = (
     ModelConfig

@@ -5,7 +5,7 @@ from typing import Literal
 
 from transformer_lib.checks import require, require_between, require_sizes
 from transformer_lib.contract import checked
-from transformer_lib.identity import LATER
+from transformer_lib.later import LATER
 
 LEAST, LARGEST = 1e-6, 1e6  # of a scale or a cap: scores of ordinary size stay far from the ends of float32
 

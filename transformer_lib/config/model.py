@@ -16,7 +16,7 @@ from transformer_lib.config.feedforward import Glu, Mlp, SwiGlu
 from transformer_lib.config.mixers import GatedDelta, LatentAttention, LinearAttention
 from transformer_lib.config.positions import Alibi, NoPositions, Positions, Rope, Sinusoidal
 from transformer_lib.contract import checked
-from transformer_lib.identity import LATER, fields_of
+from transformer_lib.later import LATER, fields_of
 
 Mixer = AttentionConfig | LatentAttention | GatedDelta | LinearAttention
 FeedForwardConfig = Mlp | SwiGlu | Glu | Experts

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from transformer_lib.checks import require, require_base, require_between
 from transformer_lib.config.scaling import NtkScaling, RopeScaling
 from transformer_lib.contract import checked
-from transformer_lib.identity import LATER
+from transformer_lib.later import LATER
 
 
 @checked

@@ -57,6 +57,7 @@ def _saved_tool() -> Path:
 
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.folders.load": lambda: {"folder": _saved_tool(), "device": "cpu"},
+    "transformer_lib.folders.model_folder": lambda: {"folder": _saved_tool()},
     "transformer_lib.folders.save": lambda: {"tool": _tool(), "folder": _path("new"), "form": "own"},
     "transformer_lib.checks.require_positive": lambda: {"width": 1},
     "transformer_lib.checks.require_sizes": lambda: {"width": 1},
@@ -91,7 +92,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.files.sha256_of": lambda: {"path": _path("x", "text")},
     "transformer_lib.files.sole_writer": lambda: {"folder": _path()},
     "transformer_lib.identity.digest": lambda: {"value": {"a": [1, 2.5, torch.ones(2)]}},
-    "transformer_lib.identity.fields_of": lambda: {"value": SMALL},
+    "transformer_lib.later.fields_of": lambda: {"value": SMALL},
     "transformer_lib.identity.describe": lambda: {"function": _function},
     "transformer_lib.tensor_files.save_tensors": lambda: {"path": _path(), "tensors": {"w": torch.ones(2, 3)}},
     "transformer_lib.tensor_files.load_tensors": lambda: {"path": _tensors(), "finite": False},
