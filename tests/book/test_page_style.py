@@ -227,7 +227,7 @@ TITLES = """() => [...document.querySelectorAll("table.stacked tbody td")].map(c
 
 
 @needs_chromium
-@pytest.mark.parametrize("path", ["intro", "ways", "corrections"])
+@pytest.mark.parametrize("path", ["intro", "ways", "corrections", "tokens"])
 def test_a_row_that_is_a_paragraph_says_what_its_parts_are(browser: BrowserContext, site: str, path: str) -> None:
     page = visit(browser, f"{site}/chapters/{path}.html", 390)
     shown = page.evaluate(TITLES)
