@@ -20,7 +20,7 @@ from transformer_lib.config import (
     Alibi,
     AttentionConfig,
     Experts,
-    Layer,
+    LayerConfig,
     Learned,
     LinearAttention,
     LinearScaling,
@@ -79,8 +79,10 @@ MIXED = like(  # layers that differ in what they keep, and in how scores become 
     residual_scale=0.8,
     logit_cap=3.0,
     pattern=(
-        Layer(attention=heads(num_kv_heads=2, window=3, sinks=True, soft_cap=2.0), positions=Rope(share=0.5)),
-        Layer(attention=heads(head_dim=6, gate=True, qk_norm="whole"), positions=NoPositions(), norm_order="part"),
+        LayerConfig(attention=heads(num_kv_heads=2, window=3, sinks=True, soft_cap=2.0), positions=Rope(share=0.5)),
+        LayerConfig(
+            attention=heads(head_dim=6, gate=True, qk_norm="whole"), positions=NoPositions(), norm_order="part"
+        ),
     ),
 )
 CACHED = {

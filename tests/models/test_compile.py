@@ -19,7 +19,7 @@ from transformer_lib.config import (
     Experts,
     GatedDelta,
     LatentAttention,
-    Layer,
+    LayerConfig,
     Learned,
     LinearAttention,
     Mlp,
@@ -47,11 +47,13 @@ MIXED = dataclasses.replace(
     num_layers=5,
     logit_cap=5.0,
     pattern=(
-        Layer(attention=dataclasses.replace(HEADS, window=4, sinks=True, soft_cap=3.0), positions=Rope(share=0.5)),
-        Layer(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4), norm_order="both"),
-        Layer(attention=LatentAttention(num_heads=2, head_dim=4, rope_dim=4, value_dim=4, kv_rank=6)),
-        Layer(attention=LinearAttention(num_heads=2), norm_order="part"),
-        Layer(
+        LayerConfig(
+            attention=dataclasses.replace(HEADS, window=4, sinks=True, soft_cap=3.0), positions=Rope(share=0.5)
+        ),
+        LayerConfig(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4), norm_order="both"),
+        LayerConfig(attention=LatentAttention(num_heads=2, head_dim=4, rope_dim=4, value_dim=4, kv_rank=6)),
+        LayerConfig(attention=LinearAttention(num_heads=2), norm_order="part"),
+        LayerConfig(
             attention=dataclasses.replace(HEADS, gate=True, qk_norm="whole"),
             positions=NoPositions(),
             feedforward=Experts(num_experts=4, top_k=2, d_ff=8),

@@ -22,7 +22,7 @@ from tests.oracles import (
 from transformer_lib.config import (
     Activation,
     AttentionConfig,
-    Layer,
+    LayerConfig,
     Mlp,
     NoPositions,
     NormOrder,
@@ -120,8 +120,8 @@ def test_padding_of_either_side_is_nothing(order: NormOrder) -> None:
 
 def test_either_side_can_have_layers_that_differ() -> None:
     """With windows: what a token reaches, and steps behind a cache."""
-    near = Layer(attention=AttentionConfig(num_heads=4, num_kv_heads=2, window=2), positions=Rope())
-    first = Layer(attention=AttentionConfig(num_heads=4, window=2), positions=Rope(), attention_norm=False)
+    near = LayerConfig(attention=AttentionConfig(num_heads=4, num_kv_heads=2, window=2), positions=Rope())
+    first = LayerConfig(attention=AttentionConfig(num_heads=4, window=2), positions=Rope(), attention_norm=False)
     side = dataclasses.replace(SIDE, num_layers=3, logit_cap=2.0, pattern=(first, near))
     mine = randomise(Seq2Seq(Seq2SeqConfig(encoder=dataclasses.replace(side, logit_cap=None), decoder=side)))
     target = integers(13, 3, 8, seed=2)

@@ -16,7 +16,7 @@ from transformer_lib.config import (
     GatedDelta,
     Glu,
     LatentAttention,
-    Layer,
+    LayerConfig,
     LinearAttention,
     ModelConfig,
     NoPositions,
@@ -37,12 +37,14 @@ from transformer_lib.training.plan import parameters
 ATTENTION = AttentionConfig(num_heads=4, num_kv_heads=2)
 EXPERTS = Experts(num_experts=4, top_k=2, d_ff=6, shared=SharedExpert(d_ff=5, gated=True))
 LAYERS = (
-    Layer(attention=dataclasses.replace(ATTENTION, window=3), positions=Rope(theta=50.0)),
-    Layer(attention=dataclasses.replace(ATTENTION, soft_cap=2.0, gate=True), norm_order="both"),
-    Layer(positions=NoPositions(), norm_order="part", feedforward=Glu(d_ff=7)),
-    Layer(attention=dataclasses.replace(ATTENTION, sinks=True, scale=0.7, qk_norm="whole"), feedforward=EXPERTS),
-    Layer(positions=Alibi(), norm_order="post", attention=dataclasses.replace(ATTENTION, head_dim=6, num_kv_heads=4)),
-    Layer(positions=Rope(share=0.5), attention_norm=False),
+    LayerConfig(attention=dataclasses.replace(ATTENTION, window=3), positions=Rope(theta=50.0)),
+    LayerConfig(attention=dataclasses.replace(ATTENTION, soft_cap=2.0, gate=True), norm_order="both"),
+    LayerConfig(positions=NoPositions(), norm_order="part", feedforward=Glu(d_ff=7)),
+    LayerConfig(attention=dataclasses.replace(ATTENTION, sinks=True, scale=0.7, qk_norm="whole"), feedforward=EXPERTS),
+    LayerConfig(
+        positions=Alibi(), norm_order="post", attention=dataclasses.replace(ATTENTION, head_dim=6, num_kv_heads=4)
+    ),
+    LayerConfig(positions=Rope(share=0.5), attention_norm=False),
 )
 MIXED = dataclasses.replace(
     CONFIG,
@@ -62,11 +64,11 @@ HYBRID = dataclasses.replace(
     positions=Rope(),
     norm=Norm(kind="rms"),
     pattern=(
-        Layer(attention=GatedDelta(num_heads=4, num_key_heads=2, key_dim=4, value_dim=6)),
-        Layer(attention=LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=7)),
-        Layer(attention=LinearAttention(num_heads=2)),
-        Layer(attention=dataclasses.replace(ATTENTION, window=4), feedforward=EXPERTS),
-        Layer(),
+        LayerConfig(attention=GatedDelta(num_heads=4, num_key_heads=2, key_dim=4, value_dim=6)),
+        LayerConfig(attention=LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=7)),
+        LayerConfig(attention=LinearAttention(num_heads=2)),
+        LayerConfig(attention=dataclasses.replace(ATTENTION, window=4), feedforward=EXPERTS),
+        LayerConfig(),
     ),
 )
 BOTH = pytest.mark.parametrize("config", [MIXED, HYBRID], ids=["mixed", "hybrid"])
@@ -88,7 +90,7 @@ def test_the_pattern_is_repeated_and_cut_at_the_end() -> None:
 
 def test_a_pattern_that_changes_nothing_is_the_same_model() -> None:
     plain = dataclasses.replace(CONFIG, num_layers=3)
-    same = dataclasses.replace(plain, pattern=(Layer(), Layer(attention=CONFIG.attention)))
+    same = dataclasses.replace(plain, pattern=(LayerConfig(), LayerConfig(attention=CONFIG.attention)))
     ours, other = model(plain), model(same)
     tokens = integers(13, 2, 7)
     assert torch.equal(ours(tokens), other(tokens))
@@ -136,7 +138,7 @@ def test_neither_padding_nor_batch_mates_change_a_row(config: ModelConfig) -> No
 
 
 def test_a_layer_sees_no_further_than_its_own_window() -> None:
-    near = Layer(attention=dataclasses.replace(ATTENTION, window=2))
+    near = LayerConfig(attention=dataclasses.replace(ATTENTION, window=2))
     config = dataclasses.replace(MIXED, num_layers=2, pattern=(near,), logit_cap=None)
     tokens = integers(13, 1, 9)
     other = tokens.clone()
@@ -144,13 +146,15 @@ def test_a_layer_sees_no_further_than_its_own_window() -> None:
     ours = model(config)
     changed = (ours(tokens) != ours(other)).any(dim=-1)[0]
     assert changed.tolist() == [True] * 3 + [False] * 6, "two layers that look one back reach two back"
-    far = model(dataclasses.replace(config, pattern=(near, Layer())))
+    far = model(dataclasses.replace(config, pattern=(near, LayerConfig())))
     assert bool((far(tokens) != far(other)).any(dim=-1).all())
 
 
 def test_an_encoder_has_layers_of_many_kinds_too() -> None:
-    near = Layer(attention=dataclasses.replace(ATTENTION, window=2), positions=Rope(theta=30.0), attention_norm=False)
-    config = dataclasses.replace(MIXED, num_layers=3, pattern=(near, Layer()), logit_cap=None)
+    near = LayerConfig(
+        attention=dataclasses.replace(ATTENTION, window=2), positions=Rope(theta=30.0), attention_norm=False
+    )
+    config = dataclasses.replace(MIXED, num_layers=3, pattern=(near, LayerConfig()), logit_cap=None)
     encoder = randomise(Encoder(config))
     assert isinstance(encoder.blocks[0].attention_norm, torch.nn.Identity)
     tokens = integers(13, 2, 9)
@@ -213,7 +217,7 @@ def test_the_load_of_the_experts_goes_into_what_the_caller_passes() -> None:
 
 
 @pytest.mark.parametrize("pattern", [(), LAYERS, LAYERS[3:4], (*LAYERS[:2], LAYERS[4]), HYBRID.pattern])
-def test_weights_are_counted_as_they_are(pattern: tuple[Layer, ...]) -> None:
+def test_weights_are_counted_as_they_are(pattern: tuple[LayerConfig, ...]) -> None:
     for change in ({}, {"tie_embeddings": False, "norm": Norm(bias=False)}, {"norm_order": "both"}):
         if "norm_order" in change and any(layer.attention_norm is False for layer in pattern):
             continue
@@ -233,9 +237,15 @@ def test_of_the_experts_a_token_meets_those_it_chooses() -> None:
     "change, words",
     [
         ({"num_layers": 5}, ("pattern", "at most num_layers=5", "6")),
-        ({"pattern": (Layer(positions=Rope(share=0.3)),)}, ("head_dim", "share=0.3 must be even", "4")),
-        ({"pattern": (Layer(attention=AttentionConfig(num_heads=3)),)}, ("d_model", "divisible by num_heads=3", "16")),
-        ({"pattern": (Layer(norm_order="part", attention_norm=False),)}, ("attention_norm", "norm_order is 'pre'")),
+        ({"pattern": (LayerConfig(positions=Rope(share=0.3)),)}, ("head_dim", "share=0.3 must be even", "4")),
+        (
+            {"pattern": (LayerConfig(attention=AttentionConfig(num_heads=3)),)},
+            ("d_model", "divisible by num_heads=3", "16"),
+        ),
+        (
+            {"pattern": (LayerConfig(norm_order="part", attention_norm=False),)},
+            ("attention_norm", "norm_order is 'pre'"),
+        ),
         ({"residual_scale": 0.0}, ("residual_scale", "at least 1e-06", "0.0")),
         ({"logit_cap": -1.0}, ("logit_cap", "at least 1e-06", "-1.0")),
     ],
@@ -301,8 +311,8 @@ def test_what_needs_layers_that_are_alike_says_so() -> None:
 
 def test_a_rolling_cache_bounds_every_layer() -> None:
     layers = (
-        Layer(attention=dataclasses.replace(ATTENTION, window=3)),
-        Layer(attention=dataclasses.replace(ATTENTION, window=5)),
+        LayerConfig(attention=dataclasses.replace(ATTENTION, window=3)),
+        LayerConfig(attention=dataclasses.replace(ATTENTION, window=5)),
     )
     ours = model(dataclasses.replace(MIXED, num_layers=4, pattern=layers))
     tokens = integers(13, 1, 12)

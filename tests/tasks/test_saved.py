@@ -13,7 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from transformer_lib.config import AttentionConfig, Experts, GatedDelta, Layer, Mlp, ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.config import (
+    AttentionConfig,
+    Experts,
+    GatedDelta,
+    LayerConfig,
+    Mlp,
+    ModelConfig,
+    Rope,
+    Seq2SeqConfig,
+)
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.tasks.saved import (
     load_config,
@@ -120,7 +129,7 @@ def test_an_encoder_decoder_keeps_its_one_embedding(tmp_path: Path) -> None:
 
 def test_the_correction_of_a_router_is_kept(tmp_path: Path) -> None:
     experts = Experts(num_experts=3, top_k=1, d_ff=4, router="sigmoid", correction=True)
-    layers = (Layer(feedforward=experts), Layer(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4)))
+    layers = (LayerConfig(feedforward=experts), LayerConfig(attention=GatedDelta(num_heads=2, key_dim=4, value_dim=4)))
     torch.manual_seed(0)
     model = DecoderLM(dataclasses.replace(SIDE, pattern=layers)).eval()
     model.blocks[0].feedforward.router.correction.copy_(torch.tensor([0.25, -0.5, 2.0]))

@@ -12,7 +12,7 @@ from transformer_lib.config import (
     Alibi,
     AttentionConfig,
     LatentAttention,
-    Layer,
+    LayerConfig,
     LinearAttention,
     Mlp,
     ModelConfig,
@@ -125,7 +125,7 @@ def test_seq2seq_tells_self_from_cross() -> None:
 
 def test_latent_attention_is_looked_at_and_a_recurrent_layer_passed_over() -> None:
     latent = LatentAttention(num_heads=HEADS, head_dim=4, rope_dim=2, value_dim=3, kv_rank=5)
-    layers = (Layer(attention=latent), Layer(attention=LinearAttention(num_heads=2)))
+    layers = (LayerConfig(attention=latent), LayerConfig(attention=LinearAttention(num_heads=2)))
     model, x = DecoderLM(dataclasses.replace(config(Rope()), num_layers=2, pattern=layers)).eval(), tokens(6)
     with record_attention(model) as looks:
         inside = model(x)

@@ -27,7 +27,7 @@ from transformer_lib.config.mixers import GatedDelta as GatedDelta
 from transformer_lib.config.mixers import LatentAttention as LatentAttention
 from transformer_lib.config.mixers import LinearAttention as LinearAttention
 from transformer_lib.config.model import FeedForwardConfig as FeedForwardConfig
-from transformer_lib.config.model import Layer as Layer
+from transformer_lib.config.model import LayerConfig as LayerConfig
 from transformer_lib.config.model import Mixer as Mixer
 from transformer_lib.config.model import ModelConfig as ModelConfig
 from transformer_lib.config.model import Norm as Norm

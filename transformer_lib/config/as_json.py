@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from transformer_lib.checks import require, wrong_kind
 from transformer_lib.config.experts import ClampedSwish, Groups, SharedExpert
-from transformer_lib.config.model import FeedForwardConfig, Layer, Mixer, ModelConfig, Norm, Seq2SeqConfig
+from transformer_lib.config.model import FeedForwardConfig, LayerConfig, Mixer, ModelConfig, Norm, Seq2SeqConfig
 from transformer_lib.config.positions import Positions
 from transformer_lib.config.scaling import RopeScaling
 from transformer_lib.contract import checked
@@ -16,7 +16,7 @@ from transformer_lib.later import fields_of
 _PARTS = (
     ModelConfig
     | Seq2SeqConfig
-    | Layer
+    | LayerConfig
     | Mixer
     | FeedForwardConfig
     | ClampedSwish

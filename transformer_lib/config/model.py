@@ -45,7 +45,7 @@ class Norm:
 
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
+class LayerConfig:
     """What a layer has otherwise than its model says; None is as the model says.
 
     Positions that are added to the embeddings are those of the model: a layer can have `Rope`, `Alibi` or none.
@@ -74,7 +74,7 @@ class ModelConfig:
     `logit_cap=c` bends the logits to c tanh(logit / c).
 
     `pattern` is for layers that differ: layer i is `pattern[i % len(pattern)]`, so that three local layers and a global
-    one are four `Layer`s, however many layers the model has.
+    one are four `LayerConfig`s, however many layers the model has.
     """
 
     vocab_size: int
@@ -95,7 +95,7 @@ class ModelConfig:
     attention_norm: bool = field(default=True, metadata=LATER)
     residual_scale: float = field(default=1.0, metadata=LATER)
     logit_cap: float | None = field(default=None, metadata=LATER)
-    pattern: tuple[Layer, ...] = field(default=(), metadata=LATER)
+    pattern: tuple[LayerConfig, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         require_sizes(
@@ -147,7 +147,7 @@ class ModelConfig:
             case _:
                 return 0
 
-    def with_layer(self, layer: Layer) -> ModelConfig:
+    def with_layer(self, layer: LayerConfig) -> ModelConfig:
         """The config of a model whose layers are all like this one."""
         own = {name: part for name, part in fields_of(layer).items() if part is not None}
         return dataclasses.replace(self, pattern=(), **own)

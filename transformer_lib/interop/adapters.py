@@ -22,7 +22,7 @@ from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.huggingface import Model, inner_name, type_of
 from transformer_lib.interop.names import Family, stream_order
 from transformer_lib.models import DecoderLM, Encoder, Seq2Seq
-from transformer_lib.nn.lora import WHOLE, Rows, additions_of, maps_of, parts_of, put_lora
+from transformer_lib.nn.lora import WHOLE, Rows, additions_of, maps_of, put_lora, row_parts
 from transformer_lib.tensor_files import load_tensors, save_tensors, shapes_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -125,7 +125,7 @@ def theirs_of(model: Model, family: Family) -> dict[str, tuple[str, Rows]]:
         theirs = [each.removesuffix(".weight") for each in family.theirs(f"{inner_name(name, model)}.weight")]
         if isinstance(model, Encoder):
             theirs = [each.removeprefix(family.prefix) for each in theirs]
-        parts = parts_of(model, name)
+        parts = row_parts(model, name)
         own = parts[1:] if len(theirs) > 1 else parts[:1]
         found |= {each: (name, part) for each, part in zip(theirs, own, strict=True)}
     return found

@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer_lib.checks import shown
-from transformer_lib.config import AttentionConfig, ClampedSwish, Experts, Layer, ModelConfig, Norm, SwiGlu
+from transformer_lib.config import AttentionConfig, ClampedSwish, Experts, LayerConfig, ModelConfig, Norm, SwiGlu
 from transformer_lib.contract import checked
 from transformer_lib.interop.layer_types import FULL, SLIDING, number_of_layers, read_layer_types, with_layers
 from transformer_lib.interop.reader import Fields, Reader
@@ -60,7 +60,7 @@ def read_qwen3_moe(reader: Reader) -> ModelConfig:
     )
     model = read_rope_decoder(reader, attention, kv_heads=4, head_dim=None)
     sparse = [index not in dense and (index + 1) % step == 0 for index in range(layers)]
-    return with_layers(model, [Layer(feedforward=experts) if each else Layer() for each in sparse])
+    return with_layers(model, [LayerConfig(feedforward=experts) if each else LayerConfig() for each in sparse])
 
 
 @checked
@@ -104,7 +104,7 @@ def read_gpt_oss(reader: Reader) -> ModelConfig:
         reader, attention, kv_heads=8, head_dim=64, feedforward=experts, norm=norm, theta=150_000.0
     )
     window = dataclasses.replace(model.attention, window=reader.get("sliding_window", 128))
-    own = {FULL: Layer(), SLIDING: Layer(attention=window)}
+    own = {FULL: LayerConfig(), SLIDING: LayerConfig(attention=window)}
     return with_layers(model, [own[kind] for kind in kinds])
 
 

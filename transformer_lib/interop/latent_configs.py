@@ -11,7 +11,7 @@ from transformer_lib.config import (
     GatedDelta,
     Groups,
     LatentAttention,
-    Layer,
+    LayerConfig,
     ModelConfig,
     Norm,
     Rope,
@@ -70,7 +70,9 @@ def read_deepseek_v3(reader: Reader) -> ModelConfig:
     if type(dense) is not int or dense < 0:
         reader.fault(f"first_k_dense_replace must be a whole number, got {shown(dense)}")
         dense = 0
-    return with_layers(model, [Layer() if index < dense else Layer(feedforward=experts) for index in range(layers)])
+    return with_layers(
+        model, [LayerConfig() if index < dense else LayerConfig(feedforward=experts) for index in range(layers)]
+    )
 
 
 def _score_factor(reader: Reader) -> float:
@@ -168,8 +170,8 @@ def read_qwen3_next(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, qk_norm=True, gate=True)
     norm = Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-6), centred=True)
     model = read_rope_decoder(reader, attention, kv_heads=2, head_dim=256, norm=norm, share=0.25)
-    own = {FULL: Layer(), LINEAR: Layer(attention=delta)}
-    sparse = Layer(feedforward=experts)
+    own = {FULL: LayerConfig(), LINEAR: LayerConfig(attention=delta)}
+    sparse = LayerConfig(feedforward=experts)
     return with_layers(
         model,
         [

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from transformer_lib.checks import require, shown
-from transformer_lib.config import Layer, ModelConfig
+from transformer_lib.config import LayerConfig, ModelConfig
 from transformer_lib.contract import checked
 from transformer_lib.interop.reader import Reader
 
@@ -13,7 +13,7 @@ MOST_LAYERS = 100_000  # that a list is made of; no model comes near
 
 
 @checked
-def with_layers(config: ModelConfig, layers: Sequence[Layer]) -> ModelConfig:
+def with_layers(config: ModelConfig, layers: Sequence[LayerConfig]) -> ModelConfig:
     """The config with these layers, as the shortest pattern that repeats to them; of one kind, they are the model's."""
     require(len(layers) == config.num_layers, "layers", f"must be num_layers={config.num_layers}", len(layers))
     period = next(n for n in range(1, len(layers) + 1) if all(layers[i] == layers[i % n] for i in range(len(layers))))

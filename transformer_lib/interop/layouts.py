@@ -53,7 +53,7 @@ def alternating(first: str, second: str, *, transposed: bool) -> Split:
 
 
 @checked
-def renamed(name: str, *, transposed: bool = False) -> Split:
+def under_name(name: str, *, transposed: bool = False) -> Split:
     """One tensor under another name, of which each matrix may be stored as (in, out)."""
 
     def apart(whole: Tensor, layer: ModelConfig) -> Sequence[Tensor]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from transformer_lib.contract import checked
-from transformer_lib.interop.layouts import Split, alternating, by_head, by_key_head, rates_by_key_head, renamed
+from transformer_lib.interop.layouts import Split, alternating, by_head, by_key_head, rates_by_key_head, under_name
 from transformer_lib.interop.names import Computed, Family
 
 LAYER = "model.layers.*"
@@ -97,8 +97,8 @@ GPT_OSS = llama_like(
         f"{LAYER}.mlp.experts.gate_up_proj_bias": alternating(
             _stacked("gate_proj", kind="bias"), _stacked("up_proj", kind="bias"), transposed=False
         ),
-        f"{LAYER}.mlp.experts.down_proj": renamed(_stacked("down_proj", kind="weight"), transposed=True),
-        f"{LAYER}.mlp.experts.down_proj_bias": renamed(_stacked("down_proj", kind="bias")),
+        f"{LAYER}.mlp.experts.down_proj": under_name(_stacked("down_proj", kind="weight"), transposed=True),
+        f"{LAYER}.mlp.experts.down_proj_bias": under_name(_stacked("down_proj", kind="bias")),
     },
 )
 DEEPSEEK_V3 = llama_like(

@@ -11,7 +11,7 @@ from transformer_lib.config import (
     GatedDelta,
     Glu,
     LatentAttention,
-    Layer,
+    LayerConfig,
     ModelConfig,
     NoPositions,
     Norm,
@@ -71,7 +71,7 @@ def read_gemma3(reader: Reader) -> ModelConfig:
         logit_cap=None if bent is None else as_float("final_logit_softcapping", bent),
     )
     window = dataclasses.replace(model.attention, window=reader.get("sliding_window", 4096))
-    own = {FULL: Layer(), SLIDING: Layer(attention=window, positions=near)}
+    own = {FULL: LayerConfig(), SLIDING: LayerConfig(attention=window, positions=near)}
     return with_layers(model, [own[kind] for kind in kinds])
 
 
@@ -167,10 +167,10 @@ def read_smollm3(reader: Reader) -> ModelConfig:
     attention = AttentionConfig(num_heads=1, bias=reader.flag("attention_bias", False))
     mlp_bias = reader.flag("mlp_bias", False)
     model = read_rope_decoder(reader, attention, kv_heads=4, mlp_bias=mlp_bias, theta=2e6, tied=True)
-    own: dict[tuple[str, int], Layer] = {}
+    own: dict[tuple[str, int], LayerConfig] = {}
     for kind, flag in set(zip(kinds, turned, strict=True)):
         window = dataclasses.replace(model.attention, window=width) if kind == SLIDING else None
-        own[kind, flag] = Layer(attention=window, positions=None if flag else NoPositions())
+        own[kind, flag] = LayerConfig(attention=window, positions=None if flag else NoPositions())
     return with_layers(model, [own[key] for key in zip(kinds, turned, strict=True)])
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer_lib.checks import shown
-from transformer_lib.config import AttentionConfig, Glu, Layer, ModelConfig, Norm, Rope
+from transformer_lib.config import AttentionConfig, Glu, LayerConfig, ModelConfig, Norm, Rope
 from transformer_lib.contract import checked
 from transformer_lib.interop.layer_types import FULL, SLIDING, number_of_layers, read_layer_types, with_layers
 from transformer_lib.interop.reader import Fields, Reader, activation_of
@@ -48,7 +48,7 @@ def read_modernbert(reader: Reader) -> ModelConfig:
     )
     reach = reader.take("local_attention", 128) // 2 + 1  # to either side, the token itself included
     local = dataclasses.replace(model.heads, window=reach)
-    own = {FULL: Layer(), SLIDING: Layer(attention=local, positions=ropes[SLIDING])}
+    own = {FULL: LayerConfig(), SLIDING: LayerConfig(attention=local, positions=ropes[SLIDING])}
     stack = [own[kind] for kind in kinds]
     return with_layers(model, [dataclasses.replace(stack[0], attention_norm=False), *stack[1:]])
 

@@ -136,7 +136,7 @@ def add_lora(model: nn.Module, config: LoraConfig) -> list[str]:
     unknown = set(config.targets)
     for name, layer in maps_of(model):
         parts = []
-        for part in parts_of(model, name):
+        for part in row_parts(model, name):
             full = f"{name.rpartition('.')[0]}.{part.name}" if part.name in ROWS else name
             found = {target for target in config.targets if f".{full}".endswith(f".{target}")}
             unknown -= found
@@ -198,7 +198,7 @@ def maps_of(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 
 
 @checked
-def parts_of(model: nn.Module, name: str) -> tuple[Rows, ...]:
+def row_parts(model: nn.Module, name: str) -> tuple[Rows, ...]:
     """The map as a whole and, of a `to_qkv`, its three parts."""
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear)

@@ -83,7 +83,10 @@ OF_ENCODERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.starting.read_start": lambda: {"base": base_of({"from": str(_saved())})},
     f"{HERE}own.starting.extraction_from": lambda: {"start": _start(), "kinds": ["person"], "relations": ["knows"]},
     f"{HERE}own.starting.reader_from": lambda: {"start": _start()},
-    f"{HERE}own.encoder.hidden": lambda: {"encoder": _encoder(), "tokens": torch.ones(2, 9).long()},
-    f"{HERE}own.encoder.hidden_batches": lambda: {"encoder": _encoder(), "texts": ["a text of thirty letters " * 3]},
+    f"{HERE}own.encoder.masked_windows": lambda: {"encoder": _encoder(), "tokens": torch.ones(2, 9).long()},
+    f"{HERE}own.encoder.hidden_batches": lambda: {
+        "encoder": _encoder(),
+        "texts": ["a text of thirty letters " * 3],
+    },
     f"{HERE}own.encoder.guessed": lambda: {"encoder": _encoder(), "texts": ["a text of thirty letters " * 3]},
 }

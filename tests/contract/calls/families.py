@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from transformer_lib.config import Layer, ModelConfig, Rope
+from transformer_lib.config import LayerConfig, ModelConfig, Rope
 
 _SIZES: dict[str, Any] = {
     **{"vocab_size": 13, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4},
@@ -86,7 +86,10 @@ READING: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"{file}.write_{name}": _write(kind) for file, kinds in PLACES.items() for name, kind in kinds.items()},
     "expert_configs.pass_over_training": _read("mixtral"),
     "mixed_configs.mixed_type": _write("gemma3_text"),
-    "layer_types.with_layers": lambda: {"config": config("olmo2"), "layers": [Layer(), Layer(attention_norm=True)] * 2},
+    "layer_types.with_layers": lambda: {
+        "config": config("olmo2"),
+        "layers": [LayerConfig(), LayerConfig(attention_norm=True)] * 2,
+    },
     "layer_types.read_layer_types": lambda: {
         **{"reader": reader("gemma3_text"), "default": ["full_attention"] * 4, "known": ("full_attention",)}
     },
@@ -105,7 +108,7 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "layouts.halves": lambda: {"first": "a", "second": "b"},
     "layouts.alternating": lambda: {"first": "a", "second": "b", "transposed": True},
-    "layouts.renamed": lambda: {"name": "a", "transposed": True},
+    "layouts.under_name": lambda: {"name": "a", "transposed": True},
     "layouts.by_head": lambda: {"first": "a", "second": "b"},
     "layouts.by_key_head": lambda: {"qkv": "a", "gate": "b"},
     "layouts.rates_by_key_head": lambda: {"name": "a"},

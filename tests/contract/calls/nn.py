@@ -258,7 +258,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}lora.merge_lora": lambda: {"model": _added()},
     f"{HERE}lora.additions_of": lambda: {"model": _added()},
     f"{HERE}lora.maps_of": lambda: {"model": _stack()},
-    f"{HERE}lora.parts_of": lambda: {"model": _stack(), "name": "blocks.0.attention.to_qkv"},
+    f"{HERE}lora.row_parts": lambda: {"model": _stack(), "name": "blocks.0.attention.to_qkv"},
     f"{HERE}attention.KeyValues": lambda: {"k": _x(*SHAPE), "v": _x(*SHAPE)},
     f"{HERE}attention.Attention": lambda: {
         **{"d_model": 8, "config": config.AttentionConfig(num_heads=2), "dropout": 0.1, "norm_eps": 1e-5}

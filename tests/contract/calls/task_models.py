@@ -443,7 +443,7 @@ OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.further_text.end_of": lambda: {"writer": replace(_writer(), stop_ids=(1,))},
     f"{HERE}own.further_text.chat_rows": lambda: {"writer": _writer(), "template": TEMPLATE, "chats": [CHAT]},
     f"{HERE}own.further_text.chat_batches": lambda: {"rows": [SPOKEN], "token_budget": 8, "seed": 0, "epochs": 1},
-    f"{HERE}own.further_text.summed": lambda: {
+    f"{HERE}own.further_text.loss_of_batches": lambda: {
         **{"writer": _writer(), "batches": [LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long())]}
     },
     f"{HERE}own.further_translation.read_translator": lambda: {
@@ -452,7 +452,7 @@ OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.further_translation.pair_ids": lambda: {"translator": _opus_translator(), "pairs": PAIRS},
     f"{HERE}own.further_translation.pair_rows": lambda: {"translator": _opus_translator(), "pairs": PAIRS, "most": 9},
     f"{HERE}own.translation.PairRows": lambda: {"pairs": [translation.PairIds([1, 2], [0, 3])], "most": 9},
-    f"{HERE}own.translation.parts_of": lambda: {"pairs": PAIRS},
+    f"{HERE}own.translation.pairs_in_parts": lambda: {"pairs": PAIRS},
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
     f"{HERE}own.text.writing_loss": lambda: {
         "model": _writer().model,

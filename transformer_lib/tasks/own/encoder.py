@@ -60,7 +60,7 @@ def train_on_texts(run: Run) -> dict[str, Any]:
     def loss(each: nn.Module, batch: LMBatch | MaskedBatch) -> LossSum:
         require_kind(each, MaskedLM, "model", "a MaskedLM")
         assert isinstance(each, MaskedLM)
-        return masked_loss(each, batch if isinstance(batch, MaskedBatch) else hidden(encoder, batch.inputs))
+        return masked_loss(each, batch if isinstance(batch, MaskedBatch) else masked_windows(encoder, batch.inputs))
 
     facts = train_own(
         run,
@@ -109,7 +109,7 @@ def _adapted(run: Run) -> tuple[PretrainedEncoder, Tuning, int]:
 
 
 @checked
-def hidden(encoder: PretrainedEncoder, tokens: Int[Tensor, "batch time"]) -> MaskedBatch:
+def masked_windows(encoder: PretrainedEncoder, tokens: Int[Tensor, "batch time"]) -> MaskedBatch:
     """Windows of a text with some tokens hidden, each between the special tokens of the encoder."""
     require(encoder.mask is not None, "encoder", "must have a token that hides others", list(MASKS))
     assert encoder.mask is not None
@@ -128,7 +128,7 @@ def hidden_batches(encoder: PretrainedEncoder, texts: Sequence[str]) -> list[Mas
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         windows = held_out_batches(_stream(encoder.tokenizer, texts), batch=BATCH, context=_context(encoder))
-        found = [hidden(encoder, window.inputs) for window in windows]
+        found = [masked_windows(encoder, window.inputs) for window in windows]
     asked = [batch for batch in found if bool((batch.targets != IGNORED).any())]
     require(len(asked) > 0, "texts", "must have enough tokens that some are hidden", len(texts))
     return asked

@@ -85,7 +85,7 @@ def _texts(run: Run, base: Base, writer: Writer, material: Material) -> dict[str
     batches = PackedBatches(train, batch=max(1, rows // run.processes), context=context, seed=run.seed)
     checks = held_out_batches(validation, batch=rows, context=context)
     facts = _learn(run, base, writer, batches, checks, max(1, batches.per_epoch // rows))
-    loss, count = summed(writer, held_out_batches(test, batch=rows, context=context))
+    loss, count = loss_of_batches(writer, held_out_batches(test, batch=rows, context=context))
     written = sum(len(text.encode()) for text in parts[2])
     record = {"bits_per_byte": bits_per_byte(loss / count, written / count)}
     _save(run, base, writer, record)
@@ -112,7 +112,7 @@ def _chats(run: Run, base: Base, writer: Writer, material: Material, template: C
         for split in ("validation", "test")
     )
     facts = _learn(run, base, writer, batches, checks, -(-batches.per_epoch // run.processes))
-    loss, count = summed(writer, tests)
+    loss, count = loss_of_batches(writer, tests)
     record = {"nats_per_token": loss / count}
     _save(run, base, writer, record)
     counts = {split: len(chats) for split, chats in sides.items()}
@@ -129,7 +129,7 @@ def _learn(
 ) -> dict[str, Any]:
     model = writer.model
     tuning = adapt(model, run.options, targets=all_targets(model, base, run.options))
-    before, count = summed(writer, checks)
+    before, count = loss_of_batches(writer, checks)
     facts = train_own(
         run,
         model,
@@ -195,7 +195,7 @@ def chat_batches(
 
 @checked
 @torch.no_grad()
-def summed(writer: Writer, batches: Iterable[LMBatch]) -> tuple[float, int]:
+def loss_of_batches(writer: Writer, batches: Iterable[LMBatch]) -> tuple[float, int]:
     """All nats of the targets, and how many there are."""
     losses = [writing_loss(writer.model, batch) for batch in batches]
     require(len(losses) > 0, "batches", "must not be empty", losses)

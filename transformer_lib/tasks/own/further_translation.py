@@ -23,7 +23,7 @@ from transformer_lib.tasks.own.adapting import Base, adapt, all_targets, base_of
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material
 from transformer_lib.tasks.own.training import BUDGET, GOING_ON, budget_for, train_own
-from transformer_lib.tasks.own.translation import MAX_LENGTH, PairRows, parts_of, tokenize_for
+from transformer_lib.tasks.own.translation import MAX_LENGTH, PairRows, pairs_in_parts, tokenize_for
 from transformer_lib.tasks.translation import PairIds, Translator, encode_pairs, pair_batches, translation_loss
 
 NAME = "translation"
@@ -100,7 +100,7 @@ def pair_ids(translator: Translator | OpusTranslator, pairs: Sequence[Pair]) -> 
 @checked
 def pair_rows(translator: Translator | OpusTranslator, pairs: Iterable[Pair], most: int) -> PairRows:
     """All of these pairs in little memory, but for those with more than `most` tokens on a side."""
-    return PairRows((ids for part in parts_of(pairs) for ids in pair_ids(translator, part)), most)
+    return PairRows((ids for part in pairs_in_parts(pairs) for ids in pair_ids(translator, part)), most)
 
 
 def _finish(

@@ -27,7 +27,7 @@ from transformer_lib.tasks.metrics import bleu, bleu_resampled, chrf
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.own.adapting import Base, base_of
 from transformer_lib.tasks.own.encoder import guessed
-from transformer_lib.tasks.own.further_text import chat_batches, chat_rows, end_of, read_writer, summed
+from transformer_lib.tasks.own.further_text import chat_batches, chat_rows, end_of, loss_of_batches, read_writer
 from transformer_lib.tasks.own.further_translation import read_translator
 from transformer_lib.tasks.own.material import has_chats
 from transformer_lib.tasks.own.starting import read_encoder
@@ -178,7 +178,7 @@ def _written(writer: Writer, texts: list[str]) -> dict[str, Any]:
     ids = stream(writer.tokenizer, texts, end_of(writer))
     require(len(ids) > 1, "data", "must have more than one token", len(ids))
     context = min(WINDOW, writer.model.config.max_length, len(ids) - 1)
-    sums = [summed(writer, [batch]) for batch in held_out_batches(ids, batch=1, context=context)]
+    sums = [loss_of_batches(writer, [batch]) for batch in held_out_batches(ids, batch=1, context=context)]
     nats, count = (sum(column) for column in zip(*sums, strict=True))
     per_token = sum(len(text.encode()) for text in texts) / count
     means = [loss / number for loss, number in sums]
@@ -198,7 +198,7 @@ def _talked(writer: Writer, base: Base, chats: list[Chat]) -> dict[str, Any]:
     most = writer.model.config.max_length
     kept = [row for row in rows if len(row.ids) <= most]
     require(len(kept) > 0, "data", f"must have conversations of at most {most} tokens", "none")
-    sums = [summed(writer, chat_batches([row], token_budget=len(row.ids), seed=0, epochs=1)) for row in kept]
+    sums = [loss_of_batches(writer, chat_batches([row], token_budget=len(row.ids), seed=0, epochs=1)) for row in kept]
     nats, count = (sum(column) for column in zip(*sums, strict=True))
     return {
         "examples": len(kept),

@@ -180,11 +180,13 @@ class Encoded(PairRows):
     """`PairRows` of pairs that are cut by a tokenizer."""
 
     def __init__(self, pairs: Iterable[Pair], tokenizer: Tokenizer, lowercase: bool) -> None:
-        super().__init__(ids for part in parts_of(pairs) for ids in encode_pairs(tokenizer, part, lowercase=lowercase))
+        super().__init__(
+            ids for part in pairs_in_parts(pairs) for ids in encode_pairs(tokenizer, part, lowercase=lowercase)
+        )
 
 
 @checked
-def parts_of(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+def pairs_in_parts(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
     """The pairs, some at a time, with a bar on a terminal."""
     rest = iter(tqdm(pairs, desc="encode", unit="pair", disable=None))
     while part := list(islice(rest, AT_ONCE)):
