@@ -116,6 +116,19 @@ def test_a_model_with_a_window_needs_no_more_than_its_window(
     assert cache.keys.nbytes + cache.values.nbytes == size and cache.positions.shape[1] <= max(time, window + spare)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_sinks_are_turned_as_far_as_the_model_turns(share: float) -> None:
+    """One layer, so that what is kept does not know what it was read with."""
+    attention = AttentionConfig(num_heads=2, num_kv_heads=1)
+    config = dataclasses.replace(CONFIG, positions=Rope(share=share), attention=attention, num_layers=1)
+    model, tokens = randomise(DecoderLM(config)), integers(13, 1, 15)
+    cache = rolling(model, 1, window=4, sinks=2)
+    for now in range(15):
+        found = model(tokens[:, now : now + 1], cache=cache)[:, -1]
+        kept = [i for i in range(now + 1) if i < 2 or i > now - 4]
+        close(found, model(tokens[:, kept])[:, -1])
+
+
 def test_a_text_without_end_in_fixed_memory() -> None:
     model, prompt = decoder(Rope()), integers(13, 1, 9)
     cache = rolling(model, 1, window=4, sinks=2)  # the prompt is longer than the cache

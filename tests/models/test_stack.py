@@ -58,6 +58,7 @@ MIXED = dataclasses.replace(
 )
 
 
+LATENT = LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=7)
 HYBRID = dataclasses.replace(
     CONFIG,
     num_layers=7,
@@ -65,7 +66,7 @@ HYBRID = dataclasses.replace(
     norm=Norm(kind="rms"),
     pattern=(
         LayerConfig(attention=GatedDelta(num_heads=4, num_key_heads=2, key_dim=4, value_dim=6)),
-        LayerConfig(attention=LatentAttention(num_heads=3, head_dim=6, rope_dim=4, value_dim=5, kv_rank=7)),
+        LayerConfig(attention=LATENT),
         LayerConfig(attention=LinearAttention(num_heads=2)),
         LayerConfig(attention=dataclasses.replace(ATTENTION, window=4), feedforward=EXPERTS),
         LayerConfig(),
@@ -166,6 +167,11 @@ def test_an_encoder_has_layers_of_many_kinds_too() -> None:
     assert bool((encoder(tokens) != encoder(other)).any(dim=-1).all())
 
 
+def test_an_encoder_refuses_layers_that_read_in_one_direction() -> None:
+    with rejects("attention", "AttentionConfig", "GatedDelta"):
+        Encoder(HYBRID)
+
+
 @pytest.mark.parametrize("order", ["pre", "post", "part", "both"])
 def test_where_the_norms_stand(order: Any) -> None:
     block = randomise(Block(dataclasses.replace(CONFIG, norm_order=order, residual_scale=0.5)))
@@ -190,6 +196,18 @@ def test_what_stands_behind_the_last_layer() -> None:
     for order, final in [("pre", True), ("part", True), ("both", True), ("post", False)]:
         ours = DecoderLM(dataclasses.replace(CONFIG, norm_order=order))
         assert isinstance(ours.final_norm, torch.nn.Identity) != final
+
+
+@pytest.mark.parametrize("first, last", [("post", "pre"), ("pre", "post")])
+def test_the_last_layer_says_whether_a_norm_stands_behind_it(first: Any, last: Any) -> None:
+    config = dataclasses.replace(
+        CONFIG, norm_order=first, num_layers=3, pattern=(LayerConfig(), LayerConfig(), LayerConfig(norm_order=last))
+    )
+    ours = model(config)
+    assert isinstance(ours.final_norm, torch.nn.Identity) == (last == "post")
+    assert sum(weight.numel() for weight in ours.parameters()) == parameters(config).total
+    cut = dataclasses.replace(config, num_layers=4)
+    assert isinstance(DecoderLM(cut).final_norm, torch.nn.Identity) == (first == "post"), "the pattern begins again"
 
 
 def test_logits_are_bent_by_their_cap() -> None:
@@ -246,6 +264,7 @@ def test_of_the_experts_a_token_meets_those_it_chooses() -> None:
             {"pattern": (LayerConfig(norm_order="part", attention_norm=False),)},
             ("attention_norm", "norm_order is 'pre'"),
         ),
+        ({"pattern": (LayerConfig(attention=LATENT, positions=Rope(share=0.5)),)}, ("positions", "share of 1", "0.5")),
         ({"residual_scale": 0.0}, ("residual_scale", "at least 1e-06", "0.0")),
         ({"logit_cap": -1.0}, ("logit_cap", "at least 1e-06", "-1.0")),
     ],

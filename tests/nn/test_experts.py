@@ -297,6 +297,16 @@ def test_autocast_reaches_the_experts() -> None:
     torch.testing.assert_close(low, mine(x), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("config", [GPT_OSS, Experts(num_experts=6, top_k=2, d_ff=5, router="sigmoid")])
+def test_autocast_does_not_round_what_chooses(config: Experts) -> None:
+    router = randomise(Router(WIDTH, config), dtype=torch.float32)
+    x = normal(500, WIDTH).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = router(x)
+    for part, wanted in zip(found, router(x), strict=True):
+        assert torch.equal(part, wanted)
+
+
 def test_bad_configs() -> None:
     with rejects("top_k", "num_experts=2", "3"):
         Experts(num_experts=2, top_k=3, d_ff=4)

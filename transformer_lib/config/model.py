@@ -130,6 +130,9 @@ class ModelConfig:
                 wide = latent.num_heads * (latent.head_dim + latent.rope_dim + latent.value_dim)
                 possible = not isinstance(self.positions, Alibi)
                 require(possible, "positions", "must not be Alibi for LatentAttention", self.positions)
+                whole = not isinstance(self.positions, Rope) or self.positions.share == 1
+                rule = "must have a share of 1 for LatentAttention, whose rope_dim says what is turned"
+                require(whole, "positions", rule, self.positions)
             case GatedDelta() as delta:
                 wide = delta.num_heads * (delta.key_dim + delta.value_dim)
         require(wide <= MOST_SIZE, "head_dim", f"must be at most {MOST_SIZE} / num_heads", wide)
@@ -166,6 +169,12 @@ class ModelConfig:
         own = [self.with_layer(layer) for layer in self.pattern] or [self]
         whole, more = divmod(self.num_layers, len(own))
         return tuple((layer, whole + (index < more)) for index, layer in enumerate(own))
+
+    @property
+    def ends_normed(self) -> bool:
+        """Whether the last layer is in post-norm order: its norm then stands where the final one would."""
+        last = self.pattern[(self.num_layers - 1) % len(self.pattern)] if self.pattern else LayerConfig()
+        return (last.norm_order or self.norm_order) == "post"
 
     @property
     def multihead(self) -> AttentionConfig:

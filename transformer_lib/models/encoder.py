@@ -21,6 +21,8 @@ class Encoder(nn.Module):
     """norm(block_L(... block_1(embed(tokens)))) with attention in both directions (Devlin et al. 2018)."""
 
     def __init__(self, config: ModelConfig) -> None:
+        for layer, _ in config.tally:
+            layer.heads  # noqa: B018 - it refuses mixers that read in one direction only
         require_stack_memory(config)
         super().__init__()
         self.config = config

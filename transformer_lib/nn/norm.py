@@ -86,5 +86,5 @@ def build_norm(config: Norm, width: int) -> LayerNorm | RMSNorm:
 
 @checked_once
 def build_final_norm(config: ModelConfig) -> nn.Module:
-    """The norm behind the last layer: nothing in post-norm order, where the last layer ends with one."""
-    return nn.Identity() if config.norm_order == "post" else build_norm(config.norm, config.d_model)
+    """The norm behind the last layer: nothing if that is in post-norm order, and so ends with one."""
+    return nn.Identity() if config.ends_normed else build_norm(config.norm, config.d_model)

@@ -119,7 +119,8 @@ class RollingCache(KVCache):
         self._positions[:, : self.sinks] = moved
         if self._rope is not None:
             theta, scaling, keys = self._rope.theta, self._rope.scaling, self.layer_keys[0]
-            self._turn = rope_rotation(moved[:, :1], keys.shape[3], theta=theta, scaling=scaling, dtype=keys.dtype)
+            width = self._rope.rotated(keys.shape[3])
+            self._turn = rope_rotation(moved[:, :1], width, theta=theta, scaling=scaling, dtype=keys.dtype)
 
     def _open_piece(self, positions: Tensor, valid: Tensor | None) -> None:
         """The piece looks at all old tokens, and what is left of both in the end is the newest."""
@@ -151,7 +152,8 @@ class RollingCache(KVCache):
         if self._turn is not None:
             if self.length == self.max_length + 1:
                 self._unturned[layer] = keys[:, :, : self.sinks].clone()
-            keys[:, :, : self.sinks] = apply_rope(self._unturned[layer], self._turn)
+            width = 2 * self._turn.cos.shape[-1]  # what lies behind it has no position
+            keys[:, :, : self.sinks, :width] = apply_rope(self._unturned[layer][..., :width], self._turn)
         return keys, values
 
     @also(KVCache._check_rows)

@@ -106,7 +106,8 @@ class Router(nn.Module):
         """In float32 at least: near a tie, a rounded score is another expert (Fedus et al. 2021, section 2.4)."""
         wide = torch.promote_types(x.dtype, torch.float32)
         bias = self.to_scores.bias
-        logits = F.linear(x.to(wide), self.to_scores.weight.to(wide), None if bias is None else bias.to(wide))
+        with torch.autocast(x.device.type, enabled=False):  # which would round them again
+            logits = F.linear(x.to(wide), self.to_scores.weight.to(wide), None if bias is None else bias.to(wide))
         match self.config.router:
             case "softmax":
                 scores = probabilities = logits.softmax(dim=-1)

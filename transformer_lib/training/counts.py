@@ -55,7 +55,7 @@ def parameters(config: ModelConfig) -> Parameters:
     table = config.vocab_size * width
     positions = config.max_length * width * isinstance(config.positions, Learned)
     norm = width * (2 if config.norm.kind == "layer" and config.norm.bias else 1)
-    norms = norm * ((config.norm_order != "post") + config.embedding_norm)
+    norms = norm * ((not config.ends_normed) + config.embedding_norm)
     return Parameters(
         embedding=table + positions + config.segments * width,
         blocks=sum(count * sum(map(math.prod, shapes)) for shapes, count in blocks),
