@@ -393,5 +393,6 @@ def test_a_dead_kernel_fails_the_notebook_instead_of_keeping_it_waiting(tmp_path
 
 
 def test_the_configured_time_outs_are_short(pytestconfig: pytest.Config) -> None:
-    assert float(pytestconfig.getoption("--nbval-cell-timeout")) <= 300
+    # A cell of half a minute must end beside heavy work, a dead kernel before CI gives up.
+    assert float(pytestconfig.getoption("--nbval-cell-timeout")) <= 1200
     assert float(pytestconfig.getoption("--nbval-kernel-startup-timeout")) <= 300

@@ -34,8 +34,8 @@ def visit(browser: BrowserContext, address: str, width: int = 1280, *, opened: b
 
 
 def settled(page: Page, script: str) -> object:
-    """What the script says in the end: the page may still be at work, for half a minute at most on a busy machine."""
-    for _ in range(60):
+    """What the script says in the end: the page may still be at work, for three minutes at most on a busy machine."""
+    for _ in range(360):
         if not (said := page.evaluate(script)):
             break
         page.wait_for_timeout(500)
