@@ -161,12 +161,10 @@ class _Author:
         same = [fact for fact in stated if fact.relation == relation]
         subjects = {fact.subject for fact in same}
         objects = {fact.object for fact in (same if form.asks_subject else near)}
-        mentioned = _mentioned(near)
-        ones, others = ([n for n in mentioned if _KINDS[n] == kind] for kind in (form.subject, form.object))
+        ones, others = ([n for n in _mentioned(near) if _KINDS[n] == kind] for kind in (form.subject, form.object))
         for _ in range(100):
             one, other = subject or self._name(form.subject, ones), self._name(form.object, others)
-            joined = one != other and _group(one, other) in self._groups
-            if joined and one not in subjects and other not in objects:
+            if one != other and _group(one, other) in self._groups and one not in subjects and other not in objects:
                 return [Fact(relation, one, other)]
         return []
 
