@@ -95,6 +95,10 @@ def group(subject: str, object: str) -> int:
     """Decides which splits may join the two names, which are among `NAMES`."""
     require(subject in _NUMBERS, "subject", "must be a name of the authored world", subject)
     require(object in _NUMBERS, "object", "must be a name of the authored world", object)
+    return _group(subject, object)
+
+
+def _group(subject: str, object: str) -> int:
     return (_NUMBERS[subject] + _NUMBERS[object]) % 10
 
 
@@ -157,16 +161,15 @@ class _Author:
         same = [fact for fact in stated if fact.relation == relation]
         subjects = {fact.subject for fact in same}
         objects = {fact.object for fact in (same if form.asks_subject else near)}
+        ones, others = ([n for n in _mentioned(near) if _KINDS[n] == kind] for kind in (form.subject, form.object))
         for _ in range(100):
-            one, other = subject or self._name(form.subject, near), self._name(form.object, near)
-            joined = one != other and group(one, other) in self._groups
-            if joined and one not in subjects and other not in objects:
+            one, other = subject or self._name(form.subject, ones), self._name(form.object, others)
+            if one != other and _group(one, other) in self._groups and one not in subjects and other not in objects:
                 return [Fact(relation, one, other)]
         return []
 
-    def _name(self, kind: str, near: Sequence[Fact]) -> str:
-        names = [name for name in _mentioned(near) if _KINDS[name] == kind]
-        return self._rng.choice(names) if names and self._rng.random() < 0.75 else self._rng.choice(NAMES[kind])
+    def _name(self, kind: str, nearby: Sequence[str]) -> str:
+        return self._rng.choice(nearby) if nearby and self._rng.random() < 0.75 else self._rng.choice(NAMES[kind])
 
     def _write(self, facts: Sequence[Fact]) -> tuple[str, Starts]:
         """The passage, mostly with one sentence that states two facts of a relation."""
@@ -244,7 +247,7 @@ def majority(question: Question, train: Sequence[Question]) -> str:
 def without_passage(question: Question, train: Sequence[Question]) -> str:
     """The most common answer of training, other than none, to questions about the same side of the same relation."""
     asked = about(question)[2:4]
-    found = Counter(_gold(q) for q in train if q.answers and about(q)[2:4] == asked)
+    found = Counter(_gold(q) for q in train if q.answers and tuple(q.id.split("/")[2:4]) == asked)
     require(bool(found), "train", f"must have an answer to a question about {asked}", len(train))
     return found.most_common(1)[0][0]
 
