@@ -174,7 +174,6 @@ TABLE = [
     # Folders.
     ("translate --checkpoint @nowhere a", 2, "path must be a folder"),
     ("translate --checkpoint @writer a", 2, "task must be 'translation', got 'language model'"),
-    ("generate --checkpoint @hf a", 2, "must hold exactly"),
     ("generate --from-hf @writer a", 2, "must hold config.json"),
     ("generate --from-hf /x/y/z a", 2, "must be a folder, or OWNER/MODEL of the Hub"),
     ("generate --from-hf= a", 2, "must hold config.json"),

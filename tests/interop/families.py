@@ -196,11 +196,11 @@ CASES = {
     ),
     "qwen2": Case("Qwen2ForCausalLM", ROPE | {"head_dim": 6}),
     "gemma3": Case("Gemma3ForCausalLM", _GEMMA),
-    "gemma3 caps": Case(
+    "gemma3 cap": Case(
         "Gemma3ForCausalLM",
         _GEMMA
         | {
-            **{"attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0, "query_pre_attn_scalar": 7},
+            **{"final_logit_softcapping": 5.0, "query_pre_attn_scalar": 7},
             "layer_types": [_FULL, _SLIDING, _FULL],
             "rope_parameters": {
                 _FULL: {"rope_theta": 900.0, "rope_type": "linear", "factor": 2.0},
@@ -227,6 +227,7 @@ CASES = {
         "Qwen3MoeForCausalLM",
         ROPE | _FEW | {"num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]},
     ),
+    "qwen3_moe window": Case("Qwen3MoeForCausalLM", ROPE | _FEW | {"use_sliding_window": True, "sliding_window": 3}),
     "gpt_oss": Case(
         "GptOssForCausalLM",
         ROPE

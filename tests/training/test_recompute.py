@@ -1,6 +1,7 @@
 """Running blocks again changes memory and nothing else: not the gradient, not the dropout, not the state dict."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from small_run import next_token_loss, run_in_a_process, small_batches, small_config, small_model
 from torch import Tensor, nn
 
-from transformer_lib.config import Mlp, Seq2SeqConfig
+from transformer_lib.config import Experts, Mlp, Seq2SeqConfig
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.nn import Block
+from transformer_lib.nn.router import Load
 from transformer_lib.training import keep_blocks, recompute_blocks, train
 
 
@@ -51,6 +53,29 @@ def test_gradients_are_equal_bit_for_bit_with_dropout_and_undone_too(bfloat16: b
     assert same(kept, again) and same(kept, gradients(model, loss)) and len(runs) == 4
     model.eval()
     assert not same(kept, gradients(model, loss)), "dropout was on"
+
+
+def test_tokens_that_are_read_again_are_counted_once() -> None:
+    experts = Experts(num_experts=4, top_k=2, d_ff=8)
+    model = DecoderLM(dataclasses.replace(deep_model().config, feedforward=experts)).double()
+    found = []
+    for recomputed in (False, True):
+        if recomputed:
+            recompute_blocks(model)
+        loads = model.new_loads()
+
+        def loss(loads: list[Load | None] = loads) -> Tensor:
+            balance = [load.balancing_loss() for load in loads if load is not None]
+            assert not any(balance), "nothing is counted yet"
+            logits = model(tokens(), loads=loads)
+            return logits.square().mean() + sum(load.balancing_loss() for load in loads if load is not None)
+
+        found.append((gradients(model, loss), loads))
+    (kept, once), (again, twice) = found
+    assert same(kept, again)
+    for one, other in zip(once, twice, strict=True):
+        assert one is not None and other is not None and int(other.tokens) == 4 * 64
+        assert torch.equal(one.counts, other.counts) and torch.equal(one.probabilities, other.probabilities)
 
 
 def count_calls(module: nn.Module) -> list[int]:

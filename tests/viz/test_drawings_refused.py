@@ -10,10 +10,11 @@ from torch import nn
 from tests.viz.drawn.case import config
 from tests.viz.drawn.search import drafted, fork
 from tests.viz.layout import faults, texts
-from transformer_lib.config import AttentionConfig
+from transformer_lib.config import AttentionConfig, LayerConfig, NoPositions
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
 from transformer_lib.viz.diagram import Drawing
+from transformer_lib.viz.drawings.block import draw_block
 from transformer_lib.viz.drawings.convolutions import draw_receptive_field
 from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.designs import draw_designs
@@ -41,12 +42,17 @@ def without_numbers() -> DecoderLM:
 NET = nn.RNN(2, 4)
 ROWS = torch.ones(4, 2)
 SMALL, IDS = DecoderLM(config(1)), torch.tensor([[3, 7, 1, 16]])
+BOTH = DecoderLM(replace(config(1), norm_order="both"))
+MIXED = DecoderLM(replace(config(1), pattern=(LayerConfig(positions=NoPositions()),)))
 REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a word too few": ("words", lambda: draw_unrolled(NET, ROWS, ["a", "b", "c"])),
     "too many tokens": ("source", lambda: draw_last_state(NET, list("abcd"), ["a"])),
     "no such step": ("step", lambda: draw_attending(NET, torch.ones(1, 1), ["a"], ["b"], step=1)),
     "a weight above 1": ("weights", lambda: draw_attending(NET, 2 * torch.ones(1, 1), ["a"], ["b"], step=0)),
     "names of other tokens": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["a", "b"])),
+    "norms behind the parts": ("norm_order", lambda: draw_block(replace(config(1), norm_order="part"))),
+    "norms on both sides": ("norm_order", lambda: draw_decoder(BOTH, IDS, list("abcd"))),
+    "layers that differ": ("pattern", lambda: draw_decoder(MIXED, IDS, list("abcd"))),
     "a vocabulary too wide": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["number"] * 20)),
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),

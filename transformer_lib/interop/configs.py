@@ -7,7 +7,7 @@ describe is refused rather than altered.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from transformer_lib.config import (
@@ -104,10 +104,21 @@ def write_config(config: Config, model_type: str) -> Fields:
     require(isinstance(config, kind), "config", f"must be a {kind.__name__} for {model_type!r}", config)
     fields = {"model_type": model_type} | _WRITERS[model_type](config)
     back, own = (_parts(part) for part in (read_config(fields, dropout=0.0), config))
-    lost = [f"{name}={value!r}" for name, value in own.items() if back.get(name) != value]
+    lost = [line for name, value in own.items() for line in _differing(name, value, back.get(name))]
     lost += [f"{name}={value!r}" for name, value in back.items() if name not in own]
     require(not lost, "config", f"must fit the format of {model_type!r}, which has no place for", lost)
     return fields
+
+
+def _differing(name: str, value: Any, other: Any) -> Iterator[str]:
+    """Where a value differs from the other, field by field if both are of one kind."""
+    if value == other:
+        return
+    if not dataclasses.is_dataclass(value) or type(value) is not type(other):
+        yield f"{name}={value!r}"
+        return
+    for field in dataclasses.fields(value):
+        yield from _differing(f"{name}.{field.name}", getattr(value, field.name), getattr(other, field.name))
 
 
 def _parts(config: Config, prefix: str = "") -> dict[str, object]:

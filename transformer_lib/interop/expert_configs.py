@@ -3,14 +3,33 @@
 import dataclasses
 
 from transformer_lib.checks import shown
-from transformer_lib.config import AttentionConfig, ClampedSwish, Experts, LayerConfig, ModelConfig, Norm, SwiGlu
+from transformer_lib.config import (
+    AttentionConfig,
+    ClampedSwish,
+    Experts,
+    LayerConfig,
+    ModelConfig,
+    Norm,
+    Rope,
+    SwiGlu,
+    YarnScaling,
+)
 from transformer_lib.contract import checked
 from transformer_lib.interop.layer_types import FULL, SLIDING, number_of_layers, read_layer_types, with_layers
 from transformer_lib.interop.reader import Fields, Reader
-from transformer_lib.interop.rope_configs import qwen_window, read_rope_decoder, write_qwen3, write_rope_decoder
+from transformer_lib.interop.rope_configs import (
+    ABSENT,
+    qwen_window,
+    read_rope,
+    read_rope_decoder,
+    write_qwen3,
+    write_rope_decoder,
+)
 
 # What only training asks for: the weight of the loss that balances the experts, and noise on the router's input.
 TRAINING = ("router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "initial_context_length")
+
+GPT_OSS_THETA = 150_000.0
 
 
 @checked
@@ -55,8 +74,10 @@ def read_qwen3_moe(reader: Reader) -> ModelConfig:
     if type(step) is not int or step < 1 or not isinstance(dense, list):
         reader.fault(f"decoder_sparse_step must be a number, mlp_only_layers a list, got {shown((step, dense))}")
         step, dense = 1, []
+    if reader.get("use_sliding_window") and reader.get("sliding_window", 4096) is not None:
+        reader.expect(max_window_layers=0)  # which newer versions pass over: their window is that of every layer
     attention = AttentionConfig(
-        num_heads=1, qk_norm=True, bias=reader.flag("attention_bias", False), window=qwen_window(reader)
+        num_heads=1, qk_norm=True, bias=reader.flag("attention_bias", False), window=qwen_window(reader, full=0)
     )
     model = read_rope_decoder(reader, attention, kv_heads=4, head_dim=None)
     sparse = [index not in dense and (index + 1) % step == 0 for index in range(layers)]
@@ -100,12 +121,24 @@ def read_gpt_oss(reader: Reader) -> ModelConfig:
     reader.expect(attention_bias=True)
     attention = AttentionConfig(num_heads=1, bias=True, sinks=True)
     norm = Norm(kind="rms", eps=reader.number("rms_norm_eps", 1e-5))
+    rope = _gpt_oss_rope(reader)
     model = read_rope_decoder(
-        reader, attention, kv_heads=8, head_dim=64, feedforward=experts, norm=norm, theta=150_000.0
+        reader, attention, kv_heads=8, head_dim=64, feedforward=experts, positions=rope, norm=norm
     )
     window = dataclasses.replace(model.attention, window=reader.get("sliding_window", 128))
     own = {FULL: LayerConfig(), SLIDING: LayerConfig(attention=window)}
     return with_layers(model, [own[kind] for kind in kinds])
+
+
+def _gpt_oss_rope(reader: Reader) -> Rope:
+    """As the config says; where it says nothing, that of the published models."""
+    said = [reader.get(name, ABSENT) for name in ("rope_parameters", "rope_scaling")]
+    if any(isinstance(fields, dict) for fields in said):
+        return read_rope(reader, reader.take("max_position_embeddings"), theta=GPT_OSS_THETA)
+    if said[1] is not ABSENT:  # null is no scaling in transformers 4, and passed over in transformers 5
+        reader.fault(f"rope_scaling must be an object, or rope_parameters, got {shown(said[1])}")
+    yarn = YarnScaling(factor=32.0, original_length=4096, truncate=False)
+    return Rope(theta=reader.number("rope_theta", GPT_OSS_THETA), scaling=yarn)
 
 
 def _top_k(reader: Reader) -> int:

@@ -29,6 +29,7 @@ from transformer_lib.interop.rope_configs import (
 )
 
 GEMMA_EVERY = 6  # layers, of which the last is global
+THETAS = {FULL: ("rope_theta", 1e6), SLIDING: ("rope_local_base_freq", 1e4)}  # and what is meant where it is absent
 
 
 @checked
@@ -39,15 +40,14 @@ def read_gemma3(reader: Reader) -> ModelConfig:
     default = [SLIDING if not isinstance(every, int) or (i + 1) % every else FULL for i in range(layers)]
     kinds = read_layer_types(reader, default)
     reader.expect(use_bidirectional_attention=False)
+    reader.expect(attn_logit_softcapping=None)  # which their attention passes over, and Gemma 3 has none
     scalar = reader.number("query_pre_attn_scalar", 256.0)
     head_dim = reader.take("head_dim", 256)
-    cap = reader.get("attn_logit_softcapping")
     attention = AttentionConfig(
         num_heads=1,
         bias=reader.flag("attention_bias", False),
         qk_norm=True,
         scale=None if scalar == head_dim else scalar**-0.5,
-        soft_cap=None if cap is None else as_float("attn_logit_softcapping", cap),
     )
     feedforward = Glu(
         d_ff=reader.take("intermediate_size"), activation=reader.choose("hidden_activation", "gelu_pytorch_tanh")
@@ -77,24 +77,27 @@ def read_gemma3(reader: Reader) -> ModelConfig:
 
 def _gemma_ropes(reader: Reader) -> tuple[Rope, Rope]:
     """Those of global and of local layers: since transformers 5 by kind in `rope_parameters`, before by two thetas."""
-    found = reader.get("rope_parameters")
-    if isinstance(found, dict) and {FULL, SLIDING} <= found.keys():
-        length = reader.take("max_position_embeddings")
-        far, near = (
-            read_rope_fields(reader, f"rope_parameters.{kind}", found[kind], length) for kind in (FULL, SLIDING)
-        )
-        for name, theta in (("rope_theta", far.theta), ("rope_local_base_freq", near.theta)):
-            said = reader.get(name)
-            if said is not None and said != theta:
-                reader.fault(f"{name} must be {theta}, as rope_parameters has it, got {shown(said)}")
-        if reader.get("rope_scaling") is not None:
-            reader.fault("rope_scaling must be null beside rope_parameters")
-        return far, near
-    if found:
+    found, length = reader.get("rope_parameters"), reader.take("max_position_embeddings")
+    if not found:
+        far = read_rope(reader, length, theta=THETAS[FULL][1])
+        return far, Rope(theta=reader.number(*THETAS[SLIDING]))
+    if not isinstance(found, dict) or not {FULL, SLIDING} <= found.keys():
         reader.fault(f"rope_parameters must say of {FULL} and of {SLIDING} layers, got {shown(found)}")
-    return read_rope(reader, reader.take("max_position_embeddings"), theta=1e6), Rope(
-        theta=reader.number("rope_local_base_freq", 10_000.0)
-    )
+        return Rope(), Rope()
+    if reader.get("rope_scaling") is not None:
+        reader.fault("rope_scaling must be null beside rope_parameters")
+    return _gemma_rope(reader, FULL, found[FULL], length), _gemma_rope(reader, SLIDING, found[SLIDING], length)
+
+
+def _gemma_rope(reader: Reader, kind: str, fields: Any, length: int) -> Rope:
+    """One of `rope_parameters`, with the theta of the older field, or the family's, where it has none."""
+    name, default = THETAS[kind]
+    said = reader.get(name)
+    theta = default if said is None else as_float(name, said)
+    rope = read_rope_fields(reader, f"rope_parameters.{kind}", fields, length, theta=theta)
+    if said is not None and theta != rope.theta:
+        reader.fault(f"{name} must be {rope.theta}, as rope_parameters has it, got {shown(said)}")
+    return rope
 
 
 @checked
@@ -112,7 +115,7 @@ def write_gemma3(config: ModelConfig) -> Fields:
     return fields | {
         "hidden_activation": "gelu_pytorch_tanh",
         "query_pre_attn_scalar": config.head_dim if attention.scale is None else _scalar(attention.scale),
-        "attn_logit_softcapping": attention.soft_cap,
+        "attn_logit_softcapping": None,
         "final_logit_softcapping": config.logit_cap,
         "attention_bias": attention.bias is True,
         "sliding_window": near.heads.window or 4096,

@@ -62,7 +62,7 @@ def _rope(reader: Reader, kind: str, length: int) -> Rope:
     if not isinstance(found, dict) or kind not in found:
         reader.fault(f"rope_parameters must say of {kind} layers, got {shown(found)}")
         return Rope(theta=said)
-    return read_rope_fields(reader, f"rope_parameters.{kind}", {"rope_theta": said} | dict(found[kind]), length)
+    return read_rope_fields(reader, f"rope_parameters.{kind}", found[kind], length, theta=said)
 
 
 @checked

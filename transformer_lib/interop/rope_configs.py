@@ -54,16 +54,16 @@ def read_qwen3(reader: Reader) -> ModelConfig:
 
 
 @checked
-def qwen_window(reader: Reader) -> int | None:
-    """The window of all layers, if there is one that is used."""
+def qwen_window(reader: Reader, *, full: int = 28) -> int | None:
+    """The window of all layers, if there is one that is used; the first `full` have none where nothing is said."""
     width = reader.get("sliding_window", 4096)  # which says nothing unless it is used
     width = width if reader.take("use_sliding_window", False) else None
-    return width if _kind_of_layers(reader, windowed=width is not None) == "sliding_attention" else None
+    return width if _kind_of_layers(reader, full, windowed=width is not None) == "sliding_attention" else None
 
 
-def _kind_of_layers(reader: Reader, *, windowed: bool) -> str:
+def _kind_of_layers(reader: Reader, full: int, *, windowed: bool) -> str:
     """The one kind that all layers are of: as `layer_types` lists them, or full below `max_window_layers`."""
-    layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", 28)
+    layers, full = reader.take("num_hidden_layers"), reader.take("max_window_layers", full)
     listed = reader.get("layer_types")
     if listed is not None:
         if not isinstance(listed, list) or len(listed) != layers:
@@ -160,13 +160,13 @@ def read_rope(reader: Reader, length: int, *, theta: float = 10_000.0, share: fl
 
 
 @checked
-def read_rope_fields(reader: Reader, name: str, fields: Any, length: int) -> Rope:
-    """The rope of one kind of layer, all of whose fields stand in one object."""
+def read_rope_fields(reader: Reader, name: str, fields: Any, length: int, *, theta: float) -> Rope:
+    """The rope of one kind of layer, whose fields stand in one object; `theta` is meant where that says nothing."""
     if not isinstance(fields, dict):
         reader.fault(f"{name} must be an object, got {shown(fields)}")
         return Rope()
     own = {key: value for key, value in fields.items() if value is not None}
-    theta = as_float(f"{name}.rope_theta", own.pop("rope_theta", 10_000.0))
+    theta = as_float(f"{name}.rope_theta", own.pop("rope_theta", theta))
     return Rope(theta=theta, scaling=_read_scaling(reader, name, own, length))
 
 

@@ -2,7 +2,7 @@
 
 One class serves multi-head, grouped-query and multi-query attention (by the number of key/value heads), and self- and
 cross-attention (by what it is given as context). It knows nothing of positions: mask, bias and rotation come as
-arguments. Left out: latent attention (DeepSeek-V2).
+arguments. Latent attention has a module of its own.
 """
 
 from typing import NamedTuple

@@ -15,7 +15,10 @@ MOST_STD = 1e3  # with which nothing can be learnt any more
 @checked_once
 @torch.no_grad()
 def init_weights(model: nn.Module, config: ModelConfig, *, std: float = 0.02) -> None:
-    """Draw all weights of `model` anew: normal with `std`, biases zero (Radford et al. 2019).
+    """Draw the linear layers and tables of `model` anew: normal with `std`, biases zero (Radford et al. 2019).
+
+    Everything else keeps the start that its own module gave it: gains, sinks, and rates and convolutions of
+    `GatedDeltaMixer`.
 
     The projections that write into the residual stream (`to_out`) get std / sqrt(2 * num_layers), so that the stream's
     variance does not grow with depth. Scaled embeddings (`scale_embeddings`) get std d_model^-0.5, which the scale

@@ -5,7 +5,8 @@ dropout too: the second run draws from the generators as they were at the first.
 state dict stay as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformer_lib.config import require
 from transformer_lib.contract import checked_once
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.router import Load
 
 
 @checked_once
@@ -43,7 +45,24 @@ def keep_blocks(model: nn.Module) -> None:
 def _run(forward: Callable[..., Tensor], x: Tensor, **context: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return forward(x, **context)  # spare it the copies of the generators' states
+    load = context.get("load")
+    if load is not None:
+        context["context_fn"] = partial(_counted_once, load)
     return checkpoint(forward, x, use_reentrant=False, **context)
+
+
+def _counted_once(load: Load) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first run, and the second: that one sees the same tokens, which are counted already."""
+    return nullcontext(), _unchanged(load)
+
+
+@contextmanager
+def _unchanged(load: Load) -> Iterator[None]:
+    before = load.counts, load.probabilities, load.tokens
+    try:
+        yield
+    finally:  # torch leaves the second run by an exception once it has what it needs
+        load.counts, load.probabilities, load.tokens = before
 
 
 def _blocks(model: nn.Module) -> dict[str, Block]:

@@ -68,7 +68,7 @@ def _write(kind: str) -> Callable[[], dict[str, Any]]:
 
 def _rope() -> dict[str, Any]:
     fields = {"rope_type": "linear", "rope_theta": 5e5, "factor": 2.0}
-    return {"reader": reader("olmo2"), "name": "rope_parameters", "fields": fields, "length": 64}
+    return {"reader": reader("olmo2"), "name": "rope_parameters", "fields": fields, "length": 64, "theta": 1e4}
 
 
 def _decoder() -> dict[str, Any]:
@@ -94,7 +94,7 @@ READING: dict[str, Callable[[], dict[str, Any]]] = {
         **{"reader": reader("gemma3_text"), "default": ["full_attention"] * 4, "known": ("full_attention",)}
     },
     "layer_types.number_of_layers": _read("olmo2"),
-    "rope_configs.qwen_window": _read("olmo2"),
+    "rope_configs.qwen_window": lambda: {"reader": reader("olmo2"), "full": 0},
     "rope_configs.read_rope_decoder": _decoder,
     "rope_configs.read_rope": lambda: {"reader": reader("olmo2"), "length": 64, "theta": 1e4, "share": 0.5},
     "rope_configs.read_rope_fields": _rope,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from transformer_lib.config import ModelConfig, NormOrder
+from transformer_lib.config import ModelConfig, NormOrder, require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 from transformer_lib.viz.diagram import Drawing, Point, Sheet
@@ -17,8 +17,9 @@ from transformer_lib.viz.parts import ATTENTION, FEEDFORWARD, STREAM, hidden_wid
 @checked
 def draw_block(config: ModelConfig) -> Drawing:
     """The block that the config describes, in its own order."""
-    sheet = Sheet()
     order = config.norm_order
+    require(order in ("pre", "post"), "norm_order", "must be 'pre' or 'post' to be drawn", order)
+    sheet = Sheet()
     x, y = _block(sheet, (166, 0), config, order)
     sheet.arrow((x, y), (x, y - 22), weight=STREAM)
     where = {

@@ -81,6 +81,9 @@ def draw_decoder(
     """
     require(len(words) == tokens.shape[1], "words", f"must be {tokens.shape[1]} in number", len(words))
     _check_vocabulary(vocabulary, model.config.vocab_size)
+    order = model.config.norm_order
+    require(order in ("pre", "post"), "norm_order", "must be 'pre' or 'post' to be drawn", order)
+    model.config.multihead  # noqa: B018 - one block stands for all
     with record_outputs(model) as outputs:
         logits = model(tokens)
     config, block = model.config, next(block for block in model.blocks if isinstance(block, Block))
