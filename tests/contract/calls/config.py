@@ -15,7 +15,7 @@ SMALL = config.ModelConfig(
     feedforward=config.Mlp(d_ff=16),
     positions=config.Rope(),
 )
-NEAR = config.Layer(attention=config.AttentionConfig(num_heads=2, window=3), positions=config.NoPositions())
+NEAR = config.LayerConfig(attention=config.AttentionConfig(num_heads=2, window=3), positions=config.NoPositions())
 LATENT = config.LatentAttention(num_heads=2, head_dim=4, rope_dim=2, value_dim=3, kv_rank=5, q_rank=6, bias=True)
 LINEAR = config.LinearAttention(num_heads=2, head_dim=3)
 DELTA = config.GatedDelta(num_heads=4, key_dim=3, value_dim=2, num_key_heads=2, conv=3)
@@ -66,7 +66,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"groups": EXPERTS.groups, "shared": EXPERTS.shared},
     },
     "model.Norm": lambda: {"kind": "rms", "eps": 1e-6, "centred": True},
-    "model.Layer": lambda: {
+    "model.LayerConfig": lambda: {
         **{"attention": LATENT, "feedforward": EXPERTS, "positions": config.Rope()},
         **{"norm_order": "part", "attention_norm": True},
     },
