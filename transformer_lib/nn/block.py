@@ -92,14 +92,15 @@ class Block(nn.Module):
         """
         matched = (memory is None) == (self.cross_attention is None)
         require(matched, "memory", "must be given to a block with cross_attention, and to no other", type(memory))
-        x = self._add(x, self.attention_norm, lambda h: self._mix(h, relations, cache, valid), self.attention_out_norm)
+        mix = _followed_by(self.attention_out_norm, lambda h: self._mix(h, relations, cache, valid))
+        x = self._add(x, self.attention_norm, mix)
         if self.cross_attention is not None and self.cross_norm is not None:
             look = self.cross_attention
             x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
         alone: Callable[[Tensor], Tensor] = self.feedforward
         if load is not None and isinstance(self.feedforward, MixtureOfExperts):
             alone = partial(self.feedforward, load=load, valid=valid)
-        return self._add(x, self.feedforward_norm, alone, self.feedforward_out_norm)
+        return self._add(x, self.feedforward_norm, _followed_by(self.feedforward_out_norm, alone))
 
     def _mix(self, h: Tensor, relations: Relations, cache: Kept | None, valid: Tensor | None) -> Tensor:
         """What the positions bring each other; a recurrent layer has its order from the recurrence itself."""
@@ -118,20 +119,21 @@ class Block(nn.Module):
         assert self.cross_attention is not None
         return self.cross_attention.keys_values(states)
 
-    def _add(
-        self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor], out_norm: nn.Module | None = None
-    ) -> Tensor:
+    def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
         order = self.norm_order
         change = part(norm(x) if order in ("pre", "both") else x)
         if order == "part":
             change = norm(change)
-        elif out_norm is not None:
-            change = out_norm(change)
         if self.training:  # not otherwise: calling modules for nothing is what a step of decoding can spare
             change = self.dropout(change)
         if self.residual_scale != 1.0:
             change = change * self.residual_scale
         return norm(x + change) if order == "post" else x + change
+
+
+def _followed_by(norm: nn.Module | None, part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The part with a norm of what it gives, where there is one."""
+    return part if norm is None else lambda h: norm(part(h))
 
 
 @checked_once
