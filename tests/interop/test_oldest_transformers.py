@@ -18,7 +18,9 @@ from tests.interop.families import CASES, LONG, TOKENS, our_output
 from transformer_lib.interop.huggingface import from_hf, to_hf
 
 ROOT = Path(__file__).parents[2]
-families = pytest.mark.parametrize("name", CASES)
+# Its gpt-oss has one limit for all gates, whatever the config says; ours and the newest read it.
+KNOWN = {name: case for name, case in CASES.items() if name != "gpt_oss"}
+families = pytest.mark.parametrize("name", KNOWN)
 
 
 def load_tool() -> ModuleType:
@@ -38,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not os.environ.get("REQUIRE_OLDEST"), reason
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("oldest")
-    for name, case in CASES.items():
+    for name, case in KNOWN.items():
         case.save(folder / name / "newest")
         model = from_hf(folder / name / "newest", drop=case.drop)
         to_hf(model, folder / name / "ours", **case.written)
@@ -68,7 +70,5 @@ def test_the_oldest_version_opens_the_same_model(name: str, folder: Path) -> Non
 @families
 def test_what_the_oldest_version_writes_is_the_same_model(name: str, folder: Path) -> None:
     fields = json.loads((folder / name / "theirs" / "config.json").read_text())
-    assert ("rope_theta" in fields) == (
-        fields["model_type"] in ("llama", "mistral", "qwen2", "qwen3")
-    )  # its own spelling
+    assert ("rope_theta" in fields) == (CASES[name].is_decoder and fields["model_type"] != "gpt2")  # its own spelling
     same_numbers(name, folder / name / "theirs", folder, CASES[name].drop)

@@ -84,9 +84,14 @@ def _gemma_ropes(reader: Reader) -> tuple[Rope, Rope]:
     if not isinstance(found, dict) or not {FULL, SLIDING} <= found.keys():
         reader.fault(f"rope_parameters must say of {FULL} and of {SLIDING} layers, got {shown(found)}")
         return Rope(), Rope()
-    if reader.get("rope_scaling") is not None:
-        reader.fault("rope_scaling must be null beside rope_parameters")
-    return _gemma_rope(reader, FULL, found[FULL], length), _gemma_rope(reader, SLIDING, found[SLIDING], length)
+    far, near = (_gemma_rope(reader, kind, found[kind], length) for kind in (FULL, SLIDING))
+    said = reader.get("rope_scaling")
+    if (
+        said is not None
+        and read_rope_fields(reader, "rope_scaling", said, length, theta=far.theta).scaling != far.scaling
+    ):
+        reader.fault(f"rope_scaling must be that of rope_parameters, got {shown(said)}")
+    return far, near
 
 
 def _gemma_rope(reader: Reader, kind: str, fields: Any, length: int) -> Rope:
@@ -110,18 +115,22 @@ def write_gemma3(config: ModelConfig) -> Fields:
     }
     attention = layers[0].heads
     fields = write_rope_decoder(far)
-    for name in ("hidden_act", "rope_theta", "rope_scaling"):
-        fields.pop(name, None)
-    return fields | {
-        "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": config.head_dim if attention.scale is None else _scalar(attention.scale),
-        "attn_logit_softcapping": None,
-        "final_logit_softcapping": config.logit_cap,
-        "attention_bias": attention.bias is True,
-        "sliding_window": near.heads.window or 4096,
-        "layer_types": kinds,
-        "rope_parameters": ropes,
-    }
+    fields.pop("hidden_act")
+    older = {"rope_local_base_freq": near.positions.theta} if isinstance(near.positions, Rope) else {}
+    return (
+        fields
+        | older
+        | {
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": config.head_dim if attention.scale is None else _scalar(attention.scale),
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": config.logit_cap,
+            "attention_bias": attention.bias is True,
+            "sliding_window": near.heads.window or 4096,
+            "layer_types": kinds,
+            "rope_parameters": ropes,
+        }
+    )
 
 
 def _first(layers: tuple[ModelConfig, ...], kinds: list[str], kind: str) -> ModelConfig:
