@@ -62,7 +62,6 @@ def speculate(
     slots = prompt.shape[1] + max_new_tokens + min(lookahead, max_new_tokens)
     caches = tuple(new_cache(part, 1, slots, {"max_new_tokens": max_new_tokens}) for part in (model, draft))
     for cache in caches:
-        cache.require_rewinding()
         require(
             cache.device == prompt.device, "prompt", f"must be on the model's device, {cache.device}", prompt.device
         )
@@ -94,6 +93,7 @@ def speculate(
 
 def _run(model: LanguageModel, cache: KVCache, text: list[int], newest: int) -> Float[Tensor, "newest vocab"]:
     """Read what the cache does not hold of the text yet; the logits after the newest of those tokens."""
+    cache.require_rewinding()  # or a draft that is refused could not be forgotten
     return model(torch.tensor([text[cache.length :]], device=cache.device), cache=cache, newest=newest)[0]
 
 
