@@ -94,7 +94,7 @@ def test_table_refuses_a_row_of_another_length() -> None:
 
 def test_show_prints_the_source_that_runs() -> None:
     text = show(config.to_json)._repr_markdown_()
-    assert "From `transformer_lib.config`:" in text
+    assert "From `transformer_lib.config.as_json`:" in text
     source = inspect.getsource(config.to_json).rstrip()
     assert source.startswith("@checked\n") and source.removeprefix("@checked\n") in text
     assert repr(show(config.to_json, book.fmt)) == "source of to_json, fmt"

@@ -95,7 +95,7 @@ def test_the_pdf_of_a_dark_page_is_made_in_the_light(browser: BrowserContext, si
 
 
 @needs_chromium
-@pytest.mark.parametrize(("path", "title"), [("attention", "2. Attention"), ("glossary", "Glossary")])
+@pytest.mark.parametrize(("path", "title"), [("attention", "3. Attention"), ("glossary", "Glossary")])
 def test_the_title_on_paper_has_the_number_of_the_chapter(
     browser: BrowserContext, site: str, path: str, title: str
 ) -> None:
