@@ -97,7 +97,7 @@ def sureness(judged: Sequence[Judged], threshold: float) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float | bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 

@@ -51,7 +51,10 @@ def test_an_extractor_from_a_bert(tune: str, tmp_path: Path, capsys: pytest.Capt
             assert not changed
         case "lora":
             assert changed and all(name.endswith(maps) for name in changed)
-    assert _json(capsys, "extract", "the cat sees the dog", "--checkpoint", out)[0]["words"][1] == "cat"
+    text = "the cat sees the dog"
+    (found,) = _json(capsys, "extract", text, "--checkpoint", out)
+    assert found["text"] == text
+    assert all(text[entity["start"] : entity["end"]] == entity["text"] for entity in found["entities"])
     assert _json(capsys, "evaluate", out, "--data", data)["examples"] == 40
     # what was begun so is not gone on with otherwise
     other = "full" if tune != "full" else "frozen"
