@@ -61,7 +61,7 @@ def test_centred_gains_are_added_to_one() -> None:
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_under_autocast_nothing_is_warned_of_and_only_the_output_is_rounded(centred: bool) -> None:
-    """Queries come out of a map in bfloat16, the gain is in float32; torch warns that its fast kernel cannot mix them."""
+    """Queries come out of a map in bfloat16, the gain is in float32: torch's fast kernel cannot mix them, and warns."""
     mine = randomise(RMSNorm(8, 0.1, centred=centred)).float()
     x = X.bfloat16().requires_grad_()
     torch.set_warn_always(True)  # not only in the first of all tests

@@ -64,7 +64,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         if not self.centred and x.dtype == self.weight.dtype:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        # Under autocast x may be narrower than the gain; the fused kernel wants one type, and is as exact with the wider.
+        # Under autocast x may be narrower than the gain; the fused kernel wants one type, the wider for the same numbers.
         wide, gain = torch.promote_types(x.dtype, self.weight.dtype), self.weight
         if self.centred:  # in bfloat16, 1 + weight would lose what the weight says
             wide = torch.promote_types(wide, torch.float32)
