@@ -58,9 +58,13 @@ def parser() -> Parser:
         sub.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
         return sub
 
-    def add_user(name: str, command: Command, text: str) -> Parser:
+    def add_user(name: str, command: Command, text: str, head: str) -> Parser:
         sub = add(name, command, text)
-        sub.add_argument("--checkpoint", type=Path, required=True, help="the folder of a saved model")
+        model = sub.add_mutually_exclusive_group(required=True)
+        model.add_argument("--checkpoint", type=Path, help=f"the folder of a saved model, or of a {head}")
+        model.add_argument(
+            "--from-hf", metavar="MODEL", help=f"a folder of transformers' with a {head}, or OWNER/MODEL"
+        )
         return sub
 
     _add_train(add("train", commands.train, "train on your own data, or run a recipe"))
@@ -74,11 +78,13 @@ def parser() -> Parser:
     evaluate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help=text)
     evaluate.add_argument("--skip-bad", action="store_true", help="go on without lines that cannot be used")
     _add_translate(add("translate", commands.translate, "translate sentences"))
-    extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
+    text = "find entities in sentences, and relations between them"
+    extract = add_user("extract", commands.extract, text, "...ForTokenClassification")
     _add_texts(extract, "a sentence")
     _add_batch(extract)
     _add_lines(extract)
-    _add_answer(add_user("answer", commands.answer, "answer questions from passages, or abstain"))
+    text = "answer questions from passages, or abstain"
+    _add_answer(add_user("answer", commands.answer, text, "...ForQuestionAnswering"))
     _add_generate(add("generate", commands.generate, "continue texts with a language model"))
     return top
 

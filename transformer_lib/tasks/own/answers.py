@@ -22,14 +22,13 @@ from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import read_start, reader_from
 from transformer_lib.tasks.own.training import layers_of, train_own
-from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
+from transformer_lib.tasks.question_answering import ALWAYS, QuestionAnswerer, Reader, reading_batches, reading_loss
 from transformer_lib.tasks.reading import SPECIAL_TOKENS
 from transformer_lib.text.stored import AnyTokenizer
 from transformer_lib.text.tokenizer import Tokenizer
 
 NAME = "answers"
 OPTIONS = SHARED
-ALWAYS = -1e9  # a threshold that no margin is below
 SIZES = {
     "small": (3_000, 128, 2, 0.2, 30),
     "medium": (8_000, 256, 4, 0.1, 4),

@@ -87,8 +87,8 @@ def train_own(
     """Train until the held-out loss falls no more, at most for `epochs` (or what the option says), and keep the best.
 
     The rate rises for a twentieth of the steps and falls along a cosine; `rates` are factors of it by the names of
-    parameters. Where `--parallel fsdp2` cuts the weights into parts, AdamW takes the place of Muon, at a lower rate, and
-    a line on standard error says so. The result are the facts of the training.
+    parameters. Where `--parallel fsdp2` cuts the weights into parts, AdamW takes the place of Muon, at a lower rate,
+    and a line on standard error says so. The result are the facts of the training.
     """
     require(len(held_out) > 0, "validation", "must hold examples", held_out)
     optimizer, peak = _possible(run, optimizer, peak)
