@@ -106,7 +106,7 @@ def _add_train(train: Parser) -> None:
     text = "go on from a model, ours or Hugging Face's, instead of from scratch"
     own.add_argument("--from", type=Path, dest="base", metavar="FOLDER", help=text)
     text = "with --from: all weights (full, default), only what is new (frozen), or small additions to them (lora)"
-    own.add_argument("--tune", choices=TUNES, help=text)
+    own.add_argument("--tune", choices=TUNES, help=f"{text}; of a published model those are also saved for peft")
     own.add_argument("--rank", type=whole(1, 2**16), help="with --tune lora: of the additions (default: 8)")
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     train.add_argument("--folder", type=Path, help="of a recipe: for checkpoints and log (default: runs/NAME-seedK)")
