@@ -183,6 +183,10 @@ def test_training_begins_with_a_head_whose_labels_fit(tmp_path: Path) -> None:
     model, new = extraction_from(start, ["LOC", "PER"], [])
     assert isinstance(model, ExtractionModel)
     assert new == ("to_relations",) and model.config.tags == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    head = start.model.get_submodule("head")
+    for row, tag in enumerate(model.config.tags):
+        for own, theirs in zip(model.to_tags.parameters(), head.parameters(), strict=True):
+            assert torch.equal(own[row], theirs[LABELS.index(tag)]), tag
     words = [text.split() for text in TEXTS]
     mine = EntityRelationExtractor(model.eval(), start.tokenizer)
     tagger = EntityTagger.from_hf(tmp_path / "ner")
