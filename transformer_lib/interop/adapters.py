@@ -209,11 +209,11 @@ def _read_shapes(
     kept, faults = list[str](), list[str]()
     for name, shape in shapes.items():
         head = name.removeprefix(PREFIX)
-        if head in heads:
+        if name.startswith(PREFIX) and head in heads:
             kept.append(head)
-            wanted: tuple[int, ...] = tuple(model.get_parameter(heads[head]).shape)
-            if shape != wanted:
-                faults.append(f"{name} must have the shape {wanted}, got {shape}")
+            own = tuple(model.get_parameter(heads[head]).shape)
+            if shape != own:
+                faults.append(f"{name} must have the shape {own}, got {shape}")
             continue
         end = next((end for end in (A, B) if name.endswith(end)), "")
         theirs = name.removeprefix(PREFIX).removesuffix(end) if end else ""
