@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
-from transformer_lib.checks import require
+from transformer_lib.checks import require, require_kind
 from transformer_lib.contract import checked
-from transformer_lib.viz.plot import check_axes
 from transformer_lib.viz.style import GREY
 
 Number = int | float
@@ -45,7 +44,9 @@ def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
     To be called last, when the limits of the axes and all lines stand. The names take no part in the layout, so the
     axes stay where they are. At most 20 names.
     """
-    check_axes(axes)
+    from matplotlib.axes import Axes  # takes a second to import
+
+    require_kind(axes, Axes, "axes", "the axes of a figure")
     require(len(points) <= MOST, "points", f"must be at most {MOST} in number", len(points))
     if not points:
         return

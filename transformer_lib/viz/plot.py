@@ -122,7 +122,7 @@ def write_values(axes: Any, values: Float[Tensor, "row column"], *, least: Numbe
 
     The palest shade is that of `least`, the darkest that of `most`. None is so dark that its number could not be read.
     """
-    check_axes(axes)
+    _check_axes(axes)
     _check_drawable("values", values)
     require(least < most, "least", "must be below most", (least, most))
     shown = values.detach().double().cpu()
@@ -139,7 +139,7 @@ def _check_drawable(field: str, matrix: Tensor) -> None:
     require(not matrix.is_meta, field, "must hold values, which none on the device 'meta' does", tuple(matrix.shape))
 
 
-def check_axes(axes: object) -> None:
+def _check_axes(axes: object) -> None:
     from matplotlib.axes import Axes  # an annotation of it would take a second to import
 
     require_kind(axes, Axes, "axes", "the axes of a figure")
