@@ -70,7 +70,9 @@
     document.querySelectorAll(BOXES).forEach(watch);
     window.MathJax?.startup?.promise.then(() => {
       document.querySelectorAll("mjx-container").forEach(watch);
-      const texts = [...document.querySelectorAll("span.math")].map((math) => math.closest("p, li, dd, figcaption"));
+      // In a stacked table a paragraph stands in the line of its title, so it has no width of its own.
+      const around = (math) => math.closest("table.stacked td") || math.closest("p, li, dd, figcaption");
+      const texts = [...document.querySelectorAll("span.math")].map(around);
       new Set(texts).forEach((text) => text && lines.observe(text));
     });
   });

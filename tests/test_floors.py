@@ -104,7 +104,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("material", "training", "adapting", "starting", "translation", "extraction", "answers"),
         *("text", "further_text", "further_translation", "encoder", "scoring"),
     ),
-    "viz": ("style", "record", "alignment", "outputs", "plot", "label", "diagram", "parts", "drawings"),
+    "viz": ("style", "record", "alignment", "outputs", "plot", "names", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "streams", "data", "results", "asked", "talk", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60

@@ -30,7 +30,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         return  # without that font nothing was written anew
     pages = {page: page.read_text(encoding="utf-8") for page in Path(app.outdir).rglob("*.html")}
     scripts = [script for script in static.rglob("*.js") if "mathjax" not in script.parts]
-    words = (script.read_text(encoding="utf-8") for script in scripts if script.name != "fontawesome.js")
+    texts = ("fontawesome.js", "data.js")  # in these no class is set: all icons, and the text of the search
+    words = (script.read_text(encoding="utf-8") for script in scripts if script.name not in texts)
     used = names(pages.values(), words)
     sheets = [*static.glob("*.css"), *(static / "styles").glob("*.css")]
     for sheet in sheets:

@@ -5,20 +5,17 @@ browser refuses to pages opened from a disk. Here the text of all places is writ
 search.html reads it, finds, and quotes (`tools/search/`). On the page of a hit `_static/search_hit.js` marks the words.
 """
 
-import base64
 import hashlib
-import json
 import re
 import shutil
 import tomllib
-import zlib
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from search_formulas import plain
+from search_packing import ENCODING, packed
 from search_sections import Place, places
 from sphinx.application import Sphinx
 
@@ -61,13 +58,11 @@ def write(app: Sphinx, error: Exception | None) -> None:
     if app.builder.name != "html" or error:
         return
     files = [app.builder.get_target_uri(name) for name in sorted(app.env.found_docs)]
-    with ProcessPoolExecutor() as pool:
-        texts = [(Path(app.outdir) / file).read_text(encoding="utf-8") for file in files]
-        pages = dict(zip(files, pool.map(places, texts), strict=True))
+    pages = {file: places((Path(app.outdir) / file).read_text(encoding="utf-8")) for file in files}
     static = Path(app.outdir) / "_static"
     shutil.copytree(SCRIPTS, static / "search", ignore=shutil.ignore_patterns("*.html"), dirs_exist_ok=True)
     data = table(pages, tomllib.loads(WORDS.read_text(encoding="utf-8")))
-    (static / "search" / "data.js").write_text(packed(data), encoding="ascii")
+    (static / "search" / "data.js").write_text(packed(data), encoding=ENCODING)
     renew(Path(app.outdir) / "search.html", static / "search")
     for name in UNUSED:
         (static / name).unlink(missing_ok=True)
@@ -100,9 +95,3 @@ def chinese_names(text: str) -> list[str]:
     """The Chinese of a term, with which its entry begins; a second name stands in brackets."""
     head = text.split(". ")[0]
     return re.findall(rf"[{HAN}A-Za-z\d-]*[{HAN}]+[{HAN}A-Za-z\d-]*", head) if re.match(rf"\S*[{HAN}]", head) else []
-
-
-def packed(data: dict[str, Any]) -> str:
-    """A script, since a page opened from a disk may load nothing else; deflated to a third of the size."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f'bookSearch.data = "{base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")}";\n'

@@ -86,6 +86,12 @@ class Tree(HTMLParser):
 def places(html: str) -> list[Place]:
     """The places of a page in reading order; the first is the page itself."""
     found: list[Place] = []
+    # Most of a page is tags that say nothing here, and a parser in Python is slow: menus, drawings, colours of code.
+    html = "".join(re.findall(r"<article\b.*</article>", html, re.DOTALL))
+    html = re.sub(r"<(script|style|svg)\b.*?</\1>", "", html, flags=re.DOTALL)
+    html = re.sub(
+        r"<pre\b.*?</pre>", lambda code: f"<pre>{re.sub('<[^>]+>', '', code[0])}</pre>", html, flags=re.DOTALL
+    )
     for element in Tree(html).root.walk():
         if element.tag == "article" and "bd-article" in element.classes:
             _read(element, None, found)

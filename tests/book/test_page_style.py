@@ -149,6 +149,37 @@ def test_a_wide_formula_has_the_whole_line(browser: BrowserContext, site: str, p
     page.close()
 
 
+# Formulas in a line that scroll although they fit into the cell around them, and cells that show a title and no more.
+CUT = """() => [...document.querySelectorAll("table.stacked mjx-container.wide")].filter(formula =>
+    formula.scrollWidth < formula.closest("td").clientWidth - 16).map(formula => formula.textContent)"""
+BARE = """() => [...document.querySelectorAll("table.stacked td")].filter(cell =>
+    cell.offsetHeight > 0 && cell.textContent.trim() === "").length"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", ["corrections", "howto"])
+def test_a_stacked_table_shows_all_of_a_cell_and_no_empty_one(browser: BrowserContext, site: str, path: str) -> None:
+    page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
+    assert page.locator("table.stacked").count() > 0
+    assert page.evaluate(CUT) == [] and page.evaluate(BARE) == 0
+    page.close()
+
+
+# The right edges of the first measures in the tables of the experiments, against that of their boxes.
+MEASURES = """() => [...document.querySelectorAll("#ablation table")].map(table => {
+    const cell = table.tBodies[0].rows[0].cells[2].getBoundingClientRect();
+    return cell.right - table.parentElement.getBoundingClientRect().right;
+})"""
+
+
+@needs_chromium
+def test_on_a_phone_a_measure_is_seen_beside_its_arm(browser: BrowserContext, site: str) -> None:
+    page = visit(browser, f"{site}/chapters/experiments.html", 390, opened=True)
+    edges = page.evaluate(MEASURES)
+    assert edges and max(edges) <= 0
+    page.close()
+
+
 # Of code that scrolls: where it fades, the ground is that of the code; how both look at the right edge.
 EDGE = """() => {
     const code = document.querySelector(".bd-article pre.more-right"), shown = getComputedStyle(code);

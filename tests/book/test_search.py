@@ -1,9 +1,7 @@
 """The search, in a browser: what it finds, what it quotes, and that a hit opens at the marked words."""
 
-import base64
-import json
+import importlib
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,15 +134,14 @@ def test_more_hits_come_when_asked(search: Page) -> None:
 # What it reads ------------------------------------------------------------------------------------------------------
 
 
-def data(html: Path) -> dict[str, Any]:
-    text = (html / "_static" / "search" / "data.js").read_text()
-    found: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text.split('"')[1])))
-    return found
-
-
 @pytest.fixture(scope="module")
 def read(html: Path) -> dict[str, Any]:
-    return data(html)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "tools")
+        packing = importlib.import_module("search_packing")
+    text = (html / "_static" / "search" / "data.js").read_text(encoding=packing.ENCODING)
+    found: dict[str, Any] = packing.unpacked(text)
+    return found
 
 
 def test_every_place_is_in_its_page(html: Path, read: dict[str, Any]) -> None:
@@ -164,7 +161,7 @@ def test_every_place_with_another_name_exists(read: dict[str, Any]) -> None:
 
 def test_all_that_a_search_loads_is_little_for_so_much_text(html: Path) -> None:
     """The text of 21 chapters and a thousand entries of the reference, on the one page that searches."""
-    assert sum(file.stat().st_size for file in (html / "_static" / "search").iterdir()) < 1_250_000
+    assert sum(file.stat().st_size for file in (html / "_static" / "search").iterdir()) < 1_000_000
     assert not (html / "searchindex.js").exists()
 
 

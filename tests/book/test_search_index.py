@@ -1,6 +1,8 @@
 """What the search reads of a page: its places, their text, formulas as a reader would type them."""
 
 import importlib
+import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,11 @@ def extension() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parents[2] / "tools")
         yield importlib.import_module("search_extension")
+
+
+@pytest.fixture(scope="module")
+def packing(extension: ModuleType) -> ModuleType:
+    return sys.modules["search_packing"]
 
 
 FORMULAS = {
@@ -125,3 +132,28 @@ def test_the_chinese_of_a_term_is_another_name_of_it(extension: ModuleType) -> N
 )
 def test_the_chinese_stands_at_the_beginning(extension: ModuleType, text: str, names: list[str]) -> None:
     assert extension.chinese_names(text) == names
+
+
+# How it is stored: for every length of the last sign, with all that JSON escapes, and small.
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 14, 15, 16, 40])
+def test_what_is_packed_comes_out_again(packing: ModuleType, length: int) -> None:
+    chance = random.Random(length)
+    signs = 'ab cd_EF 12"\\\n\0\x1f\u2028é注意力🙂'
+    data = {"places": [["".join(chance.choices(signs, k=length)), length, None, []]], "stop": "the\\nnew \n line"}
+    assert packing.unpacked(packing.packed(data)) == data
+
+
+def test_each_sign_is_a_character_of_two_bytes(packing: ModuleType) -> None:
+    written = packing.packed(["word"] * 100 + list(range(3000))).encode(packing.ENCODING)
+    assert written[:2] in (b"\xff\xfe", b"\xfe\xff")  # the byte order mark, which no server's header outweighs
+    assert not any(0xD800 <= ord(sign) < 0xE000 for sign in written.decode(packing.ENCODING))
+
+
+def test_frequent_words_take_little_room(packing: ModuleType) -> None:
+    chance = random.Random(0)
+    words = [f"{chance.choice(['self', 'cross', 'no'])}attention{letter}" for letter in "abcdefghijklmnop"]
+    text = " ".join(chance.choices(words, k=20_000))
+    written = packing.packed([text]).encode(packing.ENCODING)
+    assert len(written) < 16_000  # deflate alone, in base64, takes 25,700

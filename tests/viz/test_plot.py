@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from tests.oracles import unchecked
 from tests.viz.screens import contrast
-from transformer_lib.viz import name_points, panels, plot_attention, plot_curves, plot_mask, write_values
+from transformer_lib.viz import panels, plot_attention, plot_curves, plot_mask, write_values
 from transformer_lib.viz.style import WIDTH
 
 matplotlib.use("Agg")
@@ -147,24 +147,6 @@ def test_a_heat_map_with_numbers_leaves_out_what_is_none() -> None:
         ((0, 1), "1.00"),
         ((1, 1), "-0.50"),
     ]
-
-
-def test_names_of_points_cover_nothing() -> None:
-    axes = panels(3.6)
-    axes.loglog([0.1, 10, 1000], [1, 100, 100])
-    places = [(80, 95), (100, 80), (120, 70), (14, 60), (0.5, 8), (0.6, 5), (0.4, 30), (0.9, 9)]
-    points = {f"operation {i}": place for i, place in enumerate(places)}
-    axes.plot(*zip(*places, strict=True), "o", color="black")
-    axes.set(xlim=(0.03, 1500), ylim=(0.5, 1000))
-    name_points(axes, points)
-    names = [text for text in axes.texts if text.get_text()]
-    assert [name.get_text() for name in names] == list(points)
-    boxes = [name.get_window_extent() for name in names]
-    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
-    line = axes.transData.transform(np.c_[np.geomspace(0.1, 10, 500), np.geomspace(1, 100, 500)])
-    dots = axes.transData.transform(places)
-    assert not any(box.contains(x, y) for box in boxes for x, y in [*line, *dots])
-    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
 
 
 def test_figures_do_not_depend_on_the_readers_settings(weights: torch.Tensor) -> None:

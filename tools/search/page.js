@@ -116,10 +116,23 @@
     return `${taken}${whole ? `${count(whole)} with all words, ` : "No place has all words: "}${rest}.`;
   }
 
+  /* The text of the book, as tools/search_packing.py wrote it. */
   async function read() {
-    const packed = Uint8Array.from(atob(bookSearch.data), sign => sign.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return JSON.parse(await new Response(stream).text());
+    const stream = new Blob([bytes(bookSearch.data)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const text = await new Response(stream).text(), end = text.indexOf("\0"), words = text.slice(0, end).split("\n");
+    let json = "";
+    for (let at = end + 1; at < text.length; at++) json += words[text.charCodeAt(at)];
+    return JSON.parse(json);
+  }
+
+  /* Each sign holds 15 bits. What the last ones hold too much falls off the end of the array. */
+  function bytes({ bytes, signs }) {
+    const found = new Uint8Array(bytes);
+    for (let at = 0, held = 0, bits = 0, i = 0; i < signs.length; i++) {
+      held = (held & 255) << 15 | signs.charCodeAt(i) - 0x4E00;
+      for (bits += 15; bits >= 8; bits -= 8) found[at++] = held >> bits - 8;
+    }
+    return found;
   }
 
   async function start() {

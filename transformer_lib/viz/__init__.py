@@ -1,6 +1,6 @@
 """See what a model does and is made of: `record` and `outputs` watch it, `plot` shows numbers, `drawings` its parts."""
 
-from transformer_lib.viz.plot import name_points as name_points
+from transformer_lib.viz.names import name_points as name_points
 from transformer_lib.viz.plot import plot_attention as plot_attention
 from transformer_lib.viz.plot import plot_curves as plot_curves
 from transformer_lib.viz.plot import plot_mask as plot_mask

@@ -9,7 +9,6 @@ Left out: interaction, animation, and fonts for scripts that Matplotlib's own fo
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from jaxtyping import Bool, Float
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
 Number = int | float
 
 LABEL_HEIGHT = 0.17  # inches that a tick label needs
-# Where a name may stand beside its point: (right, up) in points of print, and which side of it stands there.
-SPOTS = [
-    *((7, 0, "left"), (-7, 0, "right"), (0, 11, "center"), (0, -11, "center")),
-    *((5, 9, "left"), (-5, 9, "right"), (5, -9, "left"), (-5, -9, "right")),
-    *((0, 22, "center"), (0, -22, "center"), (5, 20, "left"), (-5, 20, "right"), (5, -20, "left"), (-5, -20, "right")),
-]
 DASHES = ("--", ":", "-.")
 
 
@@ -139,45 +132,6 @@ def write_values(axes: Any, values: Float[Tensor, "row column"], *, least: Numbe
         for column, value in enumerate(line):
             if not math.isnan(value):
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center")
-
-
-@checked
-def name_points(axes: Any, points: Mapping[str, tuple[Number, Number]]) -> None:
-    """Write the name of each point beside it, where it covers no other words, no point and no line, if there is room.
-
-    To be called last, when the limits of the axes and all lines stand; names go in the order given.
-    """
-    import numpy as np
-
-    _check_axes(axes)
-    axes.figure.canvas.draw()  # only now is it known where things stand
-    centres = axes.transData.transform(list(points.values()))
-    taken = [np.array(centre) for centre in centres]
-    for line in axes.get_lines():
-        corners = line.get_transform().transform(line.get_xydata())
-        if line.get_linestyle() == "None":
-            continue
-        for one, other in pairwise(corners):
-            taken += list(np.linspace(one, other, 2 + int(np.abs(other - one).max() // 4)))
-    boxes: list[Any] = [text.get_window_extent() for text in axes.texts]
-    for name, at in points.items():
-        text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", va="center")
-
-        def placed(spot: tuple[int, int, str], text: Any = text) -> Any:
-            text.set(position=spot[:2], ha=spot[2])
-            return text.get_window_extent().padded(2)
-
-        def faults(spot: tuple[int, int, str], placed: Any = placed) -> int:
-            box = placed(spot)
-            outside = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1)
-            covered = sum(box.contains(*point) for point in taken)
-            return int(9 * (sum(map(box.overlaps, boxes)) + outside) + covered)
-
-        best = min(SPOTS, key=faults)
-        boxes.append(placed(best))
-        if abs(best[1]) > 15:  # so far off that a thin line has to say whose name it is
-            thin = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 7, "shrinkB": 2}
-            axes.annotate("", at, best[:2], textcoords="offset points", arrowprops=thin)
 
 
 def _check_drawable(field: str, matrix: Tensor) -> None:

@@ -68,7 +68,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}plot.plot_mask": lambda: {"*masks": [torch.ones(2, 3, dtype=torch.bool)], "titles": ["all"]},
     f"{HERE}plot.write_values": lambda: {"axes": _axes(), "values": torch.rand(2, 3), "least": 0.0, "most": 1.0},
-    f"{HERE}plot.name_points": lambda: {"axes": _axes(), "points": {"here": (0.5, 0.5), "there": (0.7, 0.2)}},
+    f"{HERE}names.name_points": lambda: {"axes": _axes(), "points": {"here": (0.5, 0.5), "there": (0.7, 0.2)}},
     f"{HERE}label.label_width": lambda: {"label": "a label"},
     f"{HERE}style.space_between": lambda: {"rows": 2, "height": 3.0},
     f"{HERE}style.pale": lambda: {"colour": "#0b5bd0"},
