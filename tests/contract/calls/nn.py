@@ -203,8 +203,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}cache.KVCache.select": lambda: _rows(_cache()),
     f"{HERE}cache.KVCache.rewind": lambda: {"self": _cache(), "length": 1},
     f"{HERE}cache.KVCache.require_rewinding": lambda: {"self": _cache()},
-    f"{HERE}cache.require_keys_and_values": lambda: {"config": SMALL},
-    f"{HERE}cache.kept_by": lambda: {"config": SMALL},
+    f"{HERE}kept.require_keys_and_values": lambda: {"config": SMALL},
+    f"{HERE}kept.kept_by": lambda: {"config": SMALL},
     f"{HERE}cache.KVCache.layer": lambda: {"self": _cache(), "index": 0},
     f"{HERE}cache.LayerCache": lambda: {"cache": _cache(), "layer": 0},
     f"{HERE}cache.LayerCache.write": lambda: {
