@@ -1,7 +1,7 @@
 """Configs as their authors published them: each is read, and the model that it describes is theirs to the last bits.
 
-`published.json` holds their fields, which are facts. gpt-oss stands there without its quantisation. The models are built
-with all of these, but with sizes that a test can afford, and with random weights.
+`published.json` holds their fields, which are facts. gpt-oss stands there without its quantisation. The models are
+built with all of these, but with sizes that a test can afford, and with random weights.
 """
 
 import json
@@ -93,11 +93,11 @@ def test_it_is_read(name: str) -> None:
 
 
 BILLION = 10**9
-# All weights, to the last one where the published files have been counted, and those that a token meets in a matrix, the
-# head's included. The rounded numbers are the authors': the model card of gpt-oss (arXiv 2508.10925), Mistral's note on
-# Mixtral, the cards of Qwen3-30B-A3B and Qwen3-Next, DeepSeek-V3's README_WEIGHTS, the paper on ModernBERT (arXiv
-# 2412.13663). DeepSeek's leave out the layer that predicts a second token; the second numbers of Mixtral and Qwen3 count
-# the table of the embedding as well.
+# All weights, to the last one where the published files have been counted, and those that a token meets in a matrix,
+# the head's included. The rounded numbers are the authors': the model card of gpt-oss (arXiv 2508.10925), Mistral's
+# note on Mixtral, the cards of Qwen3-30B-A3B and Qwen3-Next, DeepSeek-V3's README_WEIGHTS, the paper on ModernBERT
+# (arXiv 2412.13663). DeepSeek's leave out the layer that predicts a second token; the second numbers of Mixtral and
+# Qwen3 count the table of the embedding as well.
 COUNTED = {
     "gemma-3-1b-it": (999_885_952, None),
     "gpt-oss-20b": (20_914_757_184, 3.61 * BILLION),

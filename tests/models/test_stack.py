@@ -367,6 +367,22 @@ class _Whole:
         return torch.stack([self.ours(self.texts[:1, row.bool()])[0, -1] for row in past[0]])[None]
 
 
+class _Counted:
+    """A draft that counts the tokens that it reads."""
+
+    training, context = False, None
+
+    def __init__(self, ours: DecoderLM) -> None:
+        self.ours, self.read = ours, 0
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        return self.ours.new_cache(batch, max_length)
+
+    def __call__(self, tokens: torch.Tensor, **options: Any) -> torch.Tensor:
+        self.read += tokens.shape[1]
+        return self.ours(tokens, **options)
+
+
 @pytest.mark.parametrize("lookahead", [1, 3, 6])
 def test_a_hybrid_speculates_greedily_as_it_writes(lookahead: int) -> None:
     ours, tokens = model(HYBRID), integers(13, 1, 6)
@@ -375,6 +391,9 @@ def test_a_hybrid_speculates_greedily_as_it_writes(lookahead: int) -> None:
     for draft in (ours, other, model(CONFIG)):  # all is kept, little, and by one that can forget
         found = speculate(ours, draft, tokens, max_new_tokens=14, lookahead=lookahead, temperature=0.0)
         assert torch.equal(found.tokens, plain)
+    counted = _Counted(other)
+    speculate(ours, counted, integers(13, 1, 60), max_new_tokens=14, lookahead=lookahead, temperature=0.0)
+    assert counted.read <= 60 + 14 * 2 * (lookahead + 1), "the prompt is not read again after each refusal"
     own = speculate(ours, ours, tokens, max_new_tokens=14, lookahead=lookahead, temperature=0.0)
     assert own.accepted == own.drafted and own.passes < 14
 
