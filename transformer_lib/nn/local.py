@@ -54,7 +54,7 @@ class Span:
         if in_order:
             self.seen = max(self.first, length + 1 - self.window)
             if self._held > self.slots:
-                self._held = min(self._held, self.window - 1 + self.spare)
+                self._held = min(self._held, max(1, self.window - 1 + self.spare))
                 self.first = length + new - self._held
         else:
             self.seen = self.first
