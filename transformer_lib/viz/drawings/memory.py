@@ -125,7 +125,7 @@ def draw_pages(tables: Mapping[str, Sequence[int]], lengths: Sequence[int], *, p
     taken, slots = sum(count > 0 for count in owners), sum(lengths)
     sheet.text((436, top + 46), f"{taken} of {pages} pages for {slots} tokens", side="end")
     alt = (
-        f"Texts of {', '.join(map(str, lengths))} tokens, each cut into pages of {page} slots. Below them, the memory as "
+        f"Texts of {', '.join(map(str, lengths))} tokens, each cut into pages of {page} slots. Below, the memory as "
         f"a row of {pages} pages: {taken} are taken, {sum(count > 1 for count in owners)} of them by several texts. "
         "The last page of a text may have empty slots."
     )
