@@ -20,7 +20,7 @@ from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.designs import draw_designs
 from transformer_lib.viz.drawings.devices import draw_data_parallel
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
-from transformer_lib.viz.drawings.memory import draw_cache
+from transformer_lib.viz.drawings.memory import draw_cache, draw_kept, draw_pages
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
 from transformer_lib.viz.drawings.stream import draw_additions
@@ -58,6 +58,14 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
     "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),
+    "no kind": ("kinds", lambda: draw_kept({})),
+    "a width that is not said": ("kinds", lambda: draw_kept({"a": AttentionConfig(num_heads=2)})),
+    "no text": ("tables", lambda: draw_pages({}, [], page=2, pages=2)),
+    "a page that is not there": ("tables", lambda: draw_pages({"a": [2]}, [1], page=2, pages=2)),
+    "a page too few": ("lengths", lambda: draw_pages({"a": [0]}, [3], page=2, pages=2)),
+    "a length too few": ("lengths", lambda: draw_pages({"a": [0], "b": [1]}, [1], page=2, pages=2)),
+    "too many pages": ("pages", lambda: draw_pages({"a": [0]}, [1], page=2, pages=13)),
+    "too many texts": ("tables", lambda: draw_pages({f"{i}": [i] for i in range(6)}, [1] * 6, page=2, pages=6)),
     "too many keys": ("keys", lambda: draw_attention_graph(ROWS[0], ROWS, ROWS, ROWS[0])),
     "no losses": ("parts", lambda: draw_accumulation([])),
     "targets that are not moved": ("inputs", lambda: draw_shift(["a", "b"], ["a", "b"])),
