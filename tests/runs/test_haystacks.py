@@ -1,4 +1,4 @@
-"""The practice for long texts, read again token by token: what is asked can be known, and takes the look it asks for."""
+"""The practice for long texts, read again token by token: what is asked can be known, by the look it needs."""
 
 import math
 
