@@ -36,7 +36,7 @@ from transformer_lib.runs.haystacks import (
 )
 from transformer_lib.runs.practice import start_as_pytorch
 
-STEPS, MORE, LONGEST, RATE = 400, 100, 512, 0.004  # the rate that `extrapolation` found best for full RoPE
+STEPS, MORE, LONGEST, RATE = 400, 100, 512, 0.016  # the rate that `extrapolation` found best for full RoPE
 FACTOR = LONGEST / TIME
 HEADS = AttentionConfig(num_heads=3)
 POSITIONS = {
@@ -99,7 +99,7 @@ EXPERIMENT = Experiment(
         "YaRN, at 512": {"positions": "YaRN", "time": 512},
     },
     run=run,
-    rates=(0.001, 0.002, 0.004),
+    rates=(0.002, 0.004, 0.008),
     chosen_by="choice",
     choice_seeds=(100,),
 )
