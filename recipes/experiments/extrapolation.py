@@ -135,14 +135,14 @@ def run(seed: int, rate: float, layers: list[str]) -> dict[str, Any]:
 EXPERIMENT = Experiment(
     arms={
         "full RoPE": {"layers": ["turned"]},
-        "near RoPE": {"layers": ["near"]},
-        "no positions": {"layers": ["none"]},
-        "full RoPE, last none": {"layers": ["turned", "turned", "turned", "none"]},
-        "near RoPE, last full": {"layers": ["near", "near", "near", "turned"]},
         "near RoPE, last none": {"layers": ["near", "near", "near", "none"]},
+        "near RoPE": {"layers": ["near"]},
+        "full RoPE, last none": {"layers": ["turned", "turned", "turned", "none"]},
+        "no positions": {"layers": ["none"]},
+        "near RoPE, last full": {"layers": ["near", "near", "near", "turned"]},
     },
     run=run,
-    rates=(0.002, 0.004, 0.008),
+    rates=(0.008, 0.016, 0.032),
     chosen_by="choice",
     choice_seeds=(100,),
 )
