@@ -1,8 +1,8 @@
 """A model that learnt 64 tokens learns a little more: how should its positions change for 512, and on what texts?
 
 The full RoPE of `extrapolation` learns as there and then goes on for 100 steps: on texts of 64 tokens as before or with
-its positions dropped, and on texts of 512 with its angles as they were, interpolated or scaled by YaRN. A step is 1,024
-tokens in each arm, and the rate of the second training is tuned alike.
+its positions dropped, and on texts of 512 with its angles as they were or interpolated. A step is 1,024 tokens in each
+arm, and the rate of the second training is tuned alike.
 """
 
 import math
@@ -96,7 +96,6 @@ EXPERIMENT = Experiment(
         "dropped, at 64": {"positions": "dropped", "time": 64},
         "RoPE, at 512": {"positions": "kept", "time": 512},
         "interpolated, at 512": {"positions": "interpolated", "time": 512},
-        "YaRN, at 512": {"positions": "YaRN", "time": 512},
     },
     run=run,
     rates=(0.002, 0.004, 0.008),
