@@ -1,6 +1,6 @@
 """Trained on 64 tokens, what does a model still predict, recall and count in 512, and does it help to turn more slowly?
 
-Five stacks of four layers learn the same texts of 64 tokens (`transformer_lib.runs.haystacks`). They differ in which
+Three stacks of four layers learn the same texts of 64 tokens (`transformer_lib.runs.haystacks`). They differ in which
 layers see the whole text, which only the last 16 tokens, and which turn queries and keys by their position. Each is
 then read without further training at 64, 128, 256 and 512 tokens: as it was trained, and in the ways in which a model
 of its kind is carried to longer texts.
@@ -137,8 +137,6 @@ EXPERIMENT = Experiment(
         "full RoPE": {"layers": ["turned"]},
         "near RoPE, last none": {"layers": ["near", "near", "near", "none"]},
         "full RoPE, last none": {"layers": ["turned", "turned", "turned", "none"]},
-        "near RoPE, last full": {"layers": ["near", "near", "near", "turned"]},
-        "no positions": {"layers": ["none"]},
     },
     run=run,
     rates=(0.004, 0.008, 0.016),
