@@ -1,6 +1,7 @@
 """The practice for long texts, read again token by token: what is asked can be known, by the look it needs."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -156,6 +157,6 @@ def test_scores_tell_a_short_look_from_a_long_one() -> None:
         ),
     ],
 )
-def test_refusals(call, message: str) -> None:
+def test_refusals(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
