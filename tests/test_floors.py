@@ -61,7 +61,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
-    "runs": ("provenance", "account", "recipe", "practice", "records", "experiment"),
+    "runs": ("provenance", "account", "recipe", "practice", "haystacks", "records", "experiment"),
     "tasks": (
         "metrics",
         "answer_scores",

@@ -10,7 +10,7 @@ from torch import nn
 from tests.viz.drawn.case import config
 from tests.viz.drawn.search import drafted, fork
 from tests.viz.layout import faults, texts
-from transformer_lib.config import AttentionConfig, LayerConfig, NoPositions
+from transformer_lib.config import AttentionConfig, LayerConfig, NoPositions, Rope
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
 from transformer_lib.viz.diagram import Drawing
@@ -19,6 +19,7 @@ from transformer_lib.viz.drawings.convolutions import draw_receptive_field
 from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.designs import draw_designs
 from transformer_lib.viz.drawings.devices import draw_data_parallel
+from transformer_lib.viz.drawings.distances import draw_reach, draw_turns
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
 from transformer_lib.viz.drawings.memory import draw_cache, draw_kept, draw_pages
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
@@ -57,6 +58,8 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a vocabulary too wide": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["number"] * 20)),
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
+    "too many pairs": ("head_dim", lambda: draw_turns({"plain": Rope()}, 64, trained=8, read=16)),
+    "too long a text": ("tokens", lambda: draw_reach({"plain": config(1)}, tokens=41)),
     "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),
     "no kind": ("kinds", lambda: draw_kept({})),
     "a width that is not said": ("kinds", lambda: draw_kept({"a": AttentionConfig(num_heads=2)})),

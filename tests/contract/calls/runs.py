@@ -13,7 +13,7 @@ from tests.contract.calls.config import SMALL
 from tests.contract.calls.training import own_loss
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.models import DecoderLM
-from transformer_lib.runs import experiment, practice, recipe, records
+from transformer_lib.runs import experiment, haystacks, practice, recipe, records
 from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.schedule import warmup_cosine
 
@@ -79,6 +79,11 @@ def _record() -> records.Record:
     return records.Record(experiment.execute(_experiment(), results=_new()))
 
 
+def _reader() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Embedding(haystacks.VOCABULARY, haystacks.VOCABULARY)
+
+
 def _streams() -> practice.Streams:
     tokens = torch.arange(40) % SMALL.vocab_size
     return practice.Streams(practice.Tokenizer.train(["ab"], 256, []), tokens, tokens, tokens, 1.0)
@@ -132,6 +137,15 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}practice.overlapping_nats": lambda: {"model": _small(), "stream": _streams().test, "context": 4},
     f"{HERE}practice.start_as_pytorch": lambda: {"model": _small()},
     f"{HERE}practice.start_small": lambda: {"model": _small(), "std": 0.1},
+    f"{HERE}haystacks.haystacks": lambda: {"batch": 2, "time": 40, "seed": 0},
+    f"{HERE}haystacks.Haystacks": lambda: haystacks.haystacks(2, 40, seed=0)._asdict(),
+    f"{HERE}haystacks.haystack_loss": lambda: {
+        **{"logits": torch.zeros(2, 40, haystacks.VOCABULARY), "texts": haystacks.haystacks(2, 40, seed=0)},
+    },
+    f"{HERE}haystacks.learn_haystacks": lambda: {
+        **{"model": _reader(), "rate": 0.01, "seed": 0, "steps": 2, "batch": 2, "time": 40},
+    },
+    f"{HERE}haystacks.haystack_scores": lambda: {"model": _reader(), "time": 40, "rows": 4},
     f"{HERE}records.Spread": lambda: {"values": (1.0, 2.0)},
     f"{HERE}records.Spread.ties": lambda: {"self": records.Spread((1.0,)), "other": records.Spread((2.0,))},
     f"{HERE}records.Spread.above": lambda: {"self": records.Spread((1.0,)), "other": records.Spread((2.0,))},
