@@ -1,4 +1,4 @@
-"""How many pairs does a layer recall from the same bytes of state: a window of softmax, a sum, the delta rule, a hybrid?
+"""How many pairs does a layer recall from equal bytes of state: a window of softmax, a sum, the delta rule, a hybrid?
 
 Each model has four layers and learns texts of 3 to 24 names, half of which get a second value (`runs.recall`). A token
 holds a name and its value, so the delta layers do without their short convolution, and nothing but the mixer differs.
