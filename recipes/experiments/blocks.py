@@ -1,7 +1,7 @@
 """How much of a trained model's attention lies in the blocks that a cheap score picks, and what does the rest cost?
 
 Two models are trained with attention to everything: one on the text of the standard library, in windows of 256 tokens,
-one on programs of up to 24 names (`runs.recall`). Then each query may see its own block and a few others, picked by the
+one on programs of up to 16 names (`runs.recall`). Then each query may see its own block and a few others, picked by the
 mean key, by the true weights (which nobody has before the work is done), by nearness, or at random. Of the same weights
 it is measured how much attention lies in what is seen, and how the loss or the share of right answers changes if
 every layer sees no more. Blocks have 16 tokens in text and 4 in programs.
@@ -124,7 +124,7 @@ def on_programs(seed: int) -> dict[str, Any]:
     size = 4
     model = model_of(NAMES * (VALUES + 1), 32, 4, LONGEST, AttentionConfig(num_heads=4, num_kv_heads=1, head_dim=8))
     start_as_pytorch(model)
-    learn_recall(model, rate=0.006, seed=seed, steps=400)
+    learn_recall(model, rate=0.006, seed=seed)
     text = recall_texts(256, NAMES, REPORT)
     asked = text.targets >= 0
 

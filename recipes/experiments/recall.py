@@ -1,11 +1,11 @@
 """How many pairs does a layer recall from equal bytes of state: a window of softmax, a sum, the delta rule, a hybrid?
 
-Each model has four layers and learns texts of 3 to 24 names, half of which get a second value (`runs.recall`). A token
+Each model has four layers and learns texts of 2 to 16 names, half of which get a second value (`runs.recall`). A token
 holds a name and its value, so the delta layers do without their short convolution, and nothing but the mixer differs.
-The models keep 896 numbers for a text of 44 tokens, the longest: a window of 14 keys and values in each layer; a matrix
-of 220 or 224 numbers in each layer; or three matrices of 64 and, in the fourth layer, all 44 keys and values. Where the
+The models keep 704 numbers for a text of 32 tokens, the longest: a window of 11 keys and values in each layer; a matrix
+of 176 or 180 numbers in each layer; or three matrices of 64 and, in the fourth layer, all 32 keys and values. Where the
 rule is "adds", the layer is that of the delta rule, and only what the memory holds under the key is not taken off. Two
-models are no equals: one sees everything in all layers (2,816 numbers), and one has a quarter of the state.
+models are no equals: one sees everything in all layers (2,048 numbers), and one has a quarter of the state.
 """
 
 from dataclasses import replace
@@ -32,15 +32,15 @@ from transformer_lib.runs.practice import start_as_pytorch
 from transformer_lib.runs.recall import LONGEST, NAMES, VALUES, learn_recall, recall_scores
 
 SOFTMAX = AttentionConfig(num_heads=4, num_kv_heads=1, head_dim=8)
-DELTA = GatedDelta(num_heads=2, key_dim=8, value_dim=14, conv=1)
+DELTA = GatedDelta(num_heads=2, key_dim=8, value_dim=11, conv=1)
 SMALL = LayerConfig(attention=GatedDelta(num_heads=1, key_dim=8, value_dim=8, conv=1))
 MIXERS = {
     "softmax": SOFTMAX,
-    "window": replace(SOFTMAX, window=14),
-    "sum": LinearAttention(num_heads=2, head_dim=10),
+    "window": replace(SOFTMAX, window=11),
+    "sum": LinearAttention(num_heads=2, head_dim=9),
     "adds": DELTA,
     "delta": DELTA,
-    "quarter": replace(DELTA, key_dim=4, value_dim=7),
+    "quarter": replace(DELTA, num_heads=1, key_dim=4),
     "hybrid": SOFTMAX,
 }
 
@@ -90,7 +90,7 @@ def run(seed: int, rate: float, mixer: str) -> dict[str, Any]:
 
 EXPERIMENT = Experiment(
     arms={
-        "softmax, window of 14": {"mixer": "window"},
+        "softmax, window of 11": {"mixer": "window"},
         "linear attention": {"mixer": "sum"},
         "delta layer that adds": {"mixer": "adds"},
         "delta rule": {"mixer": "delta"},

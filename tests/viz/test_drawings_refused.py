@@ -23,6 +23,7 @@ from transformer_lib.viz.drawings.graphs import draw_attention_graph
 from transformer_lib.viz.drawings.memory import draw_cache
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
+from transformer_lib.viz.drawings.states import draw_kept, draw_overwriting
 from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
 from transformer_lib.viz.drawings.tokens import draw_lattice, draw_merges, draw_steps
@@ -57,6 +58,8 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a stack of nothing": ("stacks", lambda: draw_receptive_field([[]])),
     "too far": ("stacks", lambda: draw_receptive_field([[nn.Conv1d(1, 1, 2, dilation=24)]])),
     "too many slots": ("prompt", lambda: draw_cache(DecoderLM(config(1)), list("abcdefg"), ["h", "i"])),
+    "a text too long": ("length", lambda: draw_kept(DecoderLM(config(1)), 17)),
+    "a pair without a word": ("words", lambda: draw_overwriting(ROWS, ROWS, ["a", "b", "c"])),
     "too many keys": ("keys", lambda: draw_attention_graph(ROWS[0], ROWS, ROWS, ROWS[0])),
     "no losses": ("parts", lambda: draw_accumulation([])),
     "targets that are not moved": ("inputs", lambda: draw_shift(["a", "b"], ["a", "b"])),

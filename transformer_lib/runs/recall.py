@@ -2,7 +2,7 @@
 
 A text is a program of the toy world (`data.toy`): `b=2 d=0 a=1 d=3 a? d?`. Each name is assigned once, half of them
 again, and at the end up to eight names are asked for. Since one token holds a name and its value, no layer has to join
-two tokens before it can remember them. Texts have from 3 to 24 names, and the models of one comparison learn all four
+two tokens before it can remember them. Texts have from 2 to 16 names, and the models of one comparison learn all four
 sizes. Tokens, and a target at every question, are as in `data.toy`.
 """
 
@@ -16,10 +16,10 @@ from transformer_lib.contract import checked
 from transformer_lib.data.toy import Programs
 from transformer_lib.training import token_loss
 
-NAMES, VALUES = 24, 4
-PAIRS = (3, 6, 12, 24)  # names of a text
+NAMES, VALUES = 16, 4
+PAIRS = (2, 4, 8, 16)  # names of a text
 ASKED = 8  # at most
-LONGEST = 24 + 12 + ASKED  # tokens
+LONGEST = 16 + 8 + ASKED  # tokens
 CHOICE, REPORT = 998, 999  # seeds of the texts that a rate is chosen by, and of those that are reported
 
 
@@ -47,7 +47,7 @@ def recall_texts(rows: int, pairs: int, seed: int) -> Programs:
 
 
 @checked
-def learn_recall(model: nn.Module, *, rate: float, seed: int, steps: int = 300, batch: int = 48) -> list[float]:
+def learn_recall(model: nn.Module, *, rate: float, seed: int, steps: int = 350, batch: int = 48) -> list[float]:
     """Train `model` in place on texts of all sizes in turn, and give the loss of every step in nats.
 
     AdamW; the rate rises over a tenth of the steps, stays, and falls to 0 over the last three tenths. Gradients are
@@ -77,7 +77,7 @@ def learn_recall(model: nn.Module, *, rate: float, seed: int, steps: int = 300, 
 def recall_scores(model: nn.Module, *, rows: int = 256) -> dict[str, float]:
     """Loss on texts to choose by (`choice`), and on others the share of right answers for each number of names.
 
-    `once 24` counts questions about names that were assigned once, in texts of 24 names; `again 24` those about names
+    `once 16` counts questions about names that were assigned once, in texts of 16 names; `again 16` those about names
     with a second value. NaN where the model's output is.
     """
     found, chosen = dict[str, float](), list[float]()
