@@ -140,7 +140,7 @@ def run(seed: int, on: str) -> dict[str, Any]:
 
 
 EXPERIMENT = Experiment(
-    arms={"programs": {"on": "programs"}, "text": {"on": "text"}},
+    arms={"programs": {"on": "programs"}},
     run=run,
     data=lambda: (streams().train, streams().test),
 )
