@@ -33,7 +33,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "config": ("scaling", "positions", "attention", "feedforward", "experts", "mixers", "model", "plain", "as_json"),
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
-        *("rolling_cache", "relations", "attend", "tiled"),
+        *("rolling_cache", "relations", "attend", "tiled", "blocks"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
     ),
@@ -61,7 +61,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
-    "runs": ("provenance", "account", "recipe", "practice", "haystacks", "records", "experiment"),
+    "runs": ("provenance", "account", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
     "tasks": (
         "metrics",
         "answer_scores",

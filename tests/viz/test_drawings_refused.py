@@ -24,6 +24,7 @@ from transformer_lib.viz.drawings.graphs import draw_attention_graph
 from transformer_lib.viz.drawings.memory import draw_cache, draw_kept, draw_pages
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
+from transformer_lib.viz.drawings.states import draw_growth, draw_overwriting
 from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
 from transformer_lib.viz.drawings.tokens import draw_lattice, draw_merges, draw_steps
@@ -69,6 +70,8 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a length too few": ("lengths", lambda: draw_pages({"a": [0], "b": [1]}, [1], page=2, pages=2)),
     "too many pages": ("pages", lambda: draw_pages({"a": [0]}, [1], page=2, pages=13)),
     "too many texts": ("tables", lambda: draw_pages({f"{i}": [i] for i in range(6)}, [1] * 6, page=2, pages=6)),
+    "a text too long": ("length", lambda: draw_growth(DecoderLM(config(1)), 17)),
+    "a pair without a word": ("words", lambda: draw_overwriting(ROWS, ROWS, ["a", "b", "c"])),
     "too many keys": ("keys", lambda: draw_attention_graph(ROWS[0], ROWS, ROWS, ROWS[0])),
     "no losses": ("parts", lambda: draw_accumulation([])),
     "targets that are not moved": ("inputs", lambda: draw_shift(["a", "b"], ["a", "b"])),

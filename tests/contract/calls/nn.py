@@ -271,6 +271,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}attend.attention_weights": _weights,
     f"{HERE}attend.attend_explicit": lambda: _attend(bias=_bias(), dropout=0.1),
     f"{HERE}attend.attend": lambda: _attend(bias=_bias(), dropout=0.1),
+    f"{HERE}blocks.mean_key_scores": lambda: {"q": _x(*SHAPE), "k": _x(*SHAPE), "block": 1},
+    f"{HERE}blocks.block_mask": lambda: {"scores": _x(2, 2, 4, 2), "block": 2, "top": 1},
     f"{HERE}tiled.Running": lambda: start(_x(*SHAPE), _x(*SHAPE))._asdict(),
     f"{HERE}tiled.start": lambda: {"queries": _x(*SHAPE), "values": _x(*SHAPE)},
     f"{HERE}tiled.absorb": lambda: {

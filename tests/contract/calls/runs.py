@@ -13,7 +13,7 @@ from tests.contract.calls.config import SMALL
 from tests.contract.calls.training import own_loss
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.models import DecoderLM
-from transformer_lib.runs import experiment, haystacks, practice, recipe, records
+from transformer_lib.runs import experiment, haystacks, practice, recall, recipe, records
 from transformer_lib.training.config import TrainConfig
 from transformer_lib.training.schedule import warmup_cosine
 
@@ -100,6 +100,17 @@ class _Answers(nn.Module):
         return self.scores(tokens)
 
 
+class _Recalls(nn.Module):
+    """Scores of texts with names to recall, by chance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Embedding(recall.NAMES * (recall.VALUES + 1), recall.VALUES)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.scores(tokens)
+
+
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}account.keep_time": lambda: {"file": _parts_file(), "steps": 3, "write": False},
     f"{HERE}account.parts_below": lambda: {"folder": _parts_file().parent},
@@ -130,6 +141,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"model": _Answers(), "rate": 0.01, "seed": 0, "steps": 2, "batch": 2, "warmup": 1}
     },
     f"{HERE}practice.program_scores": lambda: {"model": _Answers(), "time": 12, "first": 2, "rows": 8},
+    f"{HERE}recall.recall_texts": lambda: {"rows": 2, "pairs": 3, "seed": 0},
+    f"{HERE}recall.learn_recall": lambda: {"model": _Recalls(), "rate": 0.01, "seed": 0, "steps": 2, "batch": 2},
+    f"{HERE}recall.recall_scores": lambda: {"model": _Recalls(), "rows": 4},
     f"{HERE}practice.Streams": lambda: {
         name: getattr(_streams(), name) for name in ("tokenizer", "train", "choice", "test", "bytes_per_token")
     },
