@@ -85,4 +85,4 @@ def draw_growth(model: DecoderLM, length: int) -> Drawing:
         f"keep square matrices, whose size does not depend on the text; the other {layers - len(recurrent)} keep a row "
         f"of {length} slots, one for each token. Beside each stands how many numbers that are."
     )
-    return sheet.drawing("kept", title="What the layers of a hybrid keep", alt=alt)
+    return sheet.drawing("growth", title="What the layers of a hybrid keep", alt=alt)
