@@ -126,10 +126,9 @@ def _feedforward(part: FeedForwardConfig) -> str:
 
 def _biases(layer: ModelConfig) -> str:
     mixer, part = layer.attention, layer.feedforward
-    heads = isinstance(mixer, AttentionConfig)
     names = (
-        ("q, k, v", heads and mixer.qkv_bias),
-        ("attention's output", heads and mixer.out_bias),
+        ("q, k, v", isinstance(mixer, AttentionConfig) and mixer.qkv_bias),
+        ("attention's output", isinstance(mixer, AttentionConfig) and mixer.out_bias),
         ("latents", isinstance(mixer, LatentAttention) and mixer.bias),
         ("experts" if isinstance(part, Experts) else "feed-forward", part.bias),
         ("router", isinstance(part, Experts) and part.router_bias),
