@@ -30,7 +30,18 @@ FLOORS: dict[str, int] = {
     "__main__": 12,
 }
 ORDER: dict[str, tuple[str, ...]] = {
-    "config": ("scaling", "positions", "attention", "feedforward", "experts", "mixers", "model", "plain", "as_json"),
+    "config": (
+        "scaling",
+        "positions",
+        "attention",
+        "feedforward",
+        "experts",
+        "mixers",
+        "model",
+        "plain",
+        "as_json",
+        "words",
+    ),
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
         *("rolling_cache", "relations", "attend", "tiled", "blocks"),

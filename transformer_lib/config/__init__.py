@@ -44,3 +44,4 @@ from transformer_lib.config.scaling import Llama3Scaling as Llama3Scaling
 from transformer_lib.config.scaling import NtkScaling as NtkScaling
 from transformer_lib.config.scaling import RopeScaling as RopeScaling
 from transformer_lib.config.scaling import YarnScaling as YarnScaling
+from transformer_lib.config.words import in_words as in_words

@@ -74,6 +74,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "model.ModelConfig.with_layer": lambda: {"self": SMALL, "layer": NEAR},
     "model.Seq2SeqConfig": lambda: {"encoder": SMALL, "decoder": SMALL, "share_embeddings": True},
     "plain.require_plain": lambda: {"config": SMALL},
+    "words.in_words": lambda: {"config": SMALL},
     "as_json.to_json": lambda: {"config": SMALL},
     "as_json.from_json": lambda: {"text": config.to_json(SMALL)},
 }
