@@ -45,7 +45,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
+        *("toy", "toy_languages", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram", "own"),
     ),
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
