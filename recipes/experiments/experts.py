@@ -186,7 +186,7 @@ EXPERIMENT = Experiment(
         "experts, own words": {"part": "own words"},
     },
     run=run,
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2),
     rates=(0.007, 0.014, 0.028),
     chosen_by="choice",
     choice_seeds=(100,),
