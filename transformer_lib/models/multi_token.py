@@ -78,7 +78,7 @@ class MultiTokenLM(nn.Module):
         *,
         valid: Bool[Tensor, "batch time"] | None = None,
         loads: Sequence[Load | None] | None = None,
-    ) -> tuple[Float[Tensor, "batch some vocab"], ...]:
+    ) -> tuple[Float[Tensor, "batch _ vocab"], ...]:
         """The decoder's logits, then those of each head, k: of the token k + 1 places on, for all but the last k.
 
         `loads` are those of the layers, then of the heads (`new_loads`).

@@ -14,7 +14,7 @@ MOST_WEIGHT = 1e3
 
 @checked_once
 def multi_token_loss(
-    logits: Sequence[Float[Tensor, "batch time vocab"]],
+    logits: Sequence[Float[Tensor, "batch _ vocab"]],
     targets: Int[Tensor, "batch time"],
     *,
     weight: float = 0.3,
@@ -28,6 +28,8 @@ def multi_token_loss(
     require_numbers(weight=weight)
     require(0 <= weight <= MOST_WEIGHT, "weight", f"must be from 0 to {MOST_WEIGHT}", weight)
     require(len(logits) > 1, "logits", "must be those of the next token and of at least one further", len(logits))
+    vocab = [part.shape[-1] for part in logits]
+    require(len(set(vocab)) == 1, "logits", "must all be of one vocabulary", vocab)
     main = token_loss(logits[0], targets, ignore=ignore)
     total = main.total
     for k, further in enumerate(logits[1:], start=1):
