@@ -25,7 +25,7 @@ from transformer_lib.training import token_loss
 from transformer_lib.training.counts import parameters
 from transformer_lib.training.further import multi_token_loss
 
-SENTENCES, STEPS, BATCH, HEADS = 8, 600, 24, 2
+SENTENCES, STEPS, BATCH, HEADS = 8, 400, 24, 2
 CHOICE, REPORT = 998, 999  # seeds of the texts that a rate is chosen by, and of those that are reported
 
 
@@ -116,7 +116,6 @@ EXPERIMENT = Experiment(
     arms={
         "on the side": {"weight": 0.0, "width": 32},
         "weight 0.3": {"weight": 0.3, "width": 32},
-        "weight 1": {"weight": 1.0, "width": 32},
     },
     run=run,
     seeds=(0, 1, 2),
