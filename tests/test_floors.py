@@ -46,22 +46,22 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
         *("rolling_cache", "relations", "attend", "tiled", "blocks"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
-        *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
+        *("feedforward", "grouped", "router", "experts", "block", "embedding", "init", "further"),
     ),
     "text": (
         *("bpe", "frame", "tokenizer", "words", "piece_file", "pieces", "stored"),
         *("token_config", "published", "sandbox", "chat", "spoken"),
     ),
     "scratch": ("autograd", "functions", "attention", "decoder", "optim", "pencil"),
-    "models": ("decoder", "encoder", "seq2seq", "heads", "classifiers", "presets"),
+    "models": ("decoder", "multi_token", "encoder", "seq2seq", "heads", "classifiers", "presets"),
     "data": (
         *("corpora", "examples", "download", "datasets"),
-        *("toy", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
+        *("toy", "toy_languages", "toy_lexicon", "toy_meaning", "toy_grammar", "toy_translation"),
         *("toy_extraction", "question_forms", "toy_questions", "packing", "batching", "ngram", "own"),
     ),
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
-        *("loss", "chunked", "schedule", "recompute", "parallel", "optim"),
+        *("loss", "further", "chunked", "schedule", "recompute", "parallel", "optim"),
         *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
     ),
     "interop": (

@@ -518,6 +518,19 @@ def test_a_config_that_we_do_not_honour_is_refused(
         from_hf_state(fields, theirs.state_dict(), drop=CASES[name].drop)
 
 
+def test_heads_behind_the_last_layer_are_left_out_when_asked(tmp_path: Path) -> None:
+    """DeepSeek-V3 is published with heads for further tokens, which transformers passes over by the layer's number."""
+    CASES["deepseek_v3"].save(tmp_path / "model")
+    fields, state = fields_of(tmp_path / "model"), load_file(tmp_path / "model" / "model.safetensors")
+    heads = f"model.layers.{fields['num_hidden_layers']}."
+    more = state | {f"{heads}eh_proj.weight": torch.zeros(2, 4), f"{heads}enorm.weight": torch.ones(2)}
+    with rejects(f"{heads}eh_proj.weight", f"{heads}enorm.weight"):
+        from_hf_state(fields, more)
+    mine, whole = from_hf_state(fields, more, drop=[f"{heads}*"]), from_hf_state(fields, state)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(mine.state_dict()[name], tensor), name
+
+
 def test_wrong_weights_are_listed(tmp_path: Path) -> None:
     theirs = CASES["llama"].save(tmp_path / "model")
     state, fields = dict(theirs.state_dict()), fields_of(tmp_path / "model")

@@ -12,5 +12,6 @@ from transformer_lib.models.heads import Pooler as Pooler
 from transformer_lib.models.heads import SequenceHead as SequenceHead
 from transformer_lib.models.heads import SpanHead as SpanHead
 from transformer_lib.models.heads import TokenHead as TokenHead
+from transformer_lib.models.multi_token import MultiTokenLM as MultiTokenLM
 from transformer_lib.models.seq2seq import Memory as Memory
 from transformer_lib.models.seq2seq import Seq2Seq as Seq2Seq

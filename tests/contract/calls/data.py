@@ -17,6 +17,7 @@ from transformer_lib.data import (
     packing,
     toy,
     toy_grammar,
+    toy_languages,
     toy_questions,
     toy_translation,
 )
@@ -43,6 +44,7 @@ RECORDS: list[Any] = [  # a named tuple of each kind, whose fields are its argum
     *(examples.ParallelCorpus(tuple(PAIRS), (), ()), examples.Splits((SENTENCE,), (), ())),
     *(corpora.Document("a.py", "pass\n"), corpora.Corpus((), ())),
     *(batching.pad([[1], [2, 3]], 0), packing.LMBatch(torch.ones(1, 2).long(), torch.ones(1, 2).long())),
+    toy_languages.speech(2, 2, generator=torch.Generator().manual_seed(0)),
     *(toy.programs(2, 4, generator=torch.Generator().manual_seed(0)), toy_questions.Fact("lives", "Anna", "Oslo")),
     *(toy_questions.QuestionSplits(ASKED, (), (), ()), toy_questions.Library(("a",), ASKED)),
     *(toy_questions.about(ASKED[0]), CLAUSE),
@@ -160,6 +162,11 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}toy.order_blind_ceiling": lambda: {"batch": _small_programs(), "names": 2, "values": 6},
     f"{HERE}toy.render": lambda: {"tokens": torch.arange(12), "names": 3, "values": 3},
     f"{HERE}toy.tokens_of": lambda: {"program": "a=1 a?", "names": 3, "values": 3},
+    f"{HERE}toy_languages.speech": lambda: {
+        **{"batch": 2, "sentences": 2, "generator": torch.Generator().manual_seed(0)}
+    },
+    f"{HERE}toy_languages.floor": dict,
+    f"{HERE}toy_languages.said": lambda: {"tokens": torch.arange(12)},
     f"{HERE}toy_extraction.wordings": lambda: {"group": "train"},
     f"{HERE}toy_extraction.sentences": lambda: {"count": 2, "group": "train", "names": "known", "seed": 0},
     f"{HERE}toy_extraction.splits": lambda: {"seed": 0, "train": 2, "validation": 2, "test": 2},

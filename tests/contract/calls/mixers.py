@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.contract.calls.config import DELTA, EXPERTS, LATENT, LINEAR
+from tests.contract.calls.config import DELTA, EXPERTS, LATENT, LINEAR, SMALL
+from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.delta_mixer import GatedDeltaMixer
 from transformer_lib.nn.experts import MixtureOfExperts
+from transformer_lib.nn.further import FurtherHead
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.nn.latent import LatentMixer
 from transformer_lib.nn.linear_attention import LinearMixer, features
@@ -131,6 +133,15 @@ OF_LATENT: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}latent.LatentMixer.forward": _latent,
 }
 
+
+def _further() -> dict[str, Any]:
+    head = FurtherHead(SMALL)
+    places = torch.tensor([[0, 0, 1], [0, 1, 2]])
+    cache = KVCache(head.config, 2, 6)
+    given = {"states": torch.randn(2, 3, 8), "following": torch.randn(2, 3, 8), "positions": places, "cache": cache}
+    return {"self": head, **given, "valid": torch.tensor([[False, True, True], [True, True, True]])}
+
+
 OF_LINEAR: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}linear_attention.features": lambda: {"x": _x()},
     f"{HERE}linear_attention.linear_recurrent": _linear,
@@ -141,4 +152,16 @@ OF_LINEAR: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}linear_attention.LinearMixer.forward": lambda: _mixing(LinearMixer(8, LINEAR)),
 }
 
-CALLS: dict[str, Callable[[], dict[str, Any]]] = {**OF_EXPERTS, **OF_STATES, **OF_DELTA, **OF_LATENT, **OF_LINEAR}
+OF_HEADS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}further.FurtherHead": lambda: {"config": SMALL},
+    f"{HERE}further.FurtherHead.forward": _further,
+}
+
+CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    **OF_EXPERTS,
+    **OF_STATES,
+    **OF_DELTA,
+    **OF_LATENT,
+    **OF_LINEAR,
+    **OF_HEADS,
+}

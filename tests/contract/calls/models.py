@@ -40,6 +40,28 @@ def _decode() -> dict[str, Any]:
     return {**_hidden(model, "target"), "memory": model.encode(_ids(), _valid()), "newest": 1}
 
 
+def _several() -> models.MultiTokenLM:
+    return models.MultiTokenLM(models.DecoderLM(SMALL), further=2)
+
+
+def _step() -> dict[str, Any]:
+    model = _several()
+    cache = model.head_caches(2, 4)[0]
+    return {"self": model, "index": 0, "states": _x(), "tokens": _ids(), "start": 0, "cache": cache}
+
+
+OF_HEADS: dict[str, Any] = {
+    "MultiTokenLM": lambda: {"model": models.DecoderLM(SMALL), "further": 2},
+    "MultiTokenLM.forward": lambda: {**_hidden(_several()), "newest": 1},
+    "MultiTokenLM.ahead": lambda: {"self": _several(), "tokens": _ids(), "valid": _valid(), "loads": [None] * 3},
+    "MultiTokenLM.step": _step,
+    "MultiTokenLM.logits_of": lambda: {"self": _several(), "index": 1, "states": _x()},
+    "MultiTokenLM.new_loads": lambda: {"self": _several()},
+    "MultiTokenLM.new_cache": lambda: {"self": _several(), "batch": 2, "max_length": 8},
+    "MultiTokenLM.head_caches": lambda: {"self": _several(), "batch": 2, "max_length": 8},
+}
+
+
 def _masked() -> models.MaskedLM:
     return models.MaskedLM(LEARNED)
 
@@ -56,6 +78,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}decoder.DecoderLM.logits": lambda: {"self": models.DecoderLM(SMALL), "x": _x()},
     f"{HERE}decoder.DecoderLM.new_cache": lambda: {"self": models.DecoderLM(SMALL), "batch": 2, "max_length": 8},
     f"{HERE}decoder.DecoderLM.new_loads": lambda: {"self": models.DecoderLM(SMALL)},
+    **{f"{HERE}multi_token.{name}": call for name, call in OF_HEADS.items()},
     f"{HERE}encoder.Encoder": lambda: {"config": LEARNED},
     f"{HERE}encoder.Encoder.forward": lambda: {
         **{"self": models.Encoder(LEARNED), "tokens": _ids(), "valid": _valid(), "segments": _ids(2)}

@@ -186,6 +186,12 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "ignore": -100,
         "smoothing": 0.1,
     },
+    "further.multi_token_loss": lambda: {
+        "logits": [LOGITS.clone(), LOGITS[:, 1:].clone()],
+        "targets": TARGETS.clone(),
+        "weight": 0.3,
+        "ignore": -100,
+    },
     "loss.summed_loss": lambda: {
         "log_probs": LOGITS[0].log_softmax(-1),
         "targets": TARGETS[0].clone(),
