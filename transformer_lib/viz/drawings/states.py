@@ -31,7 +31,7 @@ def draw_overwriting(
     require(float(keys.min()) >= 0 and float(values.min()) >= 0, "keys", "must not be negative, nor the values", "some")
     operands = [part[None, None].double() for part in (keys, keys, values)]
     ones = torch.ones_like(operands[0][..., 0])
-    rows = {"sum": [], "delta": []}
+    rows: dict[str, list[Tensor]] = {"sum": [], "delta": []}
     for t in range(1, len(words) + 1):
         past = [part[:, :, :t] for part in operands]
         rows["sum"].append(linear_recurrent(*past)[1][0, 0, :, :-1])
