@@ -56,8 +56,8 @@ def draw_experts(module: MixtureOfExperts, x: Float[Tensor, " d_model"]) -> Draw
     those = ", ".join(f"number {e + 1} with weight {number_text(w, 2)}" for e, w in taken.items())
     alt = (
         f"From below, a token's vector of {width} numbers goes to a router, which scores {number} experts. The best "
-        f"{len(taken)} are computed, {those}; the other {number - len(taken)} are not. Their weighted sum leaves at the "
-        "top."
+        f"{len(taken)} are computed, {those}; the other {number - len(taken)} are not. Their weighted sum leaves at "
+        "the top."
     )
     return sheet.drawing("experts", title="A token and its experts", alt=alt)
 
