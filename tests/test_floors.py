@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
 ORDER: dict[str, tuple[str, ...]] = {
     "config": ("scaling", "positions", "attention", "feedforward", "experts", "mixers", "model", "plain", "as_json"),
     "nn": (
-        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "cache", "fixed_cache"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
         *("rolling_cache", "relations", "attend", "tiled"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init"),
@@ -82,6 +82,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "extraction",
         "extraction_errors",
         "extraction_shortcuts",
+        "encoder",
+        "entity_tagger",
         "retrieval",
         "reading",
         "question_answering",
@@ -89,7 +91,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "answer_rules",
         "answer_errors",
         "pretraining",
-        "encoder",
         "language_model",
         "talk",
         "opus",

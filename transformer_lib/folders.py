@@ -5,9 +5,10 @@ back is called with a text: a `Writer` goes on with it, a `Translator` translate
 names and relations in it, a `QuestionAnswerer` answers from it, a `PretrainedEncoder` guesses what is hidden in it.
 Each has its `model` or `reader`, and its `tokenizer`.
 
-A folder of Marian's, such as OPUS-MT's, gives an `OpusTranslator`.
+A folder of Marian's, such as OPUS-MT's, gives an `OpusTranslator`, and an encoder of Hugging Face's what its head is
+for: an `EntityTagger` where it labels tokens, a `QuestionAnswerer` where it finds spans, a `PretrainedEncoder` else.
 
-Left out: heads of Hugging Face's encoders other than that which guesses, and writing a folder of Marian's.
+Left out: heads that label whole texts, and writing a folder of Marian's or of a tagger.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformer_lib.files import read_json
 
 if TYPE_CHECKING:
     from transformer_lib.tasks.encoder import PretrainedEncoder
+    from transformer_lib.tasks.entity_tagger import EntityTagger
     from transformer_lib.tasks.extraction import EntityRelationExtractor
     from transformer_lib.tasks.language_model import Writer
     from transformer_lib.tasks.opus import OpusTranslator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from transformer_lib.tasks.translation import Translator
 
     Ours: TypeAlias = Writer | Translator | EntityRelationExtractor | QuestionAnswerer | PretrainedEncoder
-    Tool: TypeAlias = Ours | OpusTranslator
+    Tool: TypeAlias = Ours | OpusTranslator | EntityTagger
 
 OURS, THEIRS = "about.json", "config.json"
 ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")  # of Hugging Face's; in their first years unnamed
@@ -56,6 +58,17 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> "Tool":
 
             return OpusTranslator.from_hf(folder, device=device)
         if isinstance(config, dict) and config.get("model_type", "bert") in ENCODERS:
+            from transformer_lib.interop.families import class_of
+
+            match class_of(config):
+                case "TokenClassifier":
+                    from transformer_lib.tasks.entity_tagger import EntityTagger
+
+                    return EntityTagger.from_hf(folder, device=device)
+                case "SpanFinder":
+                    from transformer_lib.tasks.question_answering import QuestionAnswerer
+
+                    return QuestionAnswerer.from_hf(folder, device=device)
             from transformer_lib.tasks.encoder import PretrainedEncoder
 
             return PretrainedEncoder.from_hf(folder, device=device)

@@ -249,6 +249,9 @@ CASES = {
             },
         },
     ),
+    "deepseek_v3 queries of the stream": Case(
+        "DeepseekV3ForCausalLM", _DEEPSEEK | {"q_lora_rank": None, "attention_bias": True}
+    ),
     "qwen3_next": Case("Qwen3NextForCausalLM", _NEXT),
     "qwen3_next dense": Case(
         "Qwen3NextForCausalLM",

@@ -69,6 +69,45 @@ def test_ours_in_peft(kind: str, tmp_path: Path) -> None:
     torch.testing.assert_close(ours_say(again), ours_say(ours), atol=1e-10, rtol=0)
 
 
+HEADED = {"tags": "BertForTokenClassification", "span": "BertForQuestionAnswering"}
+
+
+@pytest.mark.parametrize("kind", sorted(HEADED))
+def test_a_head_goes_with_an_adapter(kind: str, tmp_path: Path) -> None:
+    """To peft and back: the head that is new and the additions, on a model that has another head."""
+    case = next(case for case in CASES.values() if case.architecture == HEADED[kind])
+    theirs, ours = case.save(tmp_path / "model").eval(), from_hf(tmp_path / "model")
+    add_lora(ours, LoraConfig(rank=3, targets=targets_of(ours)))
+    ours.get_submodule("head").requires_grad_(True)
+    filled(ours)
+    save_adapter(ours, tmp_path / "adapter", head=True)
+    with Float64():
+        loaded = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter", autocast_adapter_dtype=False)
+        with torch.no_grad():
+            found = loaded(input_ids=TOKENS)
+    expected = ours_say(ours)
+    if kind == "span":
+        found, expected = torch.stack([found.start_logits, found.end_logits]), torch.stack(expected)
+    else:
+        found = found.logits
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    loaded.save_pretrained(tmp_path / "theirs")
+    for folder in ("adapter", "theirs"):
+        again = from_hf(tmp_path / "model")
+        load_adapter(again, tmp_path / folder)
+        same = ours_say(again) if kind == "tags" else torch.stack(ours_say(again))
+        torch.testing.assert_close(same, expected, atol=1e-10, rtol=0)
+    with rejects("head", "must be False"):
+        save_adapter(from_hf_decoder(tmp_path), tmp_path / "no", head=True)
+
+
+def from_hf_decoder(folder: Path) -> Any:
+    case_of("llama").save(folder / "llama")
+    model = from_hf(folder / "llama")
+    add_lora(model, LoraConfig(rank=3))
+    return model
+
+
 @pytest.mark.parametrize("root", [False, True])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "distilbert", "marian"])
 def test_pefts_in_ours(kind: str, root: bool, tmp_path: Path) -> None:
@@ -107,7 +146,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"use_dora": True}, "use_dora must be False"),
         ({"bias": "all"}, "bias must be 'none'"),
         ({"rank_pattern": {"q_proj": 4}}, "rank_pattern must be"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save must be None"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save must be None or a list of classifier"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights must be True"),
         ({"something_new": 3}, "something_new is not honoured"),
     ],

@@ -12,7 +12,7 @@ from transformer_lib.interop.huggingface import from_hf
 
 NEW = (
     *("qwen2", "gemma3", "olmo2 biases", "smollm3", "smollm3 window", "mixtral", "qwen3_moe", "gpt_oss"),
-    *("deepseek_v3 yarn biases", "qwen3_next", "modernbert masked"),
+    *("deepseek_v3 yarn biases", "deepseek_v3 queries of the stream", "qwen3_next", "modernbert masked"),
 )
 LEAST = 1e-4
 

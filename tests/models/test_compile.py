@@ -7,6 +7,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -23,12 +24,14 @@ from transformer_lib.config import (
     Learned,
     LinearAttention,
     Mlp,
+    ModelConfig,
     NoPositions,
     Norm,
     Rope,
     Seq2SeqConfig,
     Sinusoidal,
 )
+from transformer_lib.nn import local
 
 TINY = presets.tiny(vocab_size=50, max_length=32)
 GPT2 = dataclasses.replace(
@@ -80,12 +83,13 @@ def check_forward_and_backward(model: nn.Module, *arguments: Tensor, **named: Te
     assert not any("_orig_mod" in name for name in model.state_dict())
 
 
-def check_decoding(name: str) -> None:
+def check_decoding(config: ModelConfig, *, graphs: int = 3) -> None:
     """Nine compiled steps give what one pass gives, and are not compiled once a length.
 
-    They are compiled for an empty cache, for one token, and for any number; once more where keys leave a window.
+    They are compiled for an empty cache, for one token, and for any number; once more where keys leave a window, and
+    where they are given up.
     """
-    model = DecoderLM(DECODERS[name]).double().eval()
+    model = DecoderLM(config).double().eval()
     whole = model(TOKENS)
     step = torch.compile(model, fullgraph=True, backend="aot_eager")
     cache = model.new_cache(2, 9)
@@ -93,7 +97,17 @@ def check_decoding(name: str) -> None:
     with torch.inference_mode():
         steps = [step(TOKENS[:, at : at + 1], cache=cache) for at in range(9)]
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-10, rtol=0)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= (4 if name == "window" else 3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= graphs
+
+
+def check_giving_up() -> None:
+    """A layer with a window of 4 keeps 4 + 2 slots at most."""
+    with mock.patch.object(local, "SPARE", 1):
+        check_decoding(DECODERS["window"], graphs=6)
+        model = DecoderLM(DECODERS["window"]).double().eval()
+        read, cache = torch.compile(model, fullgraph=True, backend="aot_eager"), model.new_cache(2, 9)
+        found = read(TOKENS, valid=VALID, cache=cache)  # which cannot be asked for its padding, and gives up nothing
+        torch.testing.assert_close(found[VALID], model(TOKENS, valid=VALID)[VALID], atol=1e-10, rtol=0)
 
 
 def decoder(name: str) -> None:
@@ -116,7 +130,12 @@ def seq2seq() -> None:
 
 CASES: dict[str, Callable[[], None]] = {
     **{f"decoder-{name}": lambda name=name: decoder(name) for name in DECODERS},
-    **{f"decoding-{name}": lambda name=name: check_decoding(name) for name in DECODERS},
+    **{
+        f"decoding-{name}": lambda name=name: check_decoding(DECODERS[name], graphs=4 if name == "window" else 3)
+        for name in DECODERS
+    },
+    "decoding-mixed": lambda: check_decoding(MIXED, graphs=4),
+    "decoding-giving-up": check_giving_up,
     "mixed": mixed,
     "encoder": encoder,
     "seq2seq": seq2seq,

@@ -30,6 +30,7 @@ from transformer_lib.config.plain import require_plain
 from transformer_lib.generation import beam_search, generate, speculate
 from transformer_lib.models import DecoderLM, Encoder
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.fixed_cache import FixedCache
 from transformer_lib.nn.rolling_cache import RollingCache
 from transformer_lib.training.plan import parameters
@@ -297,10 +298,8 @@ def test_what_a_recurrent_state_cannot_do_is_refused() -> None:
     ours(tokens, cache=cache)
     with rejects("cache", "must not be rewound", "[0, 2, 5]"):
         cache.rewind(3)
-    with rejects("cache", "must not be rewound"):
-        speculate(ours, ours, tokens, max_new_tokens=6)
     with rejects("past", "recurrent state"):
-        beam_search(ours, tokens, beams=2, max_new_tokens=3)
+        ours(tokens[:, :2], past=torch.ones(1, 2, 2, dtype=torch.bool))
     for kind in (RollingCache, FixedCache):
         with rejects("attention", "AttentionConfig in every layer", "GatedDelta"):
             kind(HYBRID, 1, **({"window": 4} if kind is RollingCache else {"max_length": 4}))
@@ -308,6 +307,95 @@ def test_what_a_recurrent_state_cannot_do_is_refused() -> None:
         Encoder(HYBRID)(tokens)
     with rejects("positions", "must not be Alibi for LatentAttention"):
         dataclasses.replace(HYBRID, positions=Alibi())
+
+
+def test_a_hybrid_goes_back_to_where_it_was_marked() -> None:
+    ours, tokens = model(HYBRID), integers(13, 2, 9)
+    whole, cache = ours(tokens), ours.new_cache(2, 12)
+    ours(tokens[:, :4], cache=cache)
+    cache.mark()
+    for wrong in (3, 1):  # two drafts that are refused
+        ours(integers(13, 2, wrong, seed=7), cache=cache)
+        with rejects("cache", "must not be rewound"):
+            cache.rewind(3)
+        cache.rewind(4)
+    cache.select(torch.tensor([1, 0]))
+    ours(tokens[:, :2], cache=cache)
+    cache.rewind(4)
+    close(ours(tokens[[1, 0], 4:], cache=cache), whole[[1, 0], 4:])
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("stop_ids", [(), (3, 7)])
+def test_beams_of_a_hybrid_are_those_of_one_text_a_row(beams: int, stop_ids: tuple[int, ...]) -> None:
+    ours, prompts = model(HYBRID), integers(13, 2, 6)
+    valid = torch.ones(2, 6, dtype=torch.bool)
+    valid[1, :3] = False
+    options: dict[str, Any] = {"beams": beams, "max_new_tokens": 5, "stop_ids": stop_ids}
+    found = beam_search(ours, prompts, valid=valid, **options)
+    for row, prompt in enumerate((prompts[:1], prompts[1:, 3:])):
+        for beam, text in enumerate(found.tokens[row]):
+            text = text[: found.lengths[row, beam]]
+            read = torch.cat([prompt[0], text])[None]
+            log_probs = ours(read).log_softmax(dim=-1)[0, prompt.shape[1] - 1 : -1]
+            close(log_probs.gather(1, text[:, None]).sum(), found.log_probs[row, beam])
+        best = beam_search(_Whole(ours), prompt, **options)
+        length = found.tokens.shape[2] if stop_ids == () else int(found.lengths[row, 0])
+        assert torch.equal(found.tokens[row, 0, :length], best.tokens[0, 0, :length])
+        close(found.scores[row], best.scores[0])
+
+
+class _Whole:
+    """The same model, which reads the whole of each text anew: its cache has attention alone, and holds nothing."""
+
+    training, context = False, None
+
+    def __init__(self, ours: DecoderLM) -> None:
+        self.ours = ours
+        self.texts: torch.Tensor | None = None
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        return KVCache(CONFIG, batch, max_length, dtype=torch.float64)
+
+    def __call__(
+        self, tokens: torch.Tensor, *, cache: Any = None, past: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        """`past` says which of the tokens read so far each new one continues."""
+        self.texts = tokens if past is None or self.texts is None else torch.cat([self.texts, tokens], dim=1)
+        if past is None:
+            return self.ours(tokens)[:, -1:]
+        return torch.stack([self.ours(self.texts[:1, row.bool()])[0, -1] for row in past[0]])[None]
+
+
+class _Counted:
+    """A draft that counts the tokens that it reads."""
+
+    training, context = False, None
+
+    def __init__(self, ours: DecoderLM) -> None:
+        self.ours, self.read = ours, 0
+
+    def new_cache(self, batch: int, max_length: int) -> KVCache:
+        return self.ours.new_cache(batch, max_length)
+
+    def __call__(self, tokens: torch.Tensor, **options: Any) -> torch.Tensor:
+        self.read += tokens.shape[1]
+        return self.ours(tokens, **options)
+
+
+@pytest.mark.parametrize("lookahead", [1, 3, 6])
+def test_a_hybrid_speculates_greedily_as_it_writes(lookahead: int) -> None:
+    ours, tokens = model(HYBRID), integers(13, 1, 6)
+    plain = generate(ours, tokens, max_new_tokens=14).tokens[0]
+    other = model(dataclasses.replace(HYBRID, norm=Norm(kind="rms", eps=0.1)))
+    for draft in (ours, other, model(CONFIG)):  # all is kept, little, and by one that can forget
+        found = speculate(ours, draft, tokens, max_new_tokens=14, lookahead=lookahead, temperature=0.0)
+        assert torch.equal(found.tokens, plain)
+    counted = _Counted(other)
+    speculate(ours, counted, integers(13, 1, 60), max_new_tokens=14, lookahead=lookahead, temperature=0.0)
+    assert counted.read <= 60 + 14 * 2 * (lookahead + 1), "the prompt is not read again after each refusal"
+    own = speculate(ours, ours, tokens, max_new_tokens=14, lookahead=lookahead, temperature=0.0)
+    assert own.accepted == own.drafted and own.passes < 14
 
 
 @pytest.mark.parametrize("change", [{"pattern": LAYERS[3:4]}, {"norm": Norm(kind="rms", centred=True)}])

@@ -1,5 +1,7 @@
 """The equations against NumPy, the modules against the equations and PyTorch, gradients included."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,27 @@ def test_centred_gains_are_added_to_one() -> None:
     with torch.no_grad():
         mine.weight.copy_(GAIN)
     close(mine(X), rms_norm(X, 1 + GAIN, 0.1))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_under_autocast_nothing_is_warned_of_and_only_the_output_is_rounded(centred: bool) -> None:
+    """Queries come out of a map in bfloat16, the gain is in float32: torch's fast kernel cannot mix them, and warns."""
+    mine = randomise(RMSNorm(8, 0.1, centred=centred)).float()
+    x = X.bfloat16().requires_grad_()
+    torch.set_warn_always(True)  # not only in the first of all tests
+    try:
+        with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16):
+            warnings.simplefilter("error")
+            found = mine(x)
+    finally:
+        torch.set_warn_always(False)
+    wide = x.detach().float().requires_grad_()
+    exact = rms_norm(wide, mine.weight.detach() + centred, 0.1)
+    assert found.dtype == torch.bfloat16 and torch.equal(found, exact.bfloat16())
+    found.sum().backward()
+    exact.sum().backward()
+    assert x.grad is not None and wide.grad is not None
+    torch.testing.assert_close(x.grad.float(), wide.grad, rtol=2**-7, atol=1e-6)
 
 
 def test_centred_gains_are_not_rounded_beside_one() -> None:

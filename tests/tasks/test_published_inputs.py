@@ -126,8 +126,8 @@ def test_scores_of_spans_are_transformers(kind: str, tmp_path: Path) -> None:
     theirs = encoder_folder(tmp_path / "folder", kind, "ForQuestionAnswering")
     start = read_start(tmp_path / "folder")
     reader, new = reader_from(start)
-    assert new == ("head",)
-    reader.double().eval().head.to_scores.load_state_dict(theirs.qa_outputs.state_dict())
+    assert new == ()
+    reader.double().eval()
     layout = QuestionAnswerer(reader, start.tokenizer).layout
     passages = [TEXTS[0][:30], TEXTS[1][:12]]
     windows = [layout.windows("Who is it?", layout.pieces(text))[0] for text in passages]

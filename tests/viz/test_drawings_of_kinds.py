@@ -10,12 +10,19 @@ from tests.viz.layout import faults, texts
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
+    Experts,
+    GatedDelta,
+    LatentAttention,
+    LayerConfig,
     Learned,
+    LinearAttention,
     ModelConfig,
     NoPositions,
     Norm,
+    NormOrder,
     Rope,
     Seq2SeqConfig,
+    SharedExpert,
     Sinusoidal,
     SwiGlu,
 )
@@ -23,7 +30,7 @@ from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.nn.attention import Attention
 from transformer_lib.viz.diagram import Drawing
 from transformer_lib.viz.drawings.attention import draw_lookup
-from transformer_lib.viz.drawings.block import draw_block
+from transformer_lib.viz.drawings.block import draw_block, draw_norm_orders
 from transformer_lib.viz.drawings.decoder import draw_decoder
 from transformer_lib.viz.drawings.encoder_decoder import draw_encoder_decoder
 from transformer_lib.viz.drawings.heads import draw_heads, draw_shapes, draw_sharing
@@ -52,6 +59,51 @@ def test_a_decoder_and_its_block(kind: str) -> None:
     assert "RMSNorm" in drawn if kind.startswith("RMS") else "LayerNorm" in drawn
     assert {"learned": "learned", "plain": "no positions", "ALiBi": "ALiBi"}.get(kind, "softmax") in drawn
     words(draw_block(KINDS[kind]))
+
+
+LATENT = LatentAttention(num_heads=4, head_dim=8, rope_dim=4, value_dim=8, kv_rank=20)
+EXPERTS = Experts(num_experts=8, top_k=2, d_ff=48, shared=SharedExpert(d_ff=24))
+OTHERS: dict[str, tuple[LayerConfig, list[str], str]] = {
+    "latent": (
+        LayerConfig(attention=LATENT),
+        ["latent attention", "4 heads", "a token keeps", "20 + 4"],
+        "20 + 4 numbers",
+    ),
+    "delta": (
+        LayerConfig(attention=GatedDelta(num_heads=4, key_dim=8, value_dim=16, num_key_heads=2, conv=3)),
+        ["gated delta rule", "4 heads", "a text keeps", "4 × 8 × 16"],
+        "4 × 8 × 16 numbers",
+    ),
+    "linear": (
+        LayerConfig(attention=LinearAttention(num_heads=2)),
+        ["linear attention", "2 heads", "2 × 16 × 17"],
+        "2 × 16 × 17 numbers",
+    ),
+    "experts": (
+        LayerConfig(feedforward=EXPERTS),
+        ["attention", "8 experts", "32 → 48 → 32", "2 for a token", "shared: 24"],
+        "2 of 8 experts and a shared one",
+    ),
+    "large": (
+        LayerConfig(
+            attention=LatentAttention(num_heads=128, head_dim=128, rope_dim=64, value_dim=128, kv_rank=512),
+            feedforward=replace(EXPERTS, num_experts=512, top_k=10, d_ff=14_336, shared=SharedExpert(d_ff=14_336)),
+        ),
+        ["512 + 64", "512 experts", "10 for a token", "shared: 14336"],
+        "10 of 512 experts",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_a_block_with_other_parts(kind: str, order: NormOrder) -> None:
+    layer, labels, said = OTHERS[kind]
+    block = replace(config(1), norm_order=order).with_layer(layer)
+    drawing = draw_block(block)
+    drawn = words(drawing)
+    assert set(labels) <= set(drawn) and said in drawing.alt
+    words(draw_norm_orders(block))
 
 
 def test_a_small_vocabulary_stands_below_its_probabilities() -> None:

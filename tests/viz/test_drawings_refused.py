@@ -51,6 +51,7 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a weight above 1": ("weights", lambda: draw_attending(NET, 2 * torch.ones(1, 1), ["a"], ["b"], step=0)),
     "names of other tokens": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["a", "b"])),
     "norms behind the parts": ("norm_order", lambda: draw_block(replace(config(1), norm_order="part"))),
+    "a block of many kinds": ("pattern", lambda: draw_block(MIXED.config)),
     "norms on both sides": ("norm_order", lambda: draw_decoder(BOTH, IDS, list("abcd"))),
     "layers that differ": ("pattern", lambda: draw_decoder(MIXED, IDS, list("abcd"))),
     "a vocabulary too wide": ("vocabulary", lambda: draw_decoder(SMALL, IDS, list("abcd"), vocabulary=["number"] * 20)),

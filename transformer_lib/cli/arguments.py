@@ -58,9 +58,13 @@ def parser() -> Parser:
         sub.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
         return sub
 
-    def add_user(name: str, command: Command, text: str) -> Parser:
+    def add_user(name: str, command: Command, text: str, head: str) -> Parser:
         sub = add(name, command, text)
-        sub.add_argument("--checkpoint", type=Path, required=True, help="the folder of a saved model")
+        model = sub.add_mutually_exclusive_group(required=True)
+        model.add_argument("--checkpoint", type=Path, help=f"the folder of a saved model, or of a {head}")
+        model.add_argument(
+            "--from-hf", metavar="MODEL", help=f"a folder of transformers' with a {head}, or OWNER/MODEL"
+        )
         return sub
 
     _add_train(add("train", commands.train, "train on your own data, or run a recipe"))
@@ -74,11 +78,13 @@ def parser() -> Parser:
     evaluate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help=text)
     evaluate.add_argument("--skip-bad", action="store_true", help="go on without lines that cannot be used")
     _add_translate(add("translate", commands.translate, "translate sentences"))
-    extract = add_user("extract", commands.extract, "find entities in sentences, and relations between them")
+    text = "find entities in sentences, and relations between them"
+    extract = add_user("extract", commands.extract, text, "...ForTokenClassification")
     _add_texts(extract, "a sentence")
     _add_batch(extract)
     _add_lines(extract)
-    _add_answer(add_user("answer", commands.answer, "answer questions from passages, or abstain"))
+    text = "answer questions from passages, or abstain"
+    _add_answer(add_user("answer", commands.answer, text, "...ForQuestionAnswering"))
     _add_generate(add("generate", commands.generate, "continue texts with a language model"))
     return top
 
@@ -100,7 +106,7 @@ def _add_train(train: Parser) -> None:
     text = "go on from a model, ours or Hugging Face's, instead of from scratch"
     own.add_argument("--from", type=Path, dest="base", metavar="FOLDER", help=text)
     text = "with --from: all weights (full, default), only what is new (frozen), or small additions to them (lora)"
-    own.add_argument("--tune", choices=TUNES, help=text)
+    own.add_argument("--tune", choices=TUNES, help=f"{text}; of a published model those are also saved for peft")
     own.add_argument("--rank", type=whole(1, 2**16), help="with --tune lora: of the additions (default: 8)")
     train.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     train.add_argument("--folder", type=Path, help="of a recipe: for checkpoints and log (default: runs/NAME-seedK)")

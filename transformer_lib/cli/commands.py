@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from contextlib import redirect_stdout
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformer_lib.checks import require
@@ -35,6 +36,8 @@ from transformer_lib.folders import model_folder
 if TYPE_CHECKING:
     import torch
 
+    from transformer_lib.tasks.entity_tagger import EntityTagger
+    from transformer_lib.tasks.extraction import EntityRelationExtractor
     from transformer_lib.tasks.language_model import Writer
     from transformer_lib.tasks.opus import OpusTranslator
     from transformer_lib.tasks.question_answering import QuestionAnswerer
@@ -133,10 +136,7 @@ def extract(options: Namespace) -> int:
     """Print what is found in each line."""
     device = check_device(options.device)
     groups = groups_of(options.text, options.file, at_once=_at_once(options))
-    from transformer_lib.tasks.extraction import EntityRelationExtractor
-
-    extractor = EntityRelationExtractor.load(model_folder(options.checkpoint), device=device)
-    tell_limits(model_folder(options.checkpoint))
+    extractor = _extractor(_task_folder(options), device)
     return deliver(
         groups,
         form=form_of(options),
@@ -228,13 +228,35 @@ def _at_once(options: Namespace) -> int:
     return int(options.batch) if options.jsonl else LINES
 
 
+def _task_folder(options: Namespace) -> Path:
+    """The folder of the model that is named, which may lie on the Hub."""
+    from transformer_lib.interop.hub import find
+
+    return model_folder(options.checkpoint) if options.checkpoint else find(options.from_hf)
+
+
+def _extractor(folder: Path, device: "torch.device") -> "EntityRelationExtractor | EntityTagger":
+    if is_published(folder):
+        from transformer_lib.tasks.entity_tagger import EntityTagger
+
+        return EntityTagger.from_hf(folder, device=device)
+    from transformer_lib.tasks.extraction import EntityRelationExtractor
+
+    extractor = EntityRelationExtractor.load(folder, device=device)
+    tell_limits(folder)
+    return extractor
+
+
 def _answerer(options: Namespace, device: "torch.device") -> "QuestionAnswerer":
     from transformer_lib.tasks.question_answering import QuestionAnswerer
 
-    folder = model_folder(options.checkpoint)
-    answerer = QuestionAnswerer.load(folder, device=device)
+    folder = _task_folder(options)
+    published = is_published(folder)
+    answerer = (QuestionAnswerer.from_hf if published else QuestionAnswerer.load)(folder, device=device)
     tell_limits(folder)
-    if answerer.calibration is None:
+    if published:
+        complain("this model always answers, with scores and no probabilities: its folder does not say when to abstain")
+    elif answerer.calibration is None:
         complain("this model is not calibrated: it has scores, and no probabilities")
     return answerer
 

@@ -72,6 +72,9 @@ def beam_search(
     asked = {"beams": beams, "max_new_tokens": max_new_tokens}
     slots = min(prompts.shape[1] + beams * max_new_tokens, 2**63 - 1)  # a whole number as others are, if too large
     cache = new_cache(model, len(prompts), slots, asked)
+    if cache.recurrent:  # where each text gets a row of its own
+        slots = min(prompts.shape[1] + max_new_tokens, 2**63 - 1)
+        cache = new_cache(model, len(prompts), slots, asked)
     require_memory(64 * len(prompts) * beams * max_new_tokens, prompts.device, **asked)  # of texts, here and on the way
     with torch.inference_mode():
         found = _search(model, prompts, beams, max_new_tokens, choices, length_penalty, valid, cache)
@@ -117,9 +120,13 @@ def _search(
         texts = _rows(texts, order)
         if length == max_new_tokens or (stop_ids and closed.done().all()):
             break
-        past = torch.cat([_rows(past, parents.gather(1, order)), itself], dim=2)
+        tokens, chosen = texts[:, :, length - 1], parents.gather(1, order)
+        if cache.recurrent:
+            logits = _next_apart(model, tokens, chosen, cache)
+            continue
+        past = torch.cat([_rows(past, chosen), itself], dim=2)
         positions = (ends + length - 1).expand(-1, beams)
-        logits = _next(model, texts[:, :, length - 1], positions, cache, past)
+        logits = _next(model, tokens, positions, cache, past)
     closed.add(texts, scores, length)
     lengths = closed.lengths.masked_fill(closed.log_probs == -torch.inf, 0)
     return Beams(closed.texts[:, :, :length], lengths, closed.log_probs, closed.scores)
@@ -129,6 +136,15 @@ def _search(
 def _next(model: LanguageModel, tokens: Tensor, positions: Tensor, cache: KVCache, past: Tensor) -> Tensor:
     """The logits after one more token of each text."""
     return model(tokens, positions=positions, cache=cache, past=past)
+
+
+@trusting
+def _next_apart(model: LanguageModel, tokens: Tensor, chosen: Tensor, cache: KVCache) -> Tensor:
+    """The same where texts cannot share a row: a row of the cache for each, a copy of that of the text it continues."""
+    batch = len(tokens)
+    begin = torch.arange(batch, device=tokens.device)[:, None] * (cache.batch // batch)
+    cache.select((begin + chosen).flatten())
+    return model(tokens.flatten()[:, None], cache=cache)[:, -1].unflatten(0, tokens.shape)
 
 
 def _check_penalty(length_penalty: float, longest: int) -> None:

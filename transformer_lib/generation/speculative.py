@@ -49,7 +49,8 @@ def speculate(
     """Continue one prompt as `generate` would with `sample` and the same settings, in fewer passes of `model`.
 
     `draft` proposes `lookahead` tokens at a time; it must have the model's vocabulary. Temperature 0 gives the greedy
-    text, token for token. Raises `ValueError` for a batch of more than one row.
+    text, token for token. Raises `ValueError` for a batch of more than one row. Layers with a recurrent state cannot
+    forget a refused draft: they go back to a mark before it, and some tokens are read twice.
     """
     require_positive(lookahead=lookahead)
     check_prompts(prompt, None)
@@ -59,18 +60,16 @@ def speculate(
         check_length(part, prompt.shape[1], max_new_tokens)
     reshape = partial(distribution, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     choices = Choices((), {}, stop_ids, max_new_tokens)
-    slots = prompt.shape[1] + max_new_tokens + min(lookahead, max_new_tokens)
-    caches = tuple(new_cache(part, 1, slots, {"max_new_tokens": max_new_tokens}) for part in (model, draft))
-    for cache in caches:
-        require(
-            cache.device == prompt.device, "prompt", f"must be on the model's device, {cache.device}", prompt.device
-        )
+    caches = tuple(_room(part, prompt, max_new_tokens, min(lookahead, max_new_tokens)) for part in (model, draft))
     text, start = prompt[0].tolist(), prompt.shape[1]
     vocab = drafted = accepted = passes = 0
     while len(text) < start + max_new_tokens and not (len(text) > start and text[-1] in stop_ids):
         left = start + max_new_tokens - len(text)
         ahead = min(lookahead, left - 1) if passes else 0  # the model itself adds one; first it reads the prompt
         with torch.inference_mode():
+            if ahead:
+                passes += _catch_up(model, caches[0], text, ahead)
+                _catch_up(draft, caches[1], text, 0)
             proposed, q = _propose(draft, caches[1], text, ahead, reshape, generator)
             require(
                 q.shape[-1] == vocab or not ahead, "draft", f"must have the model's vocabulary of {vocab}", q.shape[-1]
@@ -86,14 +85,40 @@ def speculate(
         stop = next((index for index, token in enumerate(new, start=1) if token in stop_ids), len(new))
         text += new[:stop]
         for cache in caches:  # the last token has not been read yet; what was refused is forgotten
-            cache.rewind(min(cache.length, len(text) - 1))
+            _forget(cache, len(text) - 1)
         drafted, accepted, passes = drafted + ahead, accepted + min(kept, stop), passes + 1
     return Speculation(prompt.new_tensor(text[start:]), drafted, accepted, passes)
 
 
+def _room(model: LanguageModel, prompt: Tensor, new: int, ahead: int) -> KVCache:
+    """A cache for the text and a draft behind it, which can be forgotten."""
+    cache = new_cache(model, 1, prompt.shape[1] + new + ahead, {"max_new_tokens": new})
+    here = cache.device == prompt.device
+    require(here, "prompt", f"must be on the model's device, {cache.device}", prompt.device)
+    cache.reserve(ahead + 1)
+    return cache
+
+
+def _catch_up(model: LanguageModel, cache: KVCache, text: list[int], most: int) -> bool:
+    """Mark a recurrent state before the drafts come, at most so many tokens back; whether that took a pass.
+
+    A refused draft brings it back to the mark, and the next pass reads once more what had been kept since.
+    """
+    behind = bool(cache.recurrent) and cache.length < len(text) - 1 - most
+    if behind:
+        model(torch.tensor([text[cache.length : -1]], device=cache.device), cache=cache, newest=1)
+    cache.mark()
+    return behind
+
+
+def _forget(cache: KVCache, length: int) -> None:
+    """Keep the first `length` tokens, or those up to the mark where some of them came together with refused ones."""
+    if length < cache.length:
+        cache.rewind(cache.marked if cache.recurrent else length)
+
+
 def _run(model: LanguageModel, cache: KVCache, text: list[int], newest: int) -> Float[Tensor, "newest vocab"]:
     """Read what the cache does not hold of the text yet; the logits after the newest of those tokens."""
-    cache.require_rewinding()  # or a draft that is refused could not be forgotten
     return model(torch.tensor([text[cache.length :]], device=cache.device), cache=cache, newest=newest)[0]
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from transformer_lib.config import ModelConfig, Rope, Seq2SeqConfig
+from transformer_lib.contract import checked
 from transformer_lib.interop.layouts import halves
 from transformer_lib.interop.llama_names import MIXED, llama_like, projections
 from transformer_lib.interop.names import Config, Family
@@ -260,3 +261,12 @@ MODERNBERT = Family(
 )
 _ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, MARIAN, BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, MODERNBERT, *MIXED)
 FAMILIES = {family.model_type: family for family in _ALL}
+
+
+@checked
+def class_of(fields: dict[str, Any]) -> str:
+    """The name of our class for what a `config.json` says, such as "TokenClassifier"; "" if it says none of them."""
+    kind, named = fields.get("model_type", "bert"), fields.get("architectures")
+    known = FAMILIES[kind].architectures if isinstance(kind, str) and kind in FAMILIES else {}
+    found = named[0] if isinstance(named, list) and len(named) == 1 else None
+    return known.get(found, "") if isinstance(found, str) else ""

@@ -60,7 +60,7 @@ def read_deepseek_v3(reader: Reader) -> ModelConfig:
         rope_dim=turned,
         value_dim=reader.take("v_head_dim", 128),
         kv_rank=reader.take("kv_lora_rank", 512),
-        q_rank=reader.take("q_lora_rank", 1536),
+        q_rank=reader.get("q_lora_rank", 1536),  # null: queries are made of the stream
         bias=reader.flag("attention_bias", False),
         pairs="interleaved" if reader.flag("rope_interleave", True) else "half",
         score_factor=_score_factor(reader),

@@ -113,6 +113,7 @@ DEEPSEEK_V3 = llama_like(
         "blocks.*.latent.to_q_latent": (f"{LAYER}.self_attn.q_a_proj",),
         "blocks.*.latent.q_norm": (f"{LAYER}.self_attn.q_a_layernorm",),
         "blocks.*.latent.to_q": (f"{LAYER}.self_attn.q_b_proj",),
+        "blocks.*.latent.uncompressed.to_q": (f"{LAYER}.self_attn.q_proj",),  # which stands for all three
         "blocks.*.latent.to_latent": (f"{LAYER}.self_attn.kv_a_proj_with_mqa",),
         "blocks.*.latent.latent_norm": (f"{LAYER}.self_attn.kv_a_layernorm",),
         "blocks.*.latent.to_kv": (f"{LAYER}.self_attn.kv_b_proj",),

@@ -132,8 +132,9 @@ def _by_kind(pattern: str, layer: ModelConfig) -> str:
     if isinstance(layer.feedforward, Experts):
         pattern = pattern.replace("blocks.*.feedforward.", "blocks.*.experts.")
     match layer.attention:
-        case LatentAttention():
-            return pattern.replace("blocks.*.attention.", "blocks.*.latent.")
+        case LatentAttention(q_rank=rank):
+            pattern = pattern.replace("blocks.*.attention.", "blocks.*.latent.")
+            return pattern if rank else pattern.replace(".latent.to_q.", ".latent.uncompressed.to_q.")
         case GatedDelta():
             return pattern.replace("blocks.*.attention.", "blocks.*.delta.")
         case _:

@@ -11,8 +11,7 @@ to an encoder's. With the cache, `valid` speaks of the past tokens as well, (bat
     past_keys_i, past_values_i (batch, kv_heads, past, head_dim)  ->  present_keys_i, present_values_i, longer by time
 
 so that one graph reads a prompt (past = 0) and takes the steps after it.
-Left out: encoder-decoders, experts and mixers other than attention, half precision, and models above 2 GB, whose
-weights need a second file.
+Left out: encoder-decoders, experts, mixers other than attention, half precision, models above 2 GB (of two files).
 """
 
 import copy
@@ -39,6 +38,7 @@ from transformer_lib.nn.attend import attend_explicit
 from transformer_lib.nn.attention import Attention
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.embedding import check_newest, check_tokens, check_valid
+from transformer_lib.nn.local import Spans
 from transformer_lib.nn.relations import place
 
 EXAMPLE = {"batch": 2, "time": 3, "past": 5, "past + time": 8}  # while tracing, where 1 would be taken for a constant
@@ -161,6 +161,7 @@ class OnnxLM:
         if type(cache) is not KVCache:  # the others forget or move what the graph is to be given
             raise wrong_kind("cache", "a KVCache", cache)
         cache.check_fits(self.config)
+        cache.reserve(cache.max_length)  # the graph is given everything, in layers with a window too
         fits = cache.dtype == torch.float32 and cache.device.type == "cpu"
         require(fits, "cache", "must be in float32 on the CPU", f"{cache.dtype} on {cache.device}")
         require(cache.batch == batch, "tokens", f"must have the cache's batch of {cache.batch} rows", batch)
@@ -231,7 +232,7 @@ class _Growing(KVCache):
 
     def __init__(self, held: list[Tensor], valid: Tensor) -> None:
         self.held = held  # keys and values of the first layer, of the second, ...
-        self.states = {}
+        self.states, self._spans = {}, Spans((), 1)
         self.plain = False
         self._valid, self._positions = valid, (valid.cumsum(dim=1) - 1).clamp(min=0)
 

@@ -1,29 +1,34 @@
 """The cache: keep what attention has already computed, so that each new token costs one position.
 
 A cache is an argument, never stored on a module. It is allocated once and written in place. All rows share the slots;
-rows of unequal length differ in which slots hold real tokens (`valid`) and at which positions they stand. `KVCache`
-holds a whole text. Left out: paging.
+rows of unequal length differ in which slots hold real tokens (`valid`) and at which positions they stand. Each layer
+keeps what its own kind needs: keys and values of all tokens, or of the newest ones if it has a window; a short vector a
+token; or a state of fixed size. Left out: paging.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.config import AttentionConfig, LatentAttention, ModelConfig, require, require_positive
+from transformer_lib.config import ModelConfig, require, require_positive
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.fit import require_floating, require_index
-from transformer_lib.nn.memory import require_memory
-from transformer_lib.nn.state import RecurrentState, State, latent_state, recurrent_state
+from transformer_lib.nn.fit import check_rows, require_floating
+from transformer_lib.nn.kept import kept_by, room_for, shown_kept, window_of
+from transformer_lib.nn.local import Spans
+from transformer_lib.nn.state import RecurrentState, State
 
 
 @checked_once
 class KVCache:
     """Keys and values of every layer for `batch` rows of up to `max_length` tokens.
 
-    Bytes, in layers that are alike: 2 * num_layers * batch * kv_heads * max_length * head_dim * bytes per element.
+    Bytes, in layers that are alike: 2 * num_layers * batch * kv_heads * max_length * head_dim * bytes per element. Of
+    those with a window, the newest `window + 2 * SPARE` slots take the place of max_length, if they are fewer.
     """
+
+    _bounded = True  # whether a layer with a window keeps no more of a text than it needs
 
     # A tensor for each layer: of one for all, a compiled step would copy the whole at every write.
     layer_keys: list[Float[Tensor, "batch kv_heads max_length head_dim"]]
@@ -41,50 +46,43 @@ class KVCache:
     ) -> None:
         require_positive(batch=batch, max_length=max_length)
         require_floating(dtype)
-        numbers = 2 * sum(
-            count * layer.heads.kv_heads * layer.head_dim
-            for layer, count in config.tally
-            if isinstance(layer.attention, AttentionConfig)
-        )
-        size = batch * max_length * (numbers * dtype.itemsize + 9)  # and a position of 8 bytes, and a flag
-        require_memory(size, device, batch=batch, max_length=max_length)
-        self.layer_keys, self.layer_values, self.states = [], [], {}
-        self._place: dict[int, int] = {}  # of a layer's keys among `layer_keys`
-        for index, layer in enumerate(config.layers):
-            match layer.attention:
-                case AttentionConfig(kv_heads=heads):
-                    self._place[index] = len(self.layer_keys)
-                    shape = (batch, heads, max_length, layer.head_dim)
-                    self.layer_keys.append(torch.zeros(shape, dtype=dtype, device=device))
-                    self.layer_values.append(torch.zeros(shape, dtype=dtype, device=device))
-                case LatentAttention() as latent:
-                    self.states[index] = latent_state(latent, batch, max_length, dtype=dtype, device=device)
-                case kind:
-                    self.states[index] = recurrent_state(kind, config.d_model, batch, dtype=dtype, device=device)
+        self._spans = Spans((window_of(layer) for layer, _ in config.tally) if self._bounded else (), max_length)
+        self._window = [window_of(layer) for layer in config.layers]
+        own = room_for(config, self._spans, batch, max_length, dtype=dtype, device=device)
+        self.layer_keys, self.layer_values, self.states = own.keys, own.values, own.states
+        self._place = own.place  # of a layer's keys among `layer_keys`
         self._dtype = dtype
         self._config = config
         self._positions = torch.zeros(batch, max_length, dtype=torch.int64, device=device)
         self._valid = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         self.length = 0  # tokens read so far
         self.plain = True  # so far every token is real, and they stand at consecutive positions from 0
-        self._start = 0  # the slot where the newest tokens begin
-        self._opened = 0  # how many they are
+        self.marked = 0  # what layers with a recurrent state can be rewound to, besides the beginning
+        self._start, self._opened = 0, 0  # the slot where the newest tokens begin, and how many they are
 
     @property
     def keys(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
-        """The keys of all layers, which must be alike, copied."""
+        """The keys of all layers, which must be alike and keep everything, copied."""
         return self._stacked(self.layer_keys)
 
     @property
     def values(self) -> Float[Tensor, "layers batch kv_heads max_length head_dim"]:
-        """The values of all layers, which must be alike, copied."""
+        """The values of all layers, which must be alike and keep everything, copied."""
         return self._stacked(self.layer_values)
 
     def _stacked(self, layers: list[Tensor]) -> Tensor:
         kept = kept_by(self._config)
         alike = len(set(kept)) == 1 and not self.states
         require(alike, "cache", "must have layers that keep as many heads of the same width", kept)
+        held = [part.shape[2] for part in layers]
+        require(set(held) == {self.max_length}, "cache", f"must keep all {self.max_length} slots in every layer", held)
         return torch.stack(layers)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the slots and states of all layers take, filled or not; 9 a slot come on top, of its position."""
+        own = sum(part.numel() * part.itemsize for part in (*self.layer_keys, *self.layer_values))
+        return own + sum(state.bytes for state in self.states.values())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,11 +126,16 @@ class KVCache:
 
     def check_fits(self, config: ModelConfig) -> None:
         """`ValueError` unless the cache has the layers, heads and widths of the model that is to use it."""
-        if config is self._config:  # as in every step but a stranger's
-            return
+        if config is self._config:
+            return  # as in every step but a stranger's
         mine, wanted = kept_by(self._config), kept_by(config)
-        rule = f"must have the model's layers, kv_heads and head_dim, {_shown(wanted)}"
-        require(mine == wanted, "cache", rule, _shown(mine))
+        rule = f"must have the model's layers, kv_heads and head_dim, {shown_kept(wanted)}"
+        require(mine == wanted, "cache", rule, shown_kept(mine))
+        if self._spans:
+            windows = [window_of(layer) for layer in config.layers]
+            require(
+                self._window == windows, "cache", f"must keep what the model's windows see, {windows}", self._window
+            )
 
     def check_meets(self, weight: Tensor) -> None:
         """`ValueError` unless the cache has the type and the device of the weights that are to write into it."""
@@ -162,10 +165,14 @@ class KVCache:
         room, new = self.room, positions.shape[1]
         if new > room:  # a number that is written into a text is compiled in: the step would not serve other lengths
             require(False, "cache", f"has room for {self.room} more tokens of max_length={self.max_length}", new)
+        if self._spans and not plain:
+            self._spans.check_reach(self.positions, self.valid, positions, valid)
         self._open(positions, valid)
         self.length += new
         self._opened = new
         self.plain = self.plain and plain
+        if self._spans:
+            self._spans.open(self.positions, self.valid, new, plain=plain)
 
     def _open(self, positions: Int[Tensor, "#batch time"], valid: Bool[Tensor, "batch time"] | None) -> None:
         self._fill(self.length, positions, valid)
@@ -198,21 +205,16 @@ class KVCache:
         """Put a layer's newest keys and values into the slots opened by `extend`; give back all to be looked at."""
         place = self._place[layer]
         keys, values = self.layer_keys[place], self.layer_values[place]
+        if (span := self._spans.of(self._window[layer])) is not None:
+            self.layer_keys[place], keys = span.put(keys, k)
+            self.layer_values[place], values = span.put(values, v)
+            return keys, values
         slots = slice(self._start, self._start + k.shape[2])
         keys[:, :, slots] = k
         values[:, :, slots] = v
         return keys[:, :, : self.length], values[:, :, : self.length]
 
-    def _check_rows(self, rows: Tensor) -> None:
-        require_index("rows", rows)
-        device = self.device
-        require(rows.device == device, "rows", f"must be on the device of the cache, {device}", str(rows.device))
-        require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
-        low, high = (int(bound) for bound in rows.aminmax())
-        inside = low >= 0 and high < self.batch
-        require(inside, "rows", f"must be at least 0 and below the batch of {self.batch}", low if low < 0 else high)
-
-    @also(_check_rows)
+    @also(lambda self, rows: check_rows(rows, self.batch, self.device))
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows the beams that survive.
 
@@ -224,7 +226,7 @@ class KVCache:
         def moved(old: Tensor, slots: int) -> Tensor:
             if not in_place:
                 return old.index_select(0, rows)
-            filled = old.narrow(slots, 0, held)
+            filled = old.narrow(slots, 0, min(held, old.shape[slots]))
             filled.copy_(filled.index_select(0, rows))
             return old
 
@@ -235,17 +237,42 @@ class KVCache:
             state.select(rows)
 
     def rewind(self, length: int) -> None:
-        """Forget all but the first `length` slots, as if the tokens after them had never come."""
+        """Forget all but the first `length` slots, as if the tokens after them had never come.
+
+        A layer with a window holds some more tokens than it, so that as many can be forgotten (see `reserve`).
+        """
         require(0 <= length <= self.length, "length", f"must be at least 0 and at most {self.length}", length)
-        if length not in (0, self.length):
+        if length not in (0, self.marked, self.length):
             self.require_rewinding()
+        self._spans.check_rewind(self.length, length)
         for state in self.states.values():
             state.rewind(length)
-        self.length = length
+        self.length, self.marked = length, min(self.marked, length)
+        self._spans.rewind(self.positions, self.valid, plain=self.plain)
+
+    def reserve(self, tokens: int) -> None:
+        """See to it that from now on the newest `tokens` tokens can be forgotten, in layers with a window too."""
+        self._spans.reserve(self.length, tokens)
+
+    def seen_from(self, window: int | None) -> int:
+        """The oldest slot that layers with this window show to the newest tokens."""
+        return 0 if (span := self._spans.of(window)) is None else span.seen
+
+    def mark(self) -> None:
+        """Let `rewind` come back to what holds now, in layers with a recurrent state too."""
+        self.marked = self.length
+        for state in self.states.values():
+            if isinstance(state, RecurrentState):
+                state.mark()
+
+    @property
+    def recurrent(self) -> list[int]:
+        """The layers with a state that can be rewound only to where it was marked, and that texts cannot share."""
+        return [index for index, state in self.states.items() if isinstance(state, RecurrentState)]
 
     def require_rewinding(self) -> None:
         """`ValueError` for layers of which no part of the past can be forgotten."""
-        kept = [index for index, state in self.states.items() if isinstance(state, RecurrentState)]
+        kept = self.recurrent
         require(not kept, "cache", "must not be rewound where layers keep a recurrent state, as do layers", kept)
 
     def _check_layer(self, index: int) -> None:
@@ -270,25 +297,3 @@ class LayerCache(NamedTuple):
     ) -> tuple[Float[Tensor, "batch kv_heads key head_dim"], Float[Tensor, "batch kv_heads key head_dim"]]:
         """Put the newest keys and values into the slots opened by `extend`; give back all to be looked at."""
         return self.cache.write(self.layer, k, v)
-
-
-@checked_once
-def require_keys_and_values(config: ModelConfig) -> None:
-    """`ValueError` for a stack with layers that keep something else than keys and values."""
-    others = sorted({type(layer.attention).__name__ for layer, _ in config.tally} - {AttentionConfig.__name__})
-    require(not others, "attention", "must be an AttentionConfig in every layer for this cache", others)
-
-
-@checked_once
-def kept_by(config: ModelConfig) -> tuple[Any, ...]:
-    """Of each layer what it keeps: how many heads of keys and values and how wide, or the kind of its state."""
-    return tuple(
-        (layer.heads.kv_heads, layer.head_dim) if isinstance(layer.attention, AttentionConfig) else layer.attention
-        for layer in config.layers
-    )
-
-
-def _shown(kept: tuple[Any, ...]) -> tuple[Any, ...]:
-    """(layers, heads, width) of a stack of like layers, else what each keeps."""
-    alike = len(set(kept)) == 1 and isinstance(kept[0], tuple)
-    return (len(kept), *kept[0]) if alike else kept

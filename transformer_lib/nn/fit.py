@@ -4,7 +4,7 @@ These rules go with `@also`: they hold at the door of the library and cost nothi
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from transformer_lib import checks
@@ -34,6 +34,19 @@ def require_same_dtype(field: str, x: Tensor, dtype: torch.dtype) -> None:
 def require_index(field: str, x: Tensor) -> None:
     """Raise `ValueError` unless these numbers can be looked up in a table."""
     require(x.dtype in (torch.int64, torch.int32), field, "must be of the integer type int64 or int32", x.dtype)
+
+
+@checked_once
+def check_rows(rows: Int[Tensor, " rows"], batch: int, device: torch.device) -> None:
+    """Raise `ValueError` unless these numbers choose rows of what has `batch` of them, on this device."""
+    require_index("rows", rows)
+    require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
+    require(
+        rows.device == device, "rows", f"must be on the device of what they choose from, {device}", str(rows.device)
+    )
+    low, high = (int(bound) for bound in rows.aminmax())
+    inside = low >= 0 and high < batch
+    require(inside, "rows", f"must be at least 0 and below the batch of {batch}", low if low < 0 else high)
 
 
 @checked_once

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from transformer_lib.config import ModelConfig
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.cache import KVCache, require_keys_and_values
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.kept import require_keys_and_values
 
 
 @checked_once
@@ -16,6 +17,8 @@ class FixedCache(KVCache):
     Where the next token goes is a number on the device, so a step can be recorded once and replayed without Python
     (`generation.Recorded`). The price is attention over empty slots.
     """
+
+    _bounded = False
 
     def __init__(
         self,

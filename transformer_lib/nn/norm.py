@@ -62,10 +62,15 @@ class RMSNorm(nn.Module):
 
     @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        if not self.centred:
+        if not self.centred and x.dtype == self.weight.dtype:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16, 1 + weight would lose what the weight says
-        return F.rms_norm(x.to(wide), self.weight.shape, 1 + self.weight.to(wide), self.eps).to(x.dtype)
+        # Under autocast x may be narrower than the gain; the fused kernel wants one type, and the wider loses nothing.
+        wide = torch.promote_types(x.dtype, self.weight.dtype)
+        gain: Tensor = self.weight
+        if self.centred:  # in bfloat16, 1 + weight would lose what the weight says
+            wide = torch.promote_types(wide, torch.float32)
+            gain = 1 + self.weight.to(wide)
+        return F.rms_norm(x.to(wide), self.weight.shape, gain, self.eps).to(x.dtype)
 
 
 def _check(width: int, eps: float) -> None:

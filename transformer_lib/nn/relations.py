@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lib.config import Alibi, AttentionConfig, GatedDelta, LinearAttention, ModelConfig, Rope, require
+from transformer_lib.config import Alibi, GatedDelta, LinearAttention, ModelConfig, Rope, require
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.fit import require_floating
+from transformer_lib.nn.kept import window_of
 from transformer_lib.nn.masks import Mask, causal_mask, padding_mask
 from transformer_lib.nn.positions import Rotation, alibi_bias, rope_rotation
 
@@ -96,8 +97,9 @@ def causal_relations(
         rule = "must be None for layers that keep a recurrent state, which texts cannot share"
         require(past is None, "past", rule, past)
         return UNRESTRICTED
-    own = config.attention.window if isinstance(config.attention, AttentionConfig) else None
-    held = None if cache is None else cache.positions
+    own = window_of(config)
+    start = 0 if cache is None else cache.seen_from(own)  # what is older, the layer does not give back
+    held = None if cache is None else cache.positions[:, start:]
     seen = None if held is None or held.shape[1] == positions.shape[1] else held
     plain = plain and (cache is None or cache.plain)
     key_positions = positions if seen is None else seen
@@ -109,13 +111,13 @@ def causal_relations(
         mask = "causal" if seen is None else None
     else:
         mask = causal_mask(positions, key_positions, window=window)
-        key_valid = valid if cache is None else cache.valid
+        key_valid = valid if cache is None else cache.valid[:, start:]
         if key_valid is not None:
             mask = mask & padding_mask(key_valid)
         if past is not None:
-            slots = mask.shape[3]
+            slots = start + mask.shape[3]
             require(past.shape[2] == slots, "past", f"must say of {slots} slots whether they are seen", past.shape[2])
-            mask = mask & past[:, None]
+            mask = mask & past[:, None, :, start:]
     return Relations(mask, *_bias_and_rotation(config, positions, key_positions, dtype))
 
 

@@ -17,7 +17,9 @@ from transformer_lib.config import (
     require_positive,
 )
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.cache import KVCache, require_keys_and_values
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.fit import check_rows
+from transformer_lib.nn.kept import require_keys_and_values
 from transformer_lib.nn.positions import Rotation, apply_rope, rope_rotation
 
 
@@ -31,6 +33,8 @@ class RollingCache(KVCache):
     That asks for positions that tell only distances, and for real tokens from the first on.
     Angles of RoPE are float32 numbers, so that a position p is exact to about p / 10^7 radians.
     """
+
+    _bounded = False
 
     def __init__(
         self,
@@ -156,7 +160,7 @@ class RollingCache(KVCache):
             keys[:, :, : self.sinks, :width] = apply_rope(self._unturned[layer][..., :width], self._turn)
         return keys, values
 
-    @also(KVCache._check_rows)
+    @also(lambda self, rows: check_rows(rows, self.batch, self.device))
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         super().select(rows)
         self._unturned = [keys.index_select(0, rows) for keys in self._unturned]

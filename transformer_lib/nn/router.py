@@ -37,8 +37,8 @@ class Load:
 
     Made by the caller and passed to `MixtureOfExperts`, which adds to it. One `Load` for each layer tells the layers
     apart; one for all layers pools them, as the loss in transformers does. The probabilities carry gradients, so take a
-    new one for each training step. Each of several processes counts its own tokens: before `rebalance`, sum `counts`
-    over them, or their corrections drift apart.
+    new one for each training step. Each of several processes counts its own tokens: before `rebalance`, their counts
+    are to be summed (`training.parallel.sum_loads`), or the corrections drift apart.
     """
 
     def __init__(self, num_experts: int, *, device: torch.device | str = "cpu") -> None:

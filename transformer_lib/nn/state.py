@@ -1,8 +1,8 @@
 """What a layer keeps of the text so far, if not keys and values: a short vector a token, or a matrix per head.
 
 A state is an argument, never stored on a module. Vectors are kept token by token, as keys are. A matrix does not grow
-with the text; the past cannot be taken out of the sum that it is, so it cannot be rewound: `copy` it before what may
-have to be undone.
+with the text; the past cannot be taken out of the sum that it is, so it can be rewound only to where it was marked: to
+`mark` it before what may have to be undone costs nothing but to keep it.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transformer_lib.config import GatedDelta, LatentAttention, LinearAttention, require, require_positive
 from transformer_lib.contract import also, checked_once
-from transformer_lib.nn.fit import require_floating, require_index, require_same_dtype
+from transformer_lib.nn.fit import check_rows, require_floating, require_same_dtype
 from transformer_lib.nn.memory import require_memory
 
 
@@ -27,11 +27,17 @@ class RecurrentState:
         self.memory = memory
         self.recent = recent
         self.length = 0  # tokens read so far, padding included
+        self._mark = (0, memory, recent)
 
     @property
     def batch(self) -> int:
         """Number of rows."""
         return self.memory.shape[0]
+
+    @property
+    def marked(self) -> int:
+        """The length that it can be rewound to, besides 0."""
+        return self._mark[0]
 
     @property
     def bytes(self) -> int:
@@ -61,19 +67,14 @@ class RecurrentState:
         self.memory, self.recent = memory.to(self.memory.dtype), recent.to(self.recent.dtype)
         self.length += new
 
-    def _check_rows(self, rows: Tensor) -> None:
-        require_index("rows", rows)
-        require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
-        device = self.memory.device
-        require(rows.device == device, "rows", f"must be on the device of the state, {device}", str(rows.device))
-        low, high = (int(bound) for bound in rows.aminmax())
-        inside = low >= 0 and high < self.batch
-        require(inside, "rows", f"must be at least 0 and below the batch of {self.batch}", low if low < 0 else high)
-
-    @also(_check_rows)
+    @also(lambda self, rows: check_rows(rows, self.batch, self.memory.device))
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows those that survive."""
         self.memory, self.recent = self.memory.index_select(0, rows), self.recent.index_select(0, rows)
+        length, memory, recent = self._mark
+        self._mark = (
+            (length, memory.index_select(0, rows), recent.index_select(0, rows)) if length else (0, memory, recent)
+        )
 
     def copy(self) -> "RecurrentState":
         """A state of its own with the same numbers, to go back to."""
@@ -81,13 +82,21 @@ class RecurrentState:
         other.length = self.length
         return other
 
+    def mark(self) -> None:
+        """Let `rewind` come back to what holds now; what was marked before no longer counts."""
+        self._mark = (self.length, self.memory, self.recent)  # `write` puts new tensors in their place
+
     def rewind(self, length: int) -> None:
-        """Forget everything, if `length` is 0; no other part of the past can be taken out."""
-        rule = f"must be 0 or all {self.length} tokens read: a recurrent state cannot be rewound, copy it before"
-        require(length in (0, self.length), "length", rule, length)
+        """Go back to where it was marked, or to the beginning, if `length` is 0."""
+        rule = f"must be 0 or all {self.length} tokens read, or {self.marked}, where it was marked"
+        rule += ": a recurrent state cannot be rewound to another place"
+        require(length in (0, self.marked, self.length), "length", rule, length)
         if length == 0:
             self.memory, self.recent = torch.zeros_like(self.memory), torch.zeros_like(self.recent)
-            self.length = 0
+        elif length != self.length:
+            _, self.memory, self.recent = self._mark
+        self.length = length
+        self._mark = (min(length, self.marked), *self._mark[1:])
 
 
 @checked_once
@@ -134,16 +143,7 @@ class LatentState:
         self.length = end
         return self.entries[:, :end]
 
-    def _check_rows(self, rows: Tensor) -> None:
-        require_index("rows", rows)
-        require(rows.numel() > 0, "rows", "must hold at least one row", tuple(rows.shape))
-        device = self.entries.device
-        require(rows.device == device, "rows", f"must be on the device of the state, {device}", str(rows.device))
-        low, high = (int(bound) for bound in rows.aminmax())
-        inside = low >= 0 and high < self.batch
-        require(inside, "rows", f"must be at least 0 and below the batch of {self.batch}", low if low < 0 else high)
-
-    @also(_check_rows)
+    @also(lambda self, rows: check_rows(rows, self.batch, self.entries.device))
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Row i becomes what row `rows[i]` was: repeats a prompt for several beams, or follows those that survive."""
         self.entries = self.entries.index_select(0, rows)

@@ -33,6 +33,7 @@ MASK = "<|mask|>"  # ours
 MASKS = (MASK, "[MASK]", "<mask>")
 POOLERS = ("*.pooler.*", "cls.seq_relationship.*")  # of texts as a whole, which no task here asks for
 WITHOUT_SEGMENTS = ("roberta", "xlm-roberta")  # their tokenizers put both texts into one, whatever the table has
+HEADED = (Encoder, MaskedLM, SequenceClassifier, TokenClassifier, SpanFinder)
 DROPOUT = 0.1  # of theirs, whose config may have a different one in each place
 
 
@@ -130,15 +131,31 @@ class PretrainedEncoder:
     @classmethod
     def from_hf(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "PretrainedEncoder":
         """An encoder of Hugging Face's with the folder's tokenizer; `ValueError` for a model of another kind."""
-        device, fields = check_device(device), read_json(Path(folder) / CONFIG)
-        require(isinstance(fields, dict), str(Path(folder) / CONFIG), "must be a JSON object", fields)
-        assert isinstance(fields, dict)
-        classifies = str(fields.get("architectures")).endswith("ForSequenceClassification']")
-        found = from_hf(folder, dtype=torch.float32, dropout=DROPOUT, drop=() if classifies else POOLERS)
-        model = found if isinstance(found, MaskedLM) else encoder_of(found)
-        if fields.get("model_type") in WITHOUT_SEGMENTS and model.config.segments > 1:
-            model = _of_one_segment(model)
-        return cls(model.to(device), read_published(folder))
+        model, tokenizer = read_headed(folder, device=device)
+        return cls(model if isinstance(model, MaskedLM) else encoder_of(model), tokenizer)
+
+
+@checked
+class Headed(NamedTuple):
+    """An encoder with whatever head its folder has, or none, and the tokenizer."""
+
+    model: Encoder | MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder
+    tokenizer: AnyTokenizer
+
+
+@checked
+def read_headed(folder: str | Path, *, device: torch.device | str = "cpu") -> Headed:
+    """An encoder of Hugging Face's with its head, in float32; `ValueError` for a model of another kind."""
+    device, fields = check_device(device), read_json(Path(folder) / CONFIG)
+    require(isinstance(fields, dict), str(Path(folder) / CONFIG), "must be a JSON object", fields)
+    assert isinstance(fields, dict)
+    classifies = str(fields.get("architectures")).endswith("ForSequenceClassification']")
+    found = from_hf(folder, dtype=torch.float32, dropout=DROPOUT, drop=() if classifies else POOLERS)
+    encoder = encoder_of(found)
+    assert isinstance(found, HEADED)
+    if fields.get("model_type") in WITHOUT_SEGMENTS and encoder.config.segments > 1:
+        found = _of_one_segment(found)
+    return Headed(found.to(device), read_published(folder))
 
 
 @checked
@@ -146,15 +163,15 @@ def encoder_of(model: object) -> Encoder:
     """The encoder of a model, without its head; `ValueError` for one that has none."""
     if isinstance(model, Encoder):
         return model
-    headed = isinstance(model, MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder)
-    require(headed, "model", "must be an encoder, with or without a head", type(model).__name__)
+    require(isinstance(model, HEADED), "model", "must be an encoder, with or without a head", type(model).__name__)
     assert isinstance(model, MaskedLM | SequenceClassifier | TokenClassifier | SpanFinder)
     return model.encoder
 
 
-def _of_one_segment(model: MaskedLM | Encoder) -> MaskedLM | Encoder:
+def _of_one_segment(model: Any) -> Any:
     """The same for whoever puts all tokens into the first segment."""
-    made = type(model)(replace(model.config, segments=1))
+    config = replace(model.config, segments=1)
+    made = type(model)(config, model.labels) if hasattr(model, "labels") else type(model)(config)
     state = model.state_dict()
     for name in state:
         if name.endswith("embedding.segments.weight"):

@@ -28,9 +28,10 @@ from transformer_lib.tasks.extraction_model import (
 from transformer_lib.tasks.found import Extracted, Sure, placed
 from transformer_lib.tasks.inputs import MOST_PIECES as MOST_PIECES
 from transformer_lib.tasks.inputs import cut_words as cut_words
+from transformer_lib.tasks.inputs import in_parts
 from transformer_lib.tasks.mentions import Change
 from transformer_lib.tasks.metrics import F1, f1_by_kind, macro_f1, strict_f1
-from transformer_lib.tasks.readable import fault_of_text, refuse_first
+from transformer_lib.tasks.readable import faults_of_sentences, refuse_first
 from transformer_lib.tasks.saved import load_any_tokenizer, load_model, read_about, save_model
 from transformer_lib.tasks.tag_marginals import entity_shares
 from transformer_lib.tasks.tagging import allowed_steps, best_tags, entities_of
@@ -139,28 +140,11 @@ class EntityRelationExtractor:
 
     def unreadable(self, sentences: Sequence[str | Sequence[str]]) -> dict[int, str]:
         """By number from 0, the sentences that cannot be read, with the reason; none is too long."""
-        faults: dict[int, str] = {}
-        for number, sentence in enumerate(sentences):
-            fault = fault_of_text(sentence if isinstance(sentence, str) else " ".join(sentence))
-            if not isinstance(sentence, str) and "" in sentence:
-                fault = f"must not hold an empty word, got one at index {list(sentence).index('')}"
-            if fault is not None:
-                faults[number] = fault
-        return faults
+        return faults_of_sentences(sentences)
 
     def _parts(self, row: int, words: Sequence[str]) -> list[tuple[int, int, Pieces]]:
         """(row, number of the first word, pieces) of each part that is short enough."""
-        most, parts = self.room, []
-        length = most
-        for place, pieces in enumerate(cut_words(words, self.tokenizer)):
-            pieces = pieces[:most]
-            if length + len(pieces) > most:
-                parts.append((row, place, [pieces]))
-                length = len(pieces)
-            else:
-                parts[-1][2].append(pieces)
-                length += len(pieces)
-        return parts
+        return [(row, place, pieces) for place, pieces in in_parts(cut_words(words, self.tokenizer), self.room)]
 
     @torch.inference_mode()
     def _read(self, pieces: list[Pieces], constrained: bool, sure: bool) -> list[Sure]:

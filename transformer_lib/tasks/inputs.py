@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from transformer_lib.checks import require, require_kind
+from transformer_lib.checks import require, require_kind, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.tasks.readable import CHARACTERS_PER_TOKEN
 from transformer_lib.text.frame import Cut, Frame, character_spans
@@ -38,6 +38,26 @@ def cut_words(words: Sequence[str], tokenizer: AnyTokenizer) -> list[list[int]]:
     beginnings = (" " + word[: MOST_PIECES * CHARACTERS_PER_TOKEN] for word in words)
     found = tokenizer.encode_batch(beginnings)
     return [ids[:MOST_PIECES] if ids else _nothing(tokenizer, words[i]) for i, ids in enumerate(found)]
+
+
+@checked
+def in_parts(pieces: Sequence[Sequence[int]], room: int) -> list[tuple[int, list[list[int]]]]:
+    """The pieces of words in parts of at most `room` pieces, each as long as possible, with its first word's number.
+
+    Of a word that is longer than a part the end is left out.
+    """
+    require_positive(room=room)
+    parts: list[tuple[int, list[list[int]]]] = []
+    length = room
+    for place, word in enumerate(pieces):
+        kept = list(word[:room])
+        if length + len(kept) > room:
+            parts.append((place, [kept]))
+            length = len(kept)
+        else:
+            parts[-1][1].append(kept)
+            length += len(kept)
+    return parts
 
 
 def _nothing(tokenizer: AnyTokenizer, text: str) -> list[int]:

@@ -29,6 +29,7 @@ from transformer_lib.text.tokenizer import Tokenizer
 
 TASK = "language model"
 OWN_FIELDS = ("stop_ids", "forbidden_ids")  # in `about.json`, where there are any
+POSITION = 9  # bytes that a cache needs to know where a token stands, and that it is one
 MOST_NEW = 200  # tokens, unless the caller says how many
 
 
@@ -188,8 +189,8 @@ class Writer:
         """How many tokens can be written after `time` tokens; the last of them is never read."""
         left = room(self.model, time)
         if left is None:
-            cache = self.model.new_cache(1, 1)
-            bytes_of_token = sum(layer.nbytes for layer in (*cache.layer_keys, *cache.layer_values))
+            cache, longer = self.model.new_cache(1, 1), self.model.new_cache(1, 2)
+            bytes_of_token = longer.bytes - cache.bytes + POSITION  # none but that in layers with a state of fixed size
             left = max(0, memory_of(cache.device) // bytes_of_token + 1 - time)
         return left
 

@@ -22,12 +22,14 @@ from transformer_lib.contract import checked
 from transformer_lib.data.batching import BucketedBatches
 from transformer_lib.data.examples import Question
 from transformer_lib.device import check_device
+from transformer_lib.models.classifiers import SpanFinder
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.models.heads import SpanHead, SpanScores
 from transformer_lib.tasks.answer_scores import best_threshold as best_threshold
 from transformer_lib.tasks.answer_scores import f1_of
 from transformer_lib.tasks.answer_scores import score_answers as score_answers
 from transformer_lib.tasks.calibration import Platt, read_platt
+from transformer_lib.tasks.encoder import read_headed
 from transformer_lib.tasks.metrics import Language
 from transformer_lib.tasks.readable import fault_of_text
 from transformer_lib.tasks.reading import BEHIND, Example, Layout, ReadingBatch, Window
@@ -39,6 +41,7 @@ from transformer_lib.training.loss import LossSum, token_loss
 TASK = "question answering"
 OWN_FIELDS = ("max_answer", "overlap", "threshold", "language")
 CALIBRATION = "calibration"  # in `about.json`, of an answerer that has one
+ALWAYS = -1e9  # a threshold that no margin is below
 
 
 # The model and its training -------------------------------------------------------------------------------------------
@@ -183,6 +186,17 @@ class QuestionAnswerer:
             return cls(reader, tokenizer, **{name: about[name] for name in OWN_FIELDS}, calibration=platt)
         except (TypeError, ValueError) as error:  # the file is at fault, not the caller
             raise ValueError(f"{folder}: {error}") from error
+
+    @classmethod
+    def from_hf(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> "QuestionAnswerer":
+        """A span finder of Hugging Face's; it always answers, since its folder does not say when to abstain."""
+        finder, tokenizer = read_headed(folder, device=device)
+        rule = "must hold a ...ForQuestionAnswering"
+        require(isinstance(finder, SpanFinder), str(folder), rule, type(finder).__name__)
+        assert isinstance(finder, SpanFinder)
+        reader = Reader(finder.config).to(finder.head.to_scores.weight.device)
+        reader.load_state_dict(finder.state_dict())
+        return cls(reader.eval(), tokenizer, threshold=ALWAYS)
 
     def save(
         self,

@@ -3,6 +3,8 @@
 Left out: what a task says about its own texts, such as that a question must not be empty.
 """
 
+from collections.abc import Sequence
+
 from transformer_lib.contract import checked
 
 # No vocabulary spells this much by a token on average. A longer text is not even cut into tokens: with 10 million
@@ -21,6 +23,19 @@ def fault_of_text(text: str, *, tokens: int | None = None) -> str | None:
         most = CHARACTERS_PER_TOKEN * tokens
         return f"must have at most {most} characters for a model that reads {tokens} tokens, got {len(text)}"
     return None
+
+
+@checked
+def faults_of_sentences(sentences: Sequence[str | Sequence[str]]) -> dict[int, str]:
+    """By number from 0, the sentences, texts or lists of words, that cannot be read, with the reason."""
+    faults: dict[int, str] = {}
+    for number, sentence in enumerate(sentences):
+        fault = fault_of_text(sentence if isinstance(sentence, str) else " ".join(sentence))
+        if not isinstance(sentence, str) and "" in sentence:
+            fault = f"must not hold an empty word, got one at index {list(sentence).index('')}"
+        if fault is not None:
+            faults[number] = fault
+    return faults
 
 
 @checked

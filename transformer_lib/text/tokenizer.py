@@ -144,6 +144,12 @@ class Tokenizer:
         token = model.get("unk_token")
         return model.get("unk_id") if token is None else self._rust.token_to_id(token)
 
+    @cached_property
+    def continuing(self) -> frozenset[int]:
+        """The ids of pieces that go on with a word, where a prefix of the pieces tells so, as `##` in WordPiece."""
+        prefix = json.loads(self._rust.to_str())["model"].get("continuing_subword_prefix")
+        return frozenset(i for text, i in self._rust.get_vocab().items() if prefix and text.startswith(prefix))
+
     def parse(self, text: str) -> list[int]:
         """The ids of a text in which the names of special tokens are these: what a template wrote, and nobody else."""
         [text] = _checked([text])

@@ -12,6 +12,8 @@ Left out: gradients of gradients, and a head with a bias.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -125,5 +127,15 @@ def _become_gradient_(
     return total
 
 
-_compiled_become_gradient_ = torch.compile(_become_gradient_)  # on a GPU: one pass instead of five
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    """Made when it is wanted, since the compiler alone takes a second to import, of each start of a command."""
+    return torch.compile(_become_gradient_)
+
+
+def _compiled_become_gradient_(*arguments: Any) -> Tensor:
+    """On a GPU: one pass instead of five."""
+    return _compiled()(*arguments)
+
+
 _summed = torch.compiler.disable(_ChunkedCrossEntropy.apply)

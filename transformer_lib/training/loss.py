@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from transformer_lib.checks import require, require_kind
-from transformer_lib.contract import checked_once
+from transformer_lib.contract import also, checked_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ def summed_loss(
 
 
 @checked_once
+@also(lambda probs: require(probs.shape[1] > 0, "probs", "must have a vocabulary", tuple(probs.shape)))
 def subtract_targets_(
     probs: Float[Tensor, "token vocab"], targets: Int[Tensor, " token"], ignore: int, smoothing: float
 ) -> Float[Tensor, "token vocab"]:

@@ -12,7 +12,7 @@ otherwise than whole ones, and after five steps the weights are 1e-3 from one pr
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeVar, get_args
 
@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
+from transformer_lib.nn.router import Load
 from transformer_lib.training.loss import LossSum
 
 Parallel = Literal["ddp", "fsdp2"]
@@ -154,6 +155,21 @@ def sum_over_ranks(loss: LossSum, model: nn.Module) -> tuple[LossSum, Tensor]:
     distributed.all_reduce(both, group=group)
     whole = LossSum(both[0].to(loss.total.dtype), both[1].to(loss.count.dtype))
     return whole, both[1] / distributed.get_world_size(group)
+
+
+@checked
+def sum_loads(loads: Sequence[Load | None], model: nn.Module) -> None:
+    """Give the loads the counts of all ranks' tokens, from which `Router.rebalance` makes one correction for all ranks.
+
+    One exchange for all layers. The probabilities stay those of this rank's tokens, as its gradients do.
+    """
+    mine = [load for load in loads if load is not None]
+    if not mine or not is_shared(model):
+        return
+    whole = torch.cat([part for load in mine for part in (load.counts, load.tokens[None])])
+    distributed.all_reduce(whole, group=model.process_group if isinstance(model, DistributedDataParallel) else None)
+    for load, part in zip(mine, whole.split([len(load.counts) + 1 for load in mine]), strict=True):
+        load.counts, load.tokens = part[:-1], part[-1]
 
 
 @checked

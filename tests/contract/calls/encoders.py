@@ -11,8 +11,10 @@ import torch
 from tests.contract.calls.config import SMALL
 from transformer_lib.config import Learned, Mlp
 from transformer_lib.interop.huggingface import to_hf
+from transformer_lib.models.classifiers import SpanFinder, TokenClassifier
 from transformer_lib.models.heads import MaskedLM
 from transformer_lib.tasks.encoder import MASK, PretrainedEncoder
+from transformer_lib.tasks.entity_tagger import EntityTagger
 from transformer_lib.tasks.inputs import SPECIAL_TOKENS, PairForm
 from transformer_lib.tasks.own.adapting import base_of
 from transformer_lib.tasks.own.starting import read_start
@@ -39,8 +41,13 @@ def _saved() -> Path:
     return folder
 
 
-def _theirs() -> Path:
+def _theirs(kind: str = "MaskedLM") -> Path:
     folder = _new()
+    to_hf(_headed(kind), folder, tokenizer=BYTES)
+    return folder
+
+
+def _headed(kind: str) -> Any:
     config = replace(
         CONFIG,
         attention=replace(SMALL.attention, bias=True),
@@ -50,8 +57,17 @@ def _theirs() -> Path:
         embedding_norm=True,
         segments=2,
     )
-    to_hf(MaskedLM(config), folder, tokenizer=BYTES)
-    return folder
+    match kind:
+        case "TokenClassifier":
+            return TokenClassifier(config, ("O", "B-x", "I-x"))
+        case "SpanFinder":
+            return SpanFinder(config)
+        case _:
+            return MaskedLM(config)
+
+
+def _tagger() -> EntityTagger:
+    return EntityTagger(_headed("TokenClassifier").eval(), BYTES)
 
 
 def _start() -> Any:
@@ -60,6 +76,7 @@ def _start() -> Any:
 
 OF_ENCODERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}inputs.cut_words": lambda: {"words": ["Ada", "wrote"], "tokenizer": BYTES},
+    f"{HERE}inputs.in_parts": lambda: {"pieces": [[1, 2], [3]], "room": 2},
     f"{HERE}inputs.Pieces": lambda: {"text": "Anna", "tokenizer": BYTES, "spellings": BYTES.to_bpe().vocabulary},
     f"{HERE}inputs.Pieces.of": lambda: {"text": "Anna", "tokenizer": BYTES},
     f"{HERE}inputs.Pieces.tokens": lambda: {"self": PAIR.passage("Anna"), "start": 1, "end": 3},
@@ -77,6 +94,20 @@ OF_ENCODERS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}encoder.PretrainedEncoder.load": lambda: {"folder": _saved(), "device": "cpu"},
     f"{HERE}encoder.PretrainedEncoder.from_hf": lambda: {"folder": _theirs(), "device": "cpu"},
     f"{HERE}encoder.encoder_of": lambda: {"model": _encoder().model},
+    f"{HERE}encoder.Headed": lambda: {"model": _tagger().model, "tokenizer": BYTES},
+    f"{HERE}encoder.read_headed": lambda: {"folder": _theirs(), "device": "cpu"},
+    f"{HERE}entity_tagger.EntityTagger": lambda: {"model": _tagger().model, "tokenizer": BYTES},
+    f"{HERE}entity_tagger.EntityTagger.__call__": lambda: {
+        "self": _tagger(),
+        "sentences": ["Ada", ["a", "b"]],
+        "rows": 2,
+    },
+    f"{HERE}entity_tagger.EntityTagger.find": lambda: {"self": _tagger(), "sentences": ["Ada", ["a", "b"]], "rows": 2},
+    f"{HERE}entity_tagger.EntityTagger.unreadable": lambda: {"self": _tagger(), "sentences": ["Ada", [""]]},
+    f"{HERE}entity_tagger.EntityTagger.from_hf": lambda: {"folder": _theirs("TokenClassifier"), "device": "cpu"},
+    f"{HERE}entity_tagger.tag_of": lambda: {"label": "E-x", "labels": ["O", "B-x", "E-x"]},
+    f"{HERE}question_answering.QuestionAnswerer.from_hf": lambda: {"folder": _theirs("SpanFinder"), "device": "cpu"},
+    f"{HERE}readable.faults_of_sentences": lambda: {"sentences": ["Ada", ["Ada", ""]]},
     f"{HERE}own.starting.Start": lambda: _start()._asdict(),
     f"{HERE}own.starting.Started": lambda: {"model": _encoder().model, "new": ("head",)},
     f"{HERE}own.starting.read_encoder": lambda: {"base": base_of({"from": str(_saved())}), "device": "cpu"},

@@ -281,6 +281,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"transformer_lib.interop.{name}": call for name, call in HUGGING_FACE.items()},
     **ONNX,
     **families.CALLS,
+    "transformer_lib.interop.families.class_of": lambda: {
+        "fields": {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
+    },
 }
 
 EXCUSED: dict[str, str] = {

@@ -101,6 +101,7 @@ OF_STATES: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}state.RecurrentState.select": lambda: {"self": _state(), "rows": torch.tensor([1, 0, 0])},
     f"{HERE}state.RecurrentState.copy": lambda: {"self": _state()},
+    f"{HERE}state.RecurrentState.mark": lambda: {"self": _state()},
     f"{HERE}state.RecurrentState.rewind": lambda: {"self": _state(), "length": 0},
     f"{HERE}state.latent_state": lambda: {
         **{"config": LATENT, "batch": 2, "max_length": 4, "dtype": torch.float32, "device": "cpu"}

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.contract.calls import mixers
 from tests.contract.calls.config import SMALL
 from transformer_lib import config, nn
-from transformer_lib.nn import lora
+from transformer_lib.nn import local, lora
 from transformer_lib.nn.cache import KVCache, LayerCache
 from transformer_lib.nn.tiled import start
 
@@ -49,6 +49,20 @@ def _fixed() -> nn.FixedCache:
 
 def _rolling() -> nn.RollingCache:
     return _cache(nn.RollingCache, window=3)
+
+
+def _span() -> local.Span:
+    span = local.Span(3, 8)
+    span.open(0, 3, in_order=True)
+    return span
+
+
+def _spans() -> local.Spans:
+    return local.Spans((3, None), 8)
+
+
+def _told() -> dict[str, Any]:
+    return {"self": _spans(), "positions": _places().expand(2, -1), "valid": _valid()}
 
 
 def _opened() -> KVCache:
@@ -146,6 +160,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}fit.require_fit": lambda: {"field": "x", "x": _x(), "weight": _x(4, 8)},
     f"{HERE}fit.require_same_dtype": lambda: {"field": "x", "x": _x(), "dtype": torch.float32},
     f"{HERE}fit.require_index": lambda: {"field": "rows", "x": _ids()},
+    f"{HERE}fit.check_rows": lambda: {"rows": torch.tensor([1, 0]), "batch": 2, "device": torch.device("cpu")},
     f"{HERE}fit.require_floating": lambda: {"dtype": torch.float16},
     f"{HERE}fit.require_probability": lambda: {"field": "p", "p": 0.1},
     f"{HERE}norm.layer_norm": lambda: {"x": _x(), "gain": _x(8), "bias": _x(8), "eps": 1e-5},
@@ -203,8 +218,31 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}cache.KVCache.select": lambda: _rows(_cache()),
     f"{HERE}cache.KVCache.rewind": lambda: {"self": _cache(), "length": 1},
     f"{HERE}cache.KVCache.require_rewinding": lambda: {"self": _cache()},
-    f"{HERE}cache.require_keys_and_values": lambda: {"config": SMALL},
-    f"{HERE}cache.kept_by": lambda: {"config": SMALL},
+    f"{HERE}cache.KVCache.mark": lambda: {"self": _cache()},
+    f"{HERE}cache.KVCache.reserve": lambda: {"self": _cache(), "tokens": 1},
+    f"{HERE}cache.KVCache.seen_from": lambda: {"self": _cache(), "window": 3},
+    f"{HERE}local.Span": lambda: {"window": 3, "max_length": 8},
+    f"{HERE}local.Span.reserve": lambda: {"self": local.Span(3, 8), "spare": 1},
+    f"{HERE}local.Span.open": lambda: {"self": local.Span(3, 8), "length": 0, "new": 2, "in_order": True},
+    f"{HERE}local.Span.rewind": lambda: {"self": local.Span(3, 8), "length": 0},
+    f"{HERE}local.Span.put": lambda: {"self": _span(), "stored": _x(2, 2, 8, 4), "new": _x(2, 2, 3, 4)},
+    f"{HERE}local.Spans": lambda: {"windows": (3, None), "max_length": 8},
+    f"{HERE}local.Spans.of": lambda: {"self": _spans(), "window": 3},
+    f"{HERE}local.Spans.slots": lambda: {"self": _spans(), "window": 3},
+    f"{HERE}local.Spans.open": lambda: {**_told(), "new": 2, "plain": False},
+    f"{HERE}local.Spans.check_reach": lambda: {**_told(), "new": _places() + 3, "real": _valid()},
+    f"{HERE}local.Spans.check_rewind": lambda: {"self": _spans(), "held": 3, "length": 2},
+    f"{HERE}local.Spans.rewind": lambda: {**_told(), "plain": False},
+    f"{HERE}local.Spans.reserve": lambda: {"self": _spans(), "held": 3, "tokens": 1},
+    f"{HERE}kept.require_keys_and_values": lambda: {"config": SMALL},
+    f"{HERE}kept.kept_by": lambda: {"config": SMALL},
+    f"{HERE}kept.shown_kept": lambda: {"kept": ((2, 4), (2, 4))},
+    f"{HERE}kept.window_of": lambda: {"config": SMALL},
+    f"{HERE}kept.Room": lambda: {"keys": [_x()], "values": [_x()], "place": {0: 0}, "states": {}},
+    f"{HERE}kept.room_for": lambda: {
+        **{"config": SMALL, "spans": _spans(), "batch": 2, "max_length": 8},
+        **{"dtype": torch.float32, "device": "cpu"},
+    },
     f"{HERE}cache.KVCache.layer": lambda: {"self": _cache(), "index": 0},
     f"{HERE}cache.LayerCache": lambda: {"cache": _cache(), "layer": 0},
     f"{HERE}cache.LayerCache.write": lambda: {

@@ -453,6 +453,8 @@ OF_RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}own.further_translation.pair_rows": lambda: {"translator": _opus_translator(), "pairs": PAIRS, "most": 9},
     f"{HERE}own.translation.PairRows": lambda: {"pairs": [translation.PairIds([1, 2], [0, 3])], "most": 9},
     f"{HERE}own.translation.pairs_in_parts": lambda: {"pairs": PAIRS},
+    f"{HERE}own.extraction.tagger_of": lambda: {"model": _extractor().model},
+    f"{HERE}own.answers.finder_of": lambda: {"reader": _answerer().reader},
     f"{HERE}own.extraction.word_loss": lambda: {"model": _extractor().model, "batch": _collated()},
     f"{HERE}own.text.writing_loss": lambda: {
         "model": _writer().model,

@@ -14,6 +14,7 @@ from transformer_lib.checks import require_kind
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.packing import LMBatch
 from transformer_lib.models import DecoderLM
+from transformer_lib.nn.router import Load
 from transformer_lib.training import (
     checkpoint,
     config,
@@ -226,6 +227,7 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "loss": loss.LossSum(torch.tensor(1.0), torch.tensor(2)),
         "model": _model(),
     },
+    "parallel.sum_loads": lambda: {"loads": [Load(3), None], "model": _model()},
     "parallel.let_go": lambda: {"model": _model()},
     "parallel.gather": lambda: {"tensor": torch.ones(2)},
     "parallel.share_like": lambda: {"tensor": torch.ones(2), "own": torch.ones(2)},

@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,21 @@ def test_each_of_a_few_documents_is_cut(tmp_path: Path) -> None:
     assert validation == test == [name * 5 for name in "abc"]
     given = texts_of(Material((tmp_path,), (tmp_path / "a.txt",), (), ("texts",), seed=0))
     assert given == [[name * 95 for name in "abc"], ["a" * 100], [name * 5 for name in "abc"]]
+
+
+def test_sharded_weights_are_trained_by_adamw_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `torchrun --nproc-per-node 1` starts it; Muon would be refused when all data are read."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    for name, value in (
+        place | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x"}
+    ).items():
+        monkeypatch.setenv(name, value)
+    train = ["train", "translation", "--data", str(_pairs(tmp_path / "p.tsv")), "--out", str(tmp_path / "out")]
+    assert main([*train, "--epochs", "1", "--size", "tiny", "--json", "--parallel", "fsdp2"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["parallel"] == "fsdp2"
+    assert printed.err.count("under fsdp2 this trains with AdamW") == 1

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
+import transformers as hf
 
 from tests.tasks.own.test_own_training import _columns, _questions, _texts
 from tests.tasks.published_encoders import encoder_folder
 from transformer_lib.__main__ import main
+from transformer_lib.tasks.extraction import EntityRelationExtractor
 from transformer_lib.tasks.own.adapting import base_of
 from transformer_lib.tasks.own.starting import Start, reader_from
 from transformer_lib.tasks.own.starting import read_start as read_base
@@ -29,6 +32,19 @@ def read_start(folder: Path) -> Start:
 def _body(folder: Path) -> dict[str, torch.Tensor]:
     tensors = load_tensors(folder / "model.safetensors")
     return {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+
+
+def _is_the_model(out: Path, base: Path) -> None:
+    """The adapter, put by peft to the encoder that it is for, labels as the model that was saved, which is rounded."""
+    extractor = EntityRelationExtractor.load(out / "model")
+    theirs = hf.BertForTokenClassification.from_pretrained(
+        base, num_labels=len(extractor.model.config.tags), dtype=torch.float32
+    )
+    theirs = peft.PeftModel.from_pretrained(theirs, out / "adapter").eval()
+    ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
+    with torch.no_grad():
+        mine = extractor.model.to_tags(extractor.model.encoder(ids))
+        torch.testing.assert_close(theirs(input_ids=ids).logits, mine, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("tune", ["full", "frozen", "lora"])
@@ -51,6 +67,8 @@ def test_an_extractor_from_a_bert(tune: str, tmp_path: Path, capsys: pytest.Capt
             assert not changed
         case "lora":
             assert changed and all(name.endswith(maps) for name in changed)
+            _is_the_model(out, tmp_path / "bert")
+    assert (out / "adapter").exists() == (tune == "lora")
     text = "the cat sees the dog"
     (found,) = _json(capsys, "extract", text, "--checkpoint", out)
     assert found["text"] == text
@@ -76,8 +94,9 @@ def test_from_texts_to_an_extractor_and_an_answerer(tmp_path: Path, capsys: pyte
     train = ["train", "answers", "--data", questions, "--epochs", "1"]
     _json(capsys, *train, "--out", answerer, "--from", encoder, "--tune", "frozen")
     assert read_about(answerer / "model")["config"]["segments"] == 3
-    # and once more, from the answerer, whose head goes on
-    _json(capsys, *train, "--out", tmp_path / "again", "--from", answerer)
+    # and once more, from the answerer, whose head goes on; of no family of transformers, it has no adapter for peft
+    _json(capsys, *train, "--out", tmp_path / "again", "--from", answerer, "--tune", "lora")
+    assert not (tmp_path / "again" / "adapter").exists()
     assert main([*map(str, train), "--out", str(tmp_path / "no"), "--from", str(answerer), "--tune", "frozen"]) == 2
     assert "tune must be full or lora" in capsys.readouterr().err
     # texts of one's own field, for an encoder that others trained
@@ -90,8 +109,10 @@ def test_from_texts_to_an_extractor_and_an_answerer(tmp_path: Path, capsys: pyte
 def test_an_answerer_and_more_text_for_a_roberta(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     encoder_folder(tmp_path / "roberta", "roberta")
     questions, out = _questions(tmp_path / "q.jsonl"), tmp_path / "out"
-    base = ["--from", tmp_path / "roberta", "--epochs", "1"]
+    base = ["--from", tmp_path / "roberta", "--epochs", "1", "--tune", "lora", "--rank", "2"]
     _json(capsys, "train", "answers", "--data", questions, "--out", out, *base)
+    fields = json.loads((out / "adapter" / "adapter_config.json").read_text())
+    assert fields["modules_to_save"] == ["qa_outputs"] and fields["task_type"] == "QUESTION_ANS"
     (tmp_path / "passage.txt").write_text("The cat sees the dog.")
     found = _json(capsys, "answer", "What?", "--passages", tmp_path / "passage.txt", "--checkpoint", out)
     assert found["abstained"] in (True, False)
@@ -99,6 +120,7 @@ def test_an_answerer_and_more_text_for_a_roberta(tmp_path: Path, capsys: pytest.
     texts = _texts(tmp_path / "t.txt")
     field = tmp_path / "field"
     _json(capsys, "train", "encoder", "--data", texts, "--out", field, *base)
+    assert (field / "adapter").is_dir()
     assert read_start(field).tokenizer.frame == read_start(tmp_path / "roberta").tokenizer.frame
 
 

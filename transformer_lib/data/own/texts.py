@@ -19,14 +19,15 @@ def read_texts(files: Sequence[Path]) -> Iterator[Found | Fault]:
         parts = sorted(given.rglob("*.txt")) if given.is_dir() else [given]
         require(len(parts) > 0, str(given), "must hold files that end in .txt", "none")
         for file in parts:
-            kept = []
+            kept, damaged = [], False
             for _, line in lines_in(file):
                 if isinstance(line, Fault):
+                    damaged = True
                     yield line
                 else:
                     kept.append(line)
             text = "\n".join(kept)
             if text.strip():
                 yield Found(text, str(file), 1)
-            else:
+            elif not damaged:
                 yield Fault(str(file), 1, "must have text")

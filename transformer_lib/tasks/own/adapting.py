@@ -20,6 +20,9 @@ from transformer_lib.interop.configs import model_type_of
 from transformer_lib.interop.families import FAMILIES
 from transformer_lib.interop.hub import find
 from transformer_lib.interop.huggingface import Model
+from transformer_lib.models.classifiers import SpanFinder, TokenClassifier
+from transformer_lib.models.encoder import Encoder
+from transformer_lib.models.heads import MaskedLM
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.lora import LoraConfig, add_lora, additions_of, merge_lora
 from transformer_lib.runs.recipe import Run
@@ -132,16 +135,27 @@ def known_by(run: Run, model: nn.Module) -> Run:
 
 @checked
 def all_targets(model: Model, base: Base, options: Mapping[str, str]) -> tuple[str, ...]:
-    """All maps of the model for LoRA, cut as the family of the base cuts them; none unless they are asked for."""
-    return targets_of(model, model_type=base.model_type) if options["tune"] == "lora" else ()
+    """All maps of the model for LoRA, cut as the family of the base cuts them; none unless they are asked for.
+
+    An encoder of ours is of no family: none are named, which means all.
+    """
+    if options["tune"] != "lora" or (isinstance(model, Encoder | MaskedLM) and not base.published):
+        return ()
+    return targets_of(model, model_type=base.model_type)
 
 
 @checked
 def conclude(run: Run, model: Model, base: Base) -> None:
-    """Save what LoRA added as the folder `adapter`, if it was used, and make it part of the model."""
-    if run.is_first and additions_of(model):
+    """Save what LoRA added as the folder `adapter`, if it was used, and make it part of the model.
+
+    With it goes the head of a model that labels tokens or finds spans. There is none for an encoder of ours, which no
+    class of transformers is, and to which peft therefore could not add it.
+    """
+    ours = not base.published and isinstance(model, TokenClassifier | SpanFinder | MaskedLM)
+    if run.is_first and additions_of(model) and not ours:
         folder = run.folder / "adapter"
         if folder.exists():
             remove_folder(folder)
-        save_adapter(model, folder, model_type=base.model_type, base=str(base.folder))
+        head = isinstance(model, TokenClassifier | SpanFinder)
+        save_adapter(model, folder, model_type=base.model_type, base=str(base.folder), head=head)
     settle(model)

@@ -4,7 +4,8 @@
     python -m transformer_lib train answers --data questions.json --out my-answerer --from an-encoder
 
 From scratch a reader needs very many questions; the chapter on question answering shows how many are too few. With
-`--from` it goes on from an encoder that has read much text (`starting.py`).
+`--from` it goes on from an encoder that has read much text (`starting.py`); what LoRA adds to one of Hugging Face's is
+also saved as an adapter for peft, with the head.
 """
 
 from dataclasses import replace
@@ -13,23 +14,24 @@ from typing import Any
 import torch
 
 from transformer_lib.checks import require
+from transformer_lib.contract import checked
 from transformer_lib.data.examples import Question
+from transformer_lib.models.classifiers import SpanFinder
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.answer_calibration import calibrate, calibration_on
 from transformer_lib.tasks.evaluation import OWN
-from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, all_targets, base_of, conclude, known_by
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import read_start, reader_from
 from transformer_lib.tasks.own.training import layers_of, train_own
-from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader, reading_batches, reading_loss
+from transformer_lib.tasks.question_answering import ALWAYS, QuestionAnswerer, Reader, reading_batches, reading_loss
 from transformer_lib.tasks.reading import SPECIAL_TOKENS
 from transformer_lib.text.stored import AnyTokenizer
 from transformer_lib.text.tokenizer import Tokenizer
 
 NAME = "answers"
 OPTIONS = SHARED
-ALWAYS = -1e9  # a threshold that no margin is below
 SIZES = {
     "small": (3_000, 128, 2, 0.2, 30),
     "medium": (8_000, 256, 4, 0.1, 4),
@@ -58,7 +60,8 @@ def train_on_questions(run: Run) -> dict[str, Any]:
         peak=tuning.peak,
         rates=tuning.rates,
     )
-    settle(answerer.reader)
+    if run.options["from"]:
+        conclude(run, finder_of(answerer.reader), base_of(run.options))
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
     return facts | {"examples": counts, "left_out": left_out} | _finish(run, answerer, held_out, test)
@@ -90,12 +93,23 @@ def _fresh(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, i
 
 def _adapted(run: Run, train: list[Question]) -> tuple[QuestionAnswerer, Tuning, int]:
     """An answerer on an encoder that was trained before."""
-    start = read_start(base_of(run.options))
+    base = base_of(run.options)
+    start = read_start(base)
     reader, new = reader_from(start)
     assert isinstance(reader, Reader)
     longest = _longest(train, start.tokenizer)
     answerer = QuestionAnswerer(reader.to(run.device), start.tokenizer, max_answer=longest)  # refuses what cannot be
-    return answerer, adapt(reader, run.options, new=new), EPOCHS_FROM
+    targets = all_targets(reader.encoder, base, run.options)
+    return answerer, adapt(reader, run.options, new=new, targets=targets), EPOCHS_FROM
+
+
+@checked
+def finder_of(reader: Reader) -> SpanFinder:
+    """The same encoder and head as the model of which transformers knows the like."""
+    with torch.device("meta"):
+        finder = SpanFinder(reader.config)
+    finder.encoder, finder.head = reader.encoder, reader.head
+    return finder
 
 
 def _finish(run: Run, answerer: QuestionAnswerer, validation: list[Question], test: list[Question]) -> dict[str, Any]:

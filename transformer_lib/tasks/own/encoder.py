@@ -22,7 +22,7 @@ from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.encoder import MASK, MASKS, PretrainedEncoder
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.inputs import SPECIAL_TOKENS
-from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, all_targets, base_of, conclude, known_by
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import read_encoder
@@ -73,7 +73,9 @@ def train_on_texts(run: Run) -> dict[str, Any]:
         peak=tuning.peak,
         rates=tuning.rates,
     )
-    settle(model)
+    if run.options["from"]:
+        assert isinstance(model, MaskedLM)
+        conclude(run, model, base_of(run.options))
     model.to(torch.float16).to(torch.float32).eval()
     record = guessed(encoder, test)
     if run.is_first:
@@ -102,10 +104,12 @@ def _fresh(run: Run, train: list[str]) -> tuple[PretrainedEncoder, Tuning, int]:
 
 def _adapted(run: Run) -> tuple[PretrainedEncoder, Tuning, int]:
     """An encoder that can guess already."""
-    encoder = read_encoder(base_of(run.options), run.device)
+    base = base_of(run.options)
+    encoder = read_encoder(base, run.device)
     model = encoder.model
     require(isinstance(model, MaskedLM), "--from", "must have the head that guesses", type(model).__name__)
-    return encoder, adapt(model, run.options), EPOCHS_FROM
+    assert isinstance(model, MaskedLM)
+    return encoder, adapt(model, run.options, targets=all_targets(model, base, run.options)), EPOCHS_FROM
 
 
 @checked

@@ -3,7 +3,9 @@
     python -m transformer_lib train extraction --data sentences.jsonl --out my-extractor
     python -m transformer_lib train extraction --data sentences.jsonl --out my-extractor --from an-encoder --tune lora
 
-The first is made from scratch, the second goes on from an encoder that has read much text (`starting.py`).
+The first is made from scratch, the second goes on from an encoder that has read much text (`starting.py`). What LoRA
+adds to an encoder of Hugging Face's is also saved as an adapter for peft, with the head of the tags; relations, which
+no model of theirs has, are in the model alone.
 """
 
 from typing import Any
@@ -14,12 +16,13 @@ from torch import nn
 from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.data.examples import Annotated
+from transformer_lib.models.classifiers import TokenClassifier
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.evaluation import OWN
 from transformer_lib.tasks.extraction import EntityRelationExtractor, cut_words, extraction_batches
 from transformer_lib.tasks.extraction_model import Batch, ExtractionConfig, ExtractionModel, extraction_losses
 from transformer_lib.tasks.mentions import disguised, swapped
-from transformer_lib.tasks.own.adapting import Tuning, adapt, base_of, known_by, settle
+from transformer_lib.tasks.own.adapting import Tuning, adapt, all_targets, base_of, conclude, known_by
 from transformer_lib.tasks.own.material import OPTIONS as SHARED
 from transformer_lib.tasks.own.material import Material, number_of, size_named
 from transformer_lib.tasks.own.starting import extraction_from, read_start
@@ -65,7 +68,8 @@ def train_on_sentences(run: Run) -> dict[str, Any]:
         peak=tuning.peak,
         rates=tuning.rates,
     )
-    settle(extractor.model)
+    if run.options["from"]:
+        conclude(run, tagger_of(extractor.model), base_of(run.options))
     counts = {"train": len(train), "validation": len(validation), "test": len(test)}
     left_out = len(train) + len(validation) - len(learned) - len(held_out)
     return facts | {"examples": counts, "left_out": left_out} | _finish(run, extractor, test)
@@ -94,11 +98,21 @@ def _adapted(
     run: Run, train: list[Annotated], kinds: list[str], relations: list[str]
 ) -> tuple[EntityRelationExtractor, Tuning, int]:
     """An extractor on an encoder that was trained before."""
-    start = read_start(base_of(run.options))
+    base = base_of(run.options)
+    start = read_start(base)
     model, new = extraction_from(start, kinds, relations)
     assert isinstance(model, ExtractionModel)
-    tuning = adapt(model, run.options, new=new)
+    tuning = adapt(model, run.options, new=new, targets=all_targets(model.encoder, base, run.options))
     return EntityRelationExtractor(model.to(run.device), start.tokenizer), tuning, EPOCHS_FROM
+
+
+@checked
+def tagger_of(model: ExtractionModel) -> TokenClassifier:
+    """The same encoder and head of tags as the model of which transformers knows the like; it has no relations."""
+    with torch.device("meta"):
+        tagger = TokenClassifier(model.config.encoder, model.config.tags)
+    tagger.encoder, tagger.head = model.encoder, model.to_tags
+    return tagger
 
 
 @checked

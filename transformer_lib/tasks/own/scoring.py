@@ -14,9 +14,13 @@ from transformer_lib.data.examples import Annotated, Chat, Pair, Question
 from transformer_lib.data.own import Fault, Kind, kind_of, read_own
 from transformer_lib.data.packing import bits_per_byte, held_out_batches
 from transformer_lib.device import check_device
+from transformer_lib.files import read_json
+from transformer_lib.interop.families import class_of
+from transformer_lib.interop.huggingface import CONFIG
 from transformer_lib.tasks.answer_scores import score_answers
 from transformer_lib.tasks.encoder import ENCODERS, PretrainedEncoder
 from transformer_lib.tasks.encoder import TASK as GUESSING
+from transformer_lib.tasks.entity_tagger import EntityTagger
 from transformer_lib.tasks.evaluation import load_task
 from transformer_lib.tasks.extraction import EntityRelationExtractor, named_relations, scores
 from transformer_lib.tasks.extraction_errors import entity_errors, relation_errors
@@ -82,6 +86,10 @@ def score_own(
             result = _translated(read_translator(base, device), examples)
         case "masked text":
             result = _guessed(read_encoder(base, device), examples)
+        case "extraction" if base.published:
+            result = _extracted(EntityTagger.from_hf(base.folder, device=device), examples)
+        case "question answering" if base.published:
+            result = _answered(QuestionAnswerer.from_hf(base.folder, device=device), examples)
         case _:
             result = _scored(load_task(base.folder, device=device), examples)
     return {"task": task, **result, "left_out": result["left_out"] + len(bad)}
@@ -91,7 +99,9 @@ def _task(base: Base) -> str:
     if not base.published:
         return str(read_about(base.folder)["task"])
     if base.model_type in ENCODERS:
-        return GUESSING
+        fields = read_json(base.folder / CONFIG)
+        assert isinstance(fields, dict)  # as `base_of` saw
+        return {"TokenClassifier": "extraction", "SpanFinder": "question answering"}.get(class_of(fields), GUESSING)
     return "translation" if base.model_type == "marian" else WRITING
 
 
@@ -127,7 +137,7 @@ def _translated(translator: Translator | OpusTranslator, pairs: list[Pair]) -> d
     }
 
 
-def _extracted(extractor: EntityRelationExtractor, gold: list[Annotated]) -> dict[str, Any]:
+def _extracted(extractor: EntityRelationExtractor | EntityTagger, gold: list[Annotated]) -> dict[str, Any]:
     found = extractor([example.words for example in gold])
     whole = scores(found, gold)
     intervals, errors = {}, {}

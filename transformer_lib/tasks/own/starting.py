@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from transformer_lib.contract import checked
+from transformer_lib.models.classifiers import SpanFinder, TokenClassifier
 from transformer_lib.models.encoder import Encoder
 from transformer_lib.tasks.encoder import TASK as MASKED
-from transformer_lib.tasks.encoder import PretrainedEncoder
+from transformer_lib.tasks.encoder import PretrainedEncoder, encoder_of, read_headed
 from transformer_lib.tasks.extraction import TASK as EXTRACTION
 from transformer_lib.tasks.extraction import EntityRelationExtractor
 from transformer_lib.tasks.extraction_model import ExtractionConfig, ExtractionModel
@@ -22,6 +23,7 @@ from transformer_lib.tasks.own.adapting import Base, require_family
 from transformer_lib.tasks.question_answering import TASK as ANSWERING
 from transformer_lib.tasks.question_answering import QuestionAnswerer, Reader
 from transformer_lib.tasks.saved import read_about
+from transformer_lib.tasks.tagging import tag_names
 from transformer_lib.text.stored import AnyTokenizer
 
 TASKS = (MASKED, EXTRACTION, ANSWERING)
@@ -56,8 +58,12 @@ def read_start(base: Base) -> Start:
         case "question answering":
             answerer = QuestionAnswerer.load(base.folder)
             return Start(answerer.reader.encoder, answerer.tokenizer, answerer.reader)
+        case "masked text" if base.published:
+            require_family(base, "Encoder", "an encoder")
+            model, tokenizer = read_headed(base.folder)
+            return Start(encoder_of(model), tokenizer, model)
         case "masked text":
-            found = read_encoder(base)
+            found = PretrainedEncoder.load(base.folder)
             return Start(found.encoder, found.tokenizer, found.model)
         case task:
             rule = f"must be a model with an encoder ({', '.join(TASKS)}) for this task"
@@ -74,7 +80,10 @@ class Started(NamedTuple):
 
 @checked
 def extraction_from(start: Start, kinds: Sequence[str], relations: Sequence[str]) -> Started:
-    """An extraction model on this encoder; a head goes on if it chooses between the same names."""
+    """An extraction model on this encoder; a head goes on if it chooses between the same names.
+
+    So does the head of a published model that labels tokens, if it knows B- and I- of all these kinds.
+    """
     config = ExtractionConfig(encoder=start.encoder.config, kinds=tuple(kinds), relations=tuple(relations))
     goes_on = {"to_tags": False, "to_relations": False}
     if isinstance(start.model, ExtractionModel):
@@ -82,22 +91,32 @@ def extraction_from(start: Start, kinds: Sequence[str], relations: Sequence[str]
         config = replace(config, scheme=before.scheme, pair_width=before.pair_width)
         goes_on["to_tags"] = before.kinds == config.kinds
         goes_on["to_relations"] = (before.kinds, before.relations) == (config.kinds, config.relations)
+    labels = start.model.labels if isinstance(start.model, TokenClassifier) else ()
+    labelled = {*tag_names(kinds, "BIO")} <= {*labels}
+    if labelled:
+        config = replace(config, scheme="BIO")
     model = ExtractionModel(config)
     model.encoder.load_state_dict(start.encoder.state_dict())
+    if labelled:
+        rows = [labels.index(tag) for tag in config.tags]
+        head = start.model.get_submodule("head").state_dict()
+        model.to_tags.load_state_dict({name: tensor[rows] for name, tensor in head.items()})
+        goes_on["to_tags"] = True
     for name, same in goes_on.items():
-        if same:
+        if same and not labelled:
             model.get_submodule(name).load_state_dict(start.model.get_submodule(name).state_dict())
     return Started(model, tuple(name for name, same in goes_on.items() if not same))
 
 
 @checked
 def reader_from(start: Start) -> Started:
-    """A reader on this encoder; the head of another reader goes on.
+    """A reader on this encoder; the head of another reader goes on, or of a published model that finds spans.
 
     An encoder of ours that knows no segments gets the three that a reader of ours has; they begin without any effect.
     """
     config, published = start.encoder.config, bool(start.tokenizer.frame.between)
-    new = () if isinstance(start.model, Reader) else ("head",)
+    reads = isinstance(start.model, Reader | SpanFinder)
+    new = () if reads else ("head",)
     add = not published and not config.segments
     reader = Reader(replace(config, segments=SHARED_MARKED) if add else config)
     state = start.encoder.state_dict()
@@ -107,6 +126,6 @@ def reader_from(start: Start) -> Started:
         state["embedding.segments.weight"] = torch.zeros_like(table.weight)
         new = (*new, "encoder.embedding.segments")
     reader.encoder.load_state_dict(state)
-    if isinstance(start.model, Reader):
-        reader.head.load_state_dict(start.model.head.state_dict())
+    if reads:
+        reader.head.load_state_dict(start.model.get_submodule("head").state_dict())
     return Started(reader, new)

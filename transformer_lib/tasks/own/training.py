@@ -1,5 +1,6 @@
 """The training that all recipes on own data share: how long, how often it looks at held-out examples, when it stops."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from transformer_lib.training.optim import NO_RATES
 from transformer_lib.training.precision import best_precision
 from transformer_lib.training.schedule import warmup_cosine
 
+ADAMW = 0.003  # the highest rate of AdamW for weights that nobody trained before
 BUDGET, BATCHES = 4096, 16  # tokens of a batch of a trained model at most, and batches of a pass at least
 
 
@@ -85,9 +87,11 @@ def train_own(
     """Train until the held-out loss falls no more, at most for `epochs` (or what the option says), and keep the best.
 
     The rate rises for a twentieth of the steps and falls along a cosine; `rates` are factors of it by the names of
-    parameters. The result are the facts of the training.
+    parameters. Where `--parallel fsdp2` cuts the weights into parts, AdamW takes the place of Muon, at a lower rate,
+    and a line on standard error says so. The result are the facts of the training.
     """
     require(len(held_out) > 0, "validation", "must hold examples", held_out)
+    optimizer, peak = _possible(run, optimizer, peak)
     chosen = number_of(run.options, "epochs", 0)
     steps = max(1, chosen * steps_per_epoch) if chosen else max(pace.least_steps, epochs * steps_per_epoch)
     every = max(1, steps // pace.evaluations)
@@ -106,3 +110,12 @@ def train_own(
     )
     facts = run.train(model, loss, batches, config, held_out=held_out)
     return facts | {"steps_at_most": steps, "epochs": facts["steps"] / steps_per_epoch}
+
+
+def _possible(run: Run, optimizer: OptimizerName, peak: float) -> tuple[OptimizerName, float]:
+    """The optimiser and its rate, or AdamW and a rate for it: Muon needs whole matrices (`training/parallel.py`)."""
+    if optimizer != "muon" or run.parallel != "fsdp2":
+        return optimizer, peak
+    if run.is_first:
+        print("under fsdp2 this trains with AdamW: Muon needs whole matrices, as ddp has them", file=sys.stderr)
+    return "adamw", min(peak, ADAMW)
