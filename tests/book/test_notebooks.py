@@ -26,6 +26,8 @@ NOT_IN_OUTPUT = {
     "an absolute path": re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|usr|opt|var|mnt|private)/|\b[A-Z]:\\"),
     "the home folder": re.compile(re.escape(str(Path.home())) + r"\b"),
     "cuda": re.compile("cuda", re.IGNORECASE),
+    # On a phone, where 44 signs stand in a line, the word would begin a new one and leave that of the spaces blank.
+    "a long word behind spaces": re.compile(r"^ +[^\s\u2e80-\uffff]{40,}", re.MULTILINE),
     "nan or inf": re.compile(r"(?<![\w])[-+]?(?:nan|inf|infinity)(?![\w])", re.IGNORECASE),
 }
 

@@ -148,13 +148,15 @@ def test_with_a_cache_the_rows_are_those_of_one_pass(decoder: DecoderLM) -> None
     with record_attention(decoder) as pieces:
         for piece in x.split([5, 1, 2], dim=1):
             decoder(piece, cache=cache)
-    assert [tuple(look.weights.shape[-2:]) for look in pieces[::LAYERS]] == [(5, 5), (1, 6), (2, 8)]
+    # of the tokens so far, those that a window of 5 shows to the new ones
+    assert [tuple(look.weights.shape[-2:]) for look in pieces[::LAYERS]] == [(5, 5), (1, 5), (2, 6)]
     for layer in range(LAYERS):
         row = 0
         for look in pieces[layer::LAYERS]:
             new, keys = look.weights.shape[-2:]
-            same(look.weights, whole[layer].weights[:, :, row : row + new, :keys])
             row += new
+            same(look.weights, whole[layer].weights[:, :, row - new : row, row - keys : row])
+            assert not whole[layer].weights[:, :, row - new : row, : row - keys].any()
 
 
 def test_gradients_are_those_of_the_fused_path(decoder: DecoderLM) -> None:

@@ -13,13 +13,14 @@ from xml.sax.saxutils import escape
 
 from transformer_lib.checks import require, require_between, require_sizes
 from transformer_lib.contract import checked, require_parts
+from transformer_lib.viz import style as hues
 from transformer_lib.viz.label import TEXT, label_svg, label_width
-from transformer_lib.viz.style import LINES
 
 WIDTH = 442  # 4.6 inches
 MARGIN = 6  # above the highest thing on a sheet and below the lowest
 HEAD, HALF_HEAD = 7, 3.2  # length of an arrow's head, and half its width
-BLUE, RED, GREEN, PINK, ORANGE, SKY, _ = LINES
+BLUE, RED, GREEN = hues.BLUE, hues.ORANGE, hues.GREEN
+PINK, ORANGE, SKY = hues.PINK, hues.AMBER, hues.SKY
 NONE, GREY = "none", "currentColor"
 CLEAR = {GREY: 0.1, NONE: 1.0}  # how much of a colour an area has, where it is not what follows
 GROUND, TINT, FULL = 0.06, 0.3, 0.8  # behind bars; of a shape; of a bar or a filled cell

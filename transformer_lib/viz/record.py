@@ -37,9 +37,9 @@ def record_attention(model: nn.Module) -> Iterator[list[Look]]:
     """A list that grows by one `Look` whenever one of the model's attention modules is called.
 
     Looks come in the order of the calls: layer by layer, and step by step when generating with a cache, where a step
-    has as many queries as new tokens and as many keys as tokens so far. Cross-attention is told by its name. The
-    weights share no graph with the outputs. Recurrent layers, which have no weights, are passed
-    over. `ValueError` if the model has no attention or is being recorded already.
+    has as many queries as new tokens and as many keys as tokens so far, or the newest of them that its window reaches.
+    Cross-attention is told by its name. The weights share no graph with the outputs. Recurrent layers, which have no
+    weights, are passed over. `ValueError` if the model has no attention or is being recorded already.
     """
     looks: list[Look] = []
     modules = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}

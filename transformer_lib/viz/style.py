@@ -1,8 +1,8 @@
 """One look for every figure of the book: width, letters, colours, and drawn as vectors.
 
 A chapter calls `use_style()` once; from there on `panels(height)` gives the axes to draw on, and nothing else about the
-look stands in a notebook. Colours: Okabe and Ito (2008), which readers without full colour vision can tell apart.
-Matplotlib is imported by the first call, not by this module. Left out: other looks.
+look stands in a notebook. Colours: Okabe and Ito (2008), which readers without full colour vision can tell apart; two
+of theirs are too light for a line. Matplotlib is imported by the first call, not by this module. Left out: other looks.
 """
 
 import math
@@ -16,7 +16,8 @@ from transformer_lib.extras import needed
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#767676"
-LINES = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
+BROWN, AZURE = "#935800", "#2B99D9"  # in place of these two, which are too light for lines on white
+LINES = (BLUE, ORANGE, GREEN, PINK, BROWN, AZURE, BLACK)
 
 # A phone of 390 CSS pixels leaves 342 for a figure, so it shrinks this width by 342 / (96 * 4.6) and letters of 10
 # points, 13.3 pixels, to 10.3: small, but legible. That is why nothing is wider and no letter smaller.

@@ -27,7 +27,7 @@ DRAWINGS = {
             f"x: 1 × {16 * n}",
             f"{16 * n} → 4 scores",
             f"softmax, top {n}",
-            f"each {16 * n} → {12 * n} → {16 * n}",
+            f"each expert {16 * n} → {12 * n} → {16 * n}",
         ],
     ),
     "fig-draw-further-heads": Case(
