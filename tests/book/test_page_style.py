@@ -165,21 +165,6 @@ def test_a_stacked_table_shows_all_of_a_cell_and_no_empty_one(browser: BrowserCo
     page.close()
 
 
-# The right edges of the first measures in the tables of the experiments, against that of their boxes.
-MEASURES = """() => [...document.querySelectorAll("#ablation table")].map(table => {
-    const cell = table.tBodies[0].rows[0].cells[2].getBoundingClientRect();
-    return cell.right - table.parentElement.getBoundingClientRect().right;
-})"""
-
-
-@needs_chromium
-def test_on_a_phone_a_measure_is_seen_beside_its_arm(browser: BrowserContext, site: str) -> None:
-    page = visit(browser, f"{site}/chapters/experiments.html", 390, opened=True)
-    edges = page.evaluate(MEASURES)
-    assert edges and max(edges) <= 0
-    page.close()
-
-
 # Of code that scrolls: where it fades, the ground is that of the code; how both look at the right edge.
 EDGE = """() => {
     const code = document.querySelector(".bd-article pre.more-right"), shown = getComputedStyle(code);

@@ -37,7 +37,7 @@ QUERIES = {
     "flash attention": ["frontier/performance#attention-in-tiles"],
     "LoRA": ["howto#fine-tune-with-lora", "glossary#term-LoRA"],
     "mixture of experts": ["glossary#term-mixture-of-experts", "api/nn#module-transformer_lib.nn.experts"],
-    "MoE": ["glossary#term-mixture-of-experts", "api/nn#module-transformer_lib.nn.experts"],
+    "MoE": ["glossary#term-mixture-of-experts", "frontier/experts"],
     "Vaswani": ["references#"],
     "residual connection": ["architecture#why-the-residual-is-there", "glossary#term-residual-stream"],
     "gradient checkpointing": ["glossary#term-activation-checkpointing", "backward#keep-less-compute-again"],

@@ -23,7 +23,7 @@ ROW = 24
 def draw_turns(ropes: Mapping[str, Rope], head_dim: int, *, trained: int, read: int) -> Drawing:
     """How far each channel pair turns, in parts of a full turn, by name of a `Rope`: when trained, and when it reads.
 
-    What was trained is the first of the ropes, at distances below `trained`; each reads at distances below `read`.
+    What was trained is the first of the ropes, over `trained` tokens; each reads over `read`.
     """
     require(0 < len(ropes) <= MOST_ROPES, "ropes", f"must be 1 to {MOST_ROPES} in number", len(ropes))
     require_positive(trained=trained, read=read)
@@ -48,7 +48,7 @@ def draw_turns(ropes: Mapping[str, Rope], head_dim: int, *, trained: int, read: 
             sheet.tensor(bar, colour=NONE)
     for pair in range(pairs):
         sheet.text((8, pair * ROW), str(pair), side="start")
-        sheet.text((94, pair * ROW), number_text((trained - 1) / seen[pair]), side="end")
+        sheet.text((94, pair * ROW), number_text(trained / seen[pair]), side="end")
     sheet.text((94, -24), "one turn", side="end", bold=True)
     end = pairs * ROW + 8
     sheet.legend((106, end), [(BLUE, f"seen in {trained} tokens"), (ORANGE, f"new in {read}")])
@@ -61,11 +61,11 @@ def draw_turns(ropes: Mapping[str, Rope], head_dim: int, *, trained: int, read: 
 
 
 def _turns(rope: Rope, head_dim: int, length: int) -> list[float]:
-    """Full turns of each pair at the largest distance in a text of this length."""
+    """Full turns of each pair over a text of this length."""
     positions = torch.arange(length)[None]
     width = rope.rotated(head_dim)
     frequencies = rope_frequencies(positions, width, rope.theta, rope.scaling, torch.float64).flatten()
-    return (frequencies * (length - 1) / (2 * math.pi)).tolist()
+    return (frequencies * length / (2 * math.pi)).tolist()
 
 
 @checked
