@@ -78,6 +78,7 @@ def floor() -> float:
 @checked
 def said(tokens: Int[Tensor, " time"]) -> str:
     """The words of one text."""
+    require(not tokens.is_meta, "tokens", "must hold numbers", "a tensor on the meta device")
     ids = tokens.tolist()
     inside = all(0 <= index < len(WORDS) for index in ids)
     require(inside, "tokens", f"must be from 0 to {len(WORDS) - 1}", ids)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from transformer_lib.checks import require_kind
 from transformer_lib.contract import checked
 from transformer_lib.models.classifiers import SpanFinder, TokenClassifier
 from transformer_lib.models.encoder import Encoder
@@ -84,6 +85,7 @@ def extraction_from(start: Start, kinds: Sequence[str], relations: Sequence[str]
 
     So does the head of a published model that labels tokens, if it knows B- and I- of all these kinds.
     """
+    require_kind(start.encoder, Encoder, "start.encoder", "an Encoder")
     config = ExtractionConfig(encoder=start.encoder.config, kinds=tuple(kinds), relations=tuple(relations))
     goes_on = {"to_tags": False, "to_relations": False}
     if isinstance(start.model, ExtractionModel):
@@ -114,6 +116,7 @@ def reader_from(start: Start) -> Started:
 
     An encoder of ours that knows no segments gets the three that a reader of ours has; they begin without any effect.
     """
+    require_kind(start.encoder, Encoder, "start.encoder", "an Encoder")
     config, published = start.encoder.config, bool(start.tokenizer.frame.between)
     reads = isinstance(start.model, Reader | SpanFinder)
     new = () if reads else ("head",)

@@ -90,6 +90,8 @@ def writing_loss(model: nn.Module, batch: LMBatch) -> LossSum:
     assert isinstance(model, DecoderLM)
     require(model.head.bias is None, "head_bias", "must be False: the chunked loss knows a weight alone", True)
     weight = model.head.weight
+    for name, part in zip(batch._fields, batch, strict=True):
+        require_kind(part, torch.Tensor, f"batch.{name}", "a Tensor")
     inputs, targets = (part.to(weight.device) for part in batch)
     return chunked_token_loss(model.hidden(inputs), weight, targets, ignore=IGNORE)
 
