@@ -110,6 +110,7 @@ def space_between(rows: int, height: int | float) -> float:
 def pale(colour: str) -> str:
     """A colour mixed with white, for an area on which black letters can be read, on a dark page too."""
     with needed():
-        from matplotlib.colors import to_hex, to_rgb
+        from matplotlib.colors import is_color_like, to_hex, to_rgb
+    require(is_color_like(colour), "colour", "must be a colour that Matplotlib knows", colour)
     red, green, blue = (1 - PALE * (1 - part) for part in to_rgb(colour))
     return to_hex((red, green, blue))
