@@ -104,7 +104,9 @@ def test_as_many_as_fit_and_at_most_200(monkeypatch: pytest.MonkeyPatch) -> None
         ValueError, match="prompt must leave room for 15 new tokens: it has 3, after which at most 14 fit"
     ):
         bounded("bbb", max_new_tokens=15)
-    monkeypatch.setattr(language_model, "memory_of", lambda device: 10 * (2 * 8 * 4 + 9))  # ten tokens and where they stand
+    monkeypatch.setattr(
+        language_model, "memory_of", lambda device: 10 * (2 * 8 * 4 + 9)
+    )  # ten tokens and where they stand
     unbounded = Writer(insisting({a: 9.0}), OURS)
     assert unbounded("bbb", max_new_tokens=8, temperature=0.0) == "a" * 8
     assert unbounded("bbb", temperature=0.0) == "a" * 8
