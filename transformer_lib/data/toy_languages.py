@@ -1,8 +1,8 @@
 """Authored data: four small languages that share every word and differ in grammar and in what goes with what.
 
 A sentence says what a thing of some trait does to another: `red fox sees old king .` Each language has its own order
-of the six words, and its own habits: which three traits a thing can have, which three deeds it does, and which two
-things it does each of them to. All words stand in all languages, so a word alone does not tell which one is spoken.
+of the six words, and its own habits: which two traits a thing can have, which two deeds it does, and which two things
+it does each of them to. All words stand in all languages, so a word alone does not tell which one is spoken.
 Left out: words that belong to one language, and sentences that go on from the one before.
 """
 
@@ -70,7 +70,7 @@ def speech(batch: int, sentences: int, *, generator: torch.Generator) -> Speech:
 def floor() -> float:
     """Nats per word of one who knows the language that is spoken and all its habits; nobody can do better.
 
-    The words of a sentence are as uncertain together in any order: one thing of 32, three even choices of 3, one of 2.
+    The words of a sentence are as uncertain together in any order: one thing of 16, then four even choices of 2.
     """
     return math.log(len(THINGS) * HABITS**3 * OBJECTS) / SENTENCE
 
