@@ -26,19 +26,27 @@ document.addEventListener("DOMContentLoaded", () => {
     return link.getAttribute("href") in texts ? link : null;
   };
 
+  // What stands in this page is copied from there: a figure, or a part of the library as its signature and what it is.
+  function copied(there) {
+    const copy = there.cloneNode(true);
+    for (const part of [copy, ...copy.querySelectorAll("[id], [tabindex]")]) {
+      part.removeAttribute("id");
+      part.removeAttribute("tabindex");
+    }
+    copy.querySelectorAll("a.headerlink, a.source, .figure-enlarge").forEach((part) => part.remove());
+    copy.querySelectorAll("a, button").forEach((part) => part.replaceWith(...part.childNodes));
+    if (!there.matches("dt")) return [copy];
+    const signature = document.createElement("p");
+    signature.append(document.createElement("code"));
+    signature.firstChild.textContent = copy.textContent.replace(/\s+/g, " ").trim();
+    const said = there.parentElement.querySelector(":scope > dd > p");
+    return said ? [signature, ...copied(said)] : [signature];
+  }
+
   function fill(link, withWay) {
     const address = link.getAttribute("href");
     box.innerHTML = texts[address];
-    if (!texts[address]) {
-      const figure = document.getElementById(decodeURIComponent(address.slice(1))).cloneNode(true);
-      for (const part of [figure, ...figure.querySelectorAll("[id], [tabindex]")]) {
-        part.removeAttribute("id");
-        part.removeAttribute("tabindex");
-      }
-      figure.querySelectorAll("a.headerlink, .figure-enlarge").forEach((part) => part.remove());
-      figure.querySelectorAll("a, button").forEach((part) => part.replaceWith(...part.childNodes));
-      box.append(figure);
-    }
+    if (!texts[address]) box.append(...copied(document.getElementById(decodeURIComponent(address.slice(1)))));
     if (withWay) {
       const way = document.createElement("a");
       way.href = link.href;

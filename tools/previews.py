@@ -3,7 +3,7 @@
 Every page carries as JSON the previews of its own links, by the address as the link writes it. A page of the book may
 be opened as a file, and there a script can fetch nothing. `_static/reader.js` shows them.
 
-A figure of the same page has an empty preview: the script copies it from where it stands.
+A figure and a part of the library of the same page have an empty preview: the script copies them from where they stand.
 """
 
 import html
@@ -58,7 +58,7 @@ def previews(page: Page, pages: dict[str, Page]) -> dict[str, str]:
         written = preview(pages[name], html.unescape(target))
         if written is None:
             continue
-        if name == page.name and written.startswith("<figure"):
+        if name == page.name and written.startswith(("<figure", "<p><code>")):
             written = ""
         if 'class="math' not in page.article:  # then it has no MathJax either
             written = FORMULA.sub(_as_mathml, written)

@@ -160,6 +160,16 @@ def test_a_finger_opens_them_first_and_then_goes_there(browser: BrowserContext, 
 
 
 @needs_chromium
+def test_a_part_of_the_library_is_copied_from_its_place_in_the_page(browser: BrowserContext, address: str) -> None:
+    with opened(browser, f"{address}/chapters/api/nn.html") as page:
+        page.locator('.bd-article p a[href="#transformer_lib.nn.norm.LayerNorm"]').first.hover()
+        box = page.locator("#preview")
+        box.filter(has_text=re.compile(r"LayerNorm\(.*width.*\).*with a trained gain", re.DOTALL)).wait_for()
+        assert "[source]" not in box.inner_text() and "#" not in box.inner_text()
+        assert box.locator("a, [id]").count() == 0 and box.evaluate(CONTRAST) >= 4.5
+
+
+@needs_chromium
 def test_menus_have_none_and_code_is_copied_as_code(browser: BrowserContext, site: str) -> None:
     with opened(browser, f"{site}/{CHAPTER}.html") as page:
         page.locator('.bd-sidebar-secondary a[href="#masks-who-may-look-at-whom"]').first.hover()

@@ -61,6 +61,16 @@ def test_previews_are_cut_from_the_pages(tools: dict[str, Any]) -> None:
     }
 
 
+def test_a_part_of_the_library_is_carried_by_other_pages_alone(tools: dict[str, Any]) -> None:
+    part = '<dl><dt class="sig" id="f">f(x)</dt><dd><p>Adds <a href="x.html">one</a>.</p><p>More.</p></dd></dl>'
+    link = '<article class="bd-article"><a class="reference internal" href="{}#f">f</a>{}</article>'
+    texts = {"nn": link.format("", part), "plain": link.format("nn.html", "")}
+    pages = {name: tools["previews"].Page(name, text) for name, text in texts.items()}
+    carried_there = {"nn.html#f": "<p><code>f(x)</code></p><p>Adds one.</p>"}
+    assert tools["previews"].previews(pages["plain"], pages) == carried_there
+    assert tools["previews"].previews(pages["nn"], pages) == {"#f": ""}
+
+
 def test_a_preview_on_a_page_without_formulas_brings_its_own(tools: dict[str, Any]) -> None:
     link = '<article class="bd-article"><a class="reference internal" href="terms.html#term-w">w</a></article>'
     pages = {name: tools["previews"].Page(name, text) for name, text in {"terms": TERMS, "plain": link}.items()}
