@@ -25,7 +25,7 @@ from pathlib import Path
 import nbformat
 import yaml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
@@ -65,7 +65,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
     client = NotebookClient(
         notebook,
         timeout=timeout,
-        startup_timeout=timeout,
+        startup_timeout=max(timeout, 600),  # a busy machine may take minutes to start a kernel
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             refresh(path, options.timeout, run=not options.first_cell)
             print(f"{time.perf_counter() - start:.1f} s", flush=True)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError, OSError, nbformat.ValidationError) as error:
+        except (CellExecutionError, CellTimeoutError, RuntimeError, OSError, nbformat.ValidationError) as error:
             failed += 1
             print(f"FAILED after {time.perf_counter() - start:.1f} s, left as it was\n{error}", flush=True)
     return 1 if failed else 0
