@@ -181,6 +181,7 @@ def test_code_fades_to_its_own_ground(browser: BrowserContext, site: str, scheme
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 390, "height": 900})
     page.goto(f"{site}/chapters/attention.html", wait_until="networkidle")
+    page.wait_for_selector(".bd-article pre.more-right", state="attached")  # a script finds what scrolls
     edge = page.evaluate(EDGE)
     page.close()
     assert edge["mask"] == "none" and edge["veil"] == edge["ground"]
