@@ -62,7 +62,8 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
         *("loss", "further", "chunked", "schedule", "recompute", "parallel", "optim"),
-        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop"),
+        *("grid", "costs", "plan", "failures", "pipeline", "traffic", "within"),
     ),
     "interop": (
         *("pickled", "shards", "layouts", "names", "llama_names", "families", "weights", "labels"),
@@ -72,7 +73,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
-    "runs": ("provenance", "account", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
+    "runs": ("provenance", "account", "ranks", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
     "tasks": (
         "metrics",
         "answer_scores",

@@ -33,10 +33,14 @@ FLOAT32, BFLOAT16 = 4, 2  # bytes
 @checked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """How many weights a decoder has, by place; `matmul` are those that every token is multiplied with."""
+    """How many weights a decoder has, by place; `matmul` are those that every token is multiplied with.
+
+    `experts` are those of the blocks that only some tokens meet.
+    """
 
     embedding: int
     blocks: int
+    experts: int
     largest_block: int
     rest: int
     matmul: int
@@ -59,6 +63,7 @@ def parameters(config: ModelConfig) -> Parameters:
     return Parameters(
         embedding=table + positions + config.segments * width,
         blocks=sum(count * sum(map(math.prod, shapes)) for shapes, count in blocks),
+        experts=sum(count * math.prod(shape) for shapes, count in blocks for shape in shapes if _of_experts(shape)),
         largest_block=max(sum(map(math.prod, shapes)) for shapes, _ in blocks),
         rest=norms + table * (not config.tie_embeddings) + config.vocab_size * config.head_bias,
         matmul=sum(count * _active(layer) for layer, count in config.tally) + table,
@@ -71,11 +76,18 @@ def _weights(layer: ModelConfig) -> list[tuple[int, ...]]:
         return [tuple(weight.shape) for weight in Block(layer).parameters()]
 
 
+def _of_experts(shape: tuple[int, ...]) -> bool:
+    """The matrices of a layer's experts are stacked."""
+    return len(shape) == 3
+
+
 def _active(layer: ModelConfig) -> int:
     """Those of its matrices that a token meets: of the experts, whose matrices are stacked, as many as it chooses."""
     part = layer.feedforward
     share = Fraction(part.top_k, part.num_experts) if isinstance(part, Experts) else 1
-    return int(sum(math.prod(shape) * (share if len(shape) == 3 else 1) for shape in _weights(layer) if len(shape) > 1))
+    return int(
+        sum(math.prod(shape) * (share if _of_experts(shape) else 1) for shape in _weights(layer) if len(shape) > 1)
+    )
 
 
 @checked

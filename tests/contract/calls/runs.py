@@ -176,5 +176,6 @@ EXCUSED: dict[str, str] = {
         for name in ("practice.next_token_loss", "practice.learn_text", "haystacks.haystack_loss")
     },
     f"{HERE}haystacks.haystack_scores": "it says NaN where nothing is asked, and its program is part of the records",
+    f"{HERE}ranks.*": "it starts processes that join one another; tests/runs/test_ranks.py tries it",
     f"{HERE}practice.streams": "it takes seconds to train its tokenizer; tests/runs/test_practice.py tries it",
 }

@@ -18,6 +18,9 @@ from transformer_lib.nn.router import Load
 from transformer_lib.training import (
     checkpoint,
     config,
+    costs,
+    counts,
+    grid,
     log,
     loop,
     loss,
@@ -28,11 +31,15 @@ from transformer_lib.training import (
     recompute,
     schedule,
     state,
+    traffic,
 )
 
 FLAT = partial(schedule.warmup_cosine, warmup=1, total=9, peak=1e-3)
 RECORD = log.Record(step=1, loss=2.0, tokens=8, learning_rate=1e-3, gradient_norm=1.0)
 GPU = plan.Gpu(name="a", peak=1e15, memory=8e10, price=2.0)
+LINK = grid.Link(bandwidth=1e9, latency=1e-6)
+NETWORK = grid.Network(machine=8, inside=LINK, between=LINK)
+EXCHANGE = costs.Exchange(name="a", collective="all-gather", size=8.0, calls=2, members=2)
 LOGITS, TARGETS = torch.linspace(-1, 1, 2 * 3 * 5).reshape(2, 3, 5), torch.tensor([[0, 1, 2], [3, 4, -100]])
 
 
@@ -238,7 +245,14 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "parallel.gather": lambda: {"tensor": torch.ones(2)},
     "parallel.share_like": lambda: {"tensor": torch.ones(2), "own": torch.ones(2)},
     "plan.Gpu": lambda: {"name": "a", "peak": 1e15, "memory": 8e10, "price": 2.0},
-    "counts.Parameters": lambda: {"embedding": 1, "blocks": 2, "largest_block": 2, "rest": 1, "matmul": 3},
+    "counts.Parameters": lambda: {
+        "embedding": 1,
+        "blocks": 2,
+        "experts": 0,
+        "largest_block": 2,
+        "rest": 1,
+        "matmul": 3,
+    },
     "plan.Memory": lambda: {
         name: 1.0 for name in ("parameters", "gradients", "optimizer", "gathered", "activations", "logits")
     },
@@ -246,8 +260,7 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "gpus": 2,
         "memory": plan.Memory(**_VALID["plan.Memory"]()),
         "fits": True,
-        "computing": 1.0,
-        "sending": 0.0,
+        **dict.fromkeys(("computing", "waiting", "sending", "bubble", "seconds"), 1.0),
         "tokens_per_second": 1.0,
         "tokens_per_step": 2,
         "steps": 3,
@@ -258,7 +271,6 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "counts.parameters": _config_and,
     "counts.flops_per_token": lambda: _config_and(context=8),
     "counts.recomputed_share": lambda: _config_and(context=8),
-    "plan.bytes_sent": lambda: _config_and(gpus=2, parallel="fsdp2"),
     "plan.memory": lambda: _config_and(
         gpus=2,
         batch=2,
@@ -269,19 +281,50 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         chunked_logits=True,
     ),
     "counts.activations_per_token": lambda: _config_and(precision="bfloat16", recompute=False),
+    "plan.memory_of": lambda: _config_and(
+        grid=grid.Grid(shard=2),
+        **{"batch": 2, "context": 8, "micro_batches": 2, "precision": "bfloat16"},
+        **{"recompute": False, "chunked_logits": True},
+    ),
     "plan.plan": lambda: _config_and(
         gpu=GPU,
-        gpus=2,
-        tokens=1e6,
-        batch=2,
-        context=8,
-        mfu=0.4,
-        parallel="fsdp2",
-        accumulate=1,
-        recompute=False,
-        chunked_logits=True,
-        link=5e10,
+        grid=grid.Grid(shard=2),
+        **{"tokens": 1e6, "batch": 2, "context": 8, "mfu": 0.4, "micro_batches": 2},
+        **{"recompute": False, "chunked_logits": True, "network": NETWORK, "overlap": True},
     ),
+    "grid.Grid": lambda: {
+        **dict.fromkeys(("replicate", "shard", "tensor", "pipeline", "context", "expert", "interleave"), 2),
+        **{"numbers": "bfloat16", "kept": "pass"},
+    },
+    "grid.Link": lambda: {"bandwidth": 1e9, "latency": 1e-6},
+    "grid.Network": lambda: {"machine": 8, "inside": LINK, "between": LINK, "way": "ring"},
+    "grid.Network.together": lambda: {"self": NETWORK, "members": 4, "stride": 2},
+    "costs.Exchange": lambda: {
+        **{"name": "a", "collective": "all-gather", "size": 8.0, "calls": 2, "members": 2},
+        **{"stride": 1, "behind": "nothing"},
+    },
+    "costs.Exchange.rounds": lambda: {"self": EXCHANGE, "way": "tree"},
+    "costs.Exchange.seconds": lambda: {"self": EXCHANGE, "network": NETWORK},
+    "costs.exchanges": lambda: _config_and(
+        grid=grid.Grid(shard=2),
+        **{"batch": 2, "context": 8, "micro_batches": 2, "precision": "bfloat16", "recompute": False},
+    ),
+    "costs.require_fitting": lambda: _config_and(grid=grid.Grid(shard=2)),
+    "costs.parts_of_weights": lambda: {
+        "count": counts.Parameters(embedding=1, blocks=2, experts=0, largest_block=2, rest=1, matmul=3),
+        "grid": grid.Grid(shard=2),
+    },
+    "costs.experts_shared_among": lambda: {"grid": grid.Grid(shard=2)},
+    "failures.young_interval": lambda: {"save": 1.0, "between": 100.0},
+    "failures.daly_interval": lambda: {"save": 1.0, "between": 100.0},
+    "failures.slowdown": lambda: {"every": 10.0, "save": 1.0, "between": 100.0, "restart": 2.0},
+    "pipeline.Task": lambda: {"micro_batch": 0, "forward": True, "begin": 0, "end": 1},
+    "pipeline.pipeline_schedule": lambda: {"stages": 2, "micro_batches": 3, "order": "gpipe"},
+    "pipeline.idle_share": lambda: {"stages": 2, "micro_batches": 3, "order": "gpipe"},
+    "pipeline.most_waiting": lambda: {"stages": 2, "micro_batches": 3, "order": "gpipe"},
+    "traffic.Call": lambda: {"collective": "send", "size": 8},
+    "traffic.Traffic": lambda: {},
+    "traffic.Traffic.sums": lambda: {"self": traffic.Traffic()},
     "precision.kind_of_device": lambda: {"device": "cpu"},
     "precision.best_precision": lambda: {"device": "cpu"},
     "recompute.recompute_blocks": lambda: {"model": _model()},
@@ -341,6 +384,7 @@ EXCUSED: dict[str, str] = {
     "transformer_lib.training.loop.Share.load_state_dict": "its argument has no name; it hands it to the batches",
     "transformer_lib.training.optim.MuonAndAdamW.load_state_dict": "torch's own, which it calls, judges the state",
     "transformer_lib.training.parallel.parallelize": "needs processes that have joined",
+    "transformer_lib.training.within.*": "exchanges among processes that have joined",
     "transformer_lib.training.sharded.write_shards": "torch's own writer, for processes that have joined",
     "transformer_lib.training.sharded.read_shards": "torch's own reader, for tensors that were checked",
     "transformer_lib.training.state.set_model_tensors": "for tensors that were checked",
