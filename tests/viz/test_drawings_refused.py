@@ -10,9 +10,10 @@ from torch import nn
 from tests.viz.drawn.case import config
 from tests.viz.drawn.search import drafted, fork
 from tests.viz.layout import faults, texts
-from transformer_lib.config import AttentionConfig, LayerConfig, NoPositions, Rope
+from transformer_lib.config import AttentionConfig, LayerConfig, Mlp, NoPositions, Rope
 from transformer_lib.models.decoder import DecoderLM
 from transformer_lib.models.presets import gpt2
+from transformer_lib.nn.feedforward import FeedForward
 from transformer_lib.viz.diagram import Drawing
 from transformer_lib.viz.drawings.block import draw_block
 from transformer_lib.viz.drawings.convolutions import draw_receptive_field
@@ -22,8 +23,10 @@ from transformer_lib.viz.drawings.devices import draw_data_parallel
 from transformer_lib.viz.drawings.distances import draw_reach, draw_turns
 from transformer_lib.viz.drawings.graphs import draw_attention_graph
 from transformer_lib.viz.drawings.memory import draw_cache, draw_kept, draw_pages
+from transformer_lib.viz.drawings.pipelines import draw_pipeline
 from transformer_lib.viz.drawings.recurrent import draw_attending, draw_last_state, draw_unrolled
 from transformer_lib.viz.drawings.search import draw_beam_search, draw_speculation
+from transformer_lib.viz.drawings.sharing import draw_expert_exchange, draw_ring, draw_tensor_parallel
 from transformer_lib.viz.drawings.states import draw_growth, draw_overwriting
 from transformer_lib.viz.drawings.stream import draw_additions
 from transformer_lib.viz.drawings.tiles import draw_tiles
@@ -83,6 +86,15 @@ REFUSED: dict[str, tuple[str, Callable[[], object]]] = {
     "a block that leaves a rest": ("q", lambda: draw_tiles(ROWS, ROWS, ROWS, block=3, tile=(0, 0))),
     "a tile that is never made": ("tile", lambda: draw_tiles(ROWS, ROWS, ROWS, block=2, mask="causal", tile=(0, 1))),
     "too many devices": ("gpus", lambda: draw_data_parallel(gpt2(), gpus=5)),
+    "a third device": ("gpus", lambda: draw_tensor_parallel(FeedForward(2, Mlp(d_ff=6)), ROWS, gpus=3)),
+    "x of another width": ("x", lambda: draw_tensor_parallel(FeedForward(5, Mlp(d_ff=6)), ROWS, gpus=2)),
+    "channels that leave a rest": ("module", lambda: draw_tensor_parallel(FeedForward(2, Mlp(d_ff=5)), ROWS, gpus=2)),
+    "too many in a ring": ("gpus", lambda: draw_ring(tokens=10, gpus=5)),
+    "a stretch that leaves a rest": ("tokens", lambda: draw_ring(tokens=9, gpus=2)),
+    "a device without experts": ("sent", lambda: draw_expert_exchange([[1, 2], [3]], width=4)),
+    "fewer than none": ("sent", lambda: draw_expert_exchange([[1, -2], [3, 1]], width=4)),
+    "too many stages": ("stages", lambda: draw_pipeline(stages=9, micro_batches=1)),
+    "too many micro-batches": ("micro_batches", lambda: draw_pipeline(stages=2, micro_batches=11)),
     "names that are missing": ("names", lambda: draw_beam_search(**fork(1) | {"names": ["start"]})),
     "a long word": ("word", lambda: draw_merges("unbelievable", [("u", "n")])),
     "merges of another word": ("merges", lambda: draw_merges("ring", [("s", "a")])),
