@@ -69,7 +69,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("generation_config", "reader", "layer_types", "rope_configs", "mixed_configs", "expert_configs"),
         *("latent_configs", "modernbert_configs", "encoder_configs", "configs", "huggingface"),
         *("adapters", "alike", "hub"),
-        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
+        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx", "engine_specs", "engine_folder", "engines"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "runs": ("provenance", "account", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
@@ -120,7 +120,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
+    *("IPython", "ctranslate2", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
     *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 
