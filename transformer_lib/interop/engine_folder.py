@@ -96,8 +96,8 @@ def open_engine(kind: Literal["Generator", "Translator"], folder: Path, compute:
     """The engine's own object for decoders, or for encoder-decoders, on the CPU with as many threads as torch."""
     with needed():
         import ctranslate2
-    able = ctranslate2.get_supported_compute_types("cpu")
-    require(compute in able, "compute", f"must be one of {sorted(able)} on this processor", compute)
+    able = [each for each in COMPUTE if each in ctranslate2.get_supported_compute_types("cpu")]
+    require(compute in able, "compute", f"must be one of {able} on this processor", compute)
     threads = torch.get_num_threads()
     try:
         return getattr(ctranslate2, kind)(str(folder), "cpu", compute_type=compute, intra_threads=threads)

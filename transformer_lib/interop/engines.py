@@ -35,12 +35,17 @@ class EngineLM:
     """
 
     def __init__(self, folder: str | Path, *, seed: int = 0) -> None:
-        require(0 <= seed <= MOST_SEED, "seed", f"must be from 0 to {MOST_SEED}", seed)
         config, self.compute, longest = read_engine(Path(folder), ModelConfig)
         self.config: ModelConfig = config
         self.context = _context(config, longest)
+        self.folder = Path(folder)
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Draw from now on as if nothing had been drawn; this loads the weights anew, from the same folder."""
+        require(0 <= seed <= MOST_SEED, "seed", f"must be from 0 to {MOST_SEED}", seed)
         self.seed = seed
-        self.engine = open_engine("Generator", Path(folder), self.compute)
+        self.engine = open_engine("Generator", self.folder, self.compute)
 
     def generate(
         self,
