@@ -218,10 +218,8 @@ def best_of_its_family(row: Facts, threads: int, device: str = "cpu") -> list[Fa
 
 def target_lines(found: Sequence[Facts]) -> list[str]:
     """One line for each target: what is wanted, of whom, and what was reached."""
-    return [
-        f"  target: {aim.get('target', aim['at_least'])} ({aim['over']}): at least {aim['at_least']}, is {aim['is']:.3f}"
-        for aim in found
-    ]
+    asked = [aim.get("target", f"{aim['at_least']} x {aim['over']}") for aim in found]
+    return [f"  target: {text} ({aim['over']}): {aim['is']:.3f}" for text, aim in zip(asked, found, strict=True)]
 
 
 def installed(packages: Mapping[str, str | None], only: Sequence[str] | None) -> tuple[list[str], list[str]]:

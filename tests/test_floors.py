@@ -121,7 +121,19 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "ctranslate2", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
+    *(
+        "IPython",
+        "ctranslate2",
+        "jinja2",
+        "keras",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "opencc",
+        "regex",
+        "sacrebleu",
+    ),
     *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from bench import attention_op, beam, decode, peers, peers_generation, start, tokenise
+from bench import attention_op, beam, decode, peers, peers_generation, quality, start, tokenise
 from bench.harness import OURS
 
 
@@ -31,6 +31,45 @@ def test_decoding_is_measured_and_the_texts_are_equal() -> None:
     assert [target["is"] for target in record["targets"]] == [ratio, ratio]
     assert record["tokens_per_step"] == 2 * 24
     assert f"{ratio:.3f}" in decode.lines(record)
+
+
+def test_engines_write_the_same_and_what_is_rounded_is_only_recorded() -> None:
+    chosen = options(peers=["ctranslate2", "ctranslate2-int8", "ctranslate2-llama"])
+    (row,) = decode.rows(chosen)
+    record = decode.run(row, chosen)
+    candidates = record["candidates"]
+    assert [name for name, facts in candidates.items() if "failed" in facts] == []
+    assert candidates["ctranslate2"]["tokens_as_transformer_lib"] == 1
+    assert candidates["ctranslate2-llama"]["tokens_as_" + decode.OURS_LLAMA] == 1
+    assert 0 <= candidates["ctranslate2-int8"]["tokens_as_transformer_lib"] <= 1
+    assert {name: over["ours"] for name, over in record["like_for_like"].items()} == {
+        "ctranslate2": OURS,
+        "ctranslate2-llama": decode.OURS_LLAMA,
+    }
+    (target,) = record["targets"]
+    assert target["target"] == ">= 0.65 x the speed of ctranslate2, batch 2"
+    assert target["is"] == record["theirs_over_ours"]["ctranslate2"]["cpu_time"]["median"]
+
+
+def test_engines_search_with_the_same_beams() -> None:
+    chosen = options(peers=["ctranslate2", "ctranslate2-int8"])
+    (row,) = beam.rows(chosen)
+    record = beam.run(row, chosen)
+    assert [name for name, facts in record["candidates"].items() if "failed" in facts] == []
+    assert [*record["like_for_like"]] == ["ctranslate2"]
+    assert record["targets"][0]["over"] == "ctranslate2"
+
+
+@pytest.mark.parametrize("row", quality.rows(options()))
+def test_quality_is_measured_without_a_clock(row: str) -> None:
+    if row == "translation tatoeba":
+        pytest.skip("needs the sentences, which are downloaded")
+    record = quality.run(row, options())
+    candidates, key = record["candidates"], "loss" if row == "language model" else "bleu"
+    assert candidates["ctranslate2"][key] == pytest.approx(candidates[OURS][key], abs=1e-4)
+    assert candidates["ctranslate2-int8"][key] == pytest.approx(candidates[OURS][key], rel=0.1)
+    (target,) = record["targets"]
+    assert target["over"] == "ctranslate2-int8" and target["target"] in quality.lines(record)
 
 
 def test_the_judge_finds_a_token_that_is_not_the_likeliest() -> None:
@@ -68,6 +107,7 @@ def test_targets_are_over_the_default_cache_and_the_best() -> None:
     ratios = {name: {"cpu_time": {"median": value}} for name, value in (("dynamic", 1.6), ("static", 1.2))}
     ratios = {f"huggingface-{name}": over for name, over in ratios.items()} | {"litgpt": {"cpu_time": {"median": 0.5}}}
     first, second = decode.targets(ratios, "cpu_time")
+    assert first["target"] == ">= 1.5 x the speed of huggingface-dynamic, batch 1"
     assert (first["is"], first["at_least"]) == (1.6, 1.5)
     assert (second["is"], second["at_least"]) == (1.2, 1.3)
     assert "static" in second["over"]
