@@ -301,7 +301,9 @@ CALLS: dict[str, Callable[[EngineLM], Any]] = {
     "prompts must be below the vocabulary of 53, got 53": lambda engine: engine.generate([[53]], max_new_tokens=1),
     "prompts must not be negative, got -1": lambda engine: engine.generate([[-1]], max_new_tokens=1),
     "prompts must make no text of more than the 32 pos": lambda engine: engine.generate([[1]], max_new_tokens=33),
-    "temperature must not be negative": lambda engine: engine.generate([[1]], max_new_tokens=1, temperature=-1.0),
+    "temperature must be 0 or from 0.0001 to 10000, got -1": lambda engine: engine.generate(
+        [[1]], max_new_tokens=1, temperature=-1.0
+    ),
     "top_k must be from 1 to 53": lambda engine: engine.generate([[1]], max_new_tokens=1, temperature=1.0, top_k=54),
     "top_p must be above 0": lambda engine: engine.generate([[1]], max_new_tokens=1, temperature=1.0, top_p=0.0),
     "stop_ids must be at least 0": lambda engine: engine.generate([[1]], max_new_tokens=1, stop_ids=[53]),
@@ -310,6 +312,9 @@ CALLS: dict[str, Callable[[EngineLM], Any]] = {
     ),
     "max_new_tokens must be a whole number": lambda engine: engine.generate([[1]], max_new_tokens=0),
     "beams must be at most the vocabulary of 53": lambda engine: engine.beam_search([[1]], beams=54, max_new_tokens=1),
+    "length_penalty must be at most": lambda engine: engine.beam_search(
+        [[1]], beams=2, max_new_tokens=9, length_penalty=1e9
+    ),
     "texts must have at least two tokens each": lambda engine: engine.log_probs([[1], [1, 2]]),
 }
 

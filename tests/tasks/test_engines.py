@@ -82,7 +82,7 @@ def test_a_writer_goes_on_in_the_same_way(tmp_path: Path) -> None:
     drawn = [engine("ab", temperature=1.5, seed=seed) for seed in (1, 2, 1)]
     assert drawn[0] == drawn[2] != drawn[1]
     rejects(lambda: engine.write([]), "ids must not be empty")
-    rejects(lambda: engine("ab", temperature=-1.0), "temperature must not be negative")
+    rejects(lambda: engine("ab", temperature=-1.0), "temperature must be 0 or from")
 
 
 def test_an_engine_of_another_model(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ import torch
 from transformer_lib.checks import require, require_numbers, require_positive
 from transformer_lib.config import Learned, ModelConfig, Seq2SeqConfig, Sinusoidal
 from transformer_lib.contract import checked
-from transformer_lib.generation.beam import Beams
+from transformer_lib.generation.beam import MOST_PENALTY, Beams
 from transformer_lib.interop.engine_folder import open_engine, read_engine
+from transformer_lib.nn.memory import require_memory
 
 MOST_SEED = 2**32 - 1
+COLDEST, HOTTEST = 1e-4, 1e4  # the engine divides logits by the temperature as they are, in float32
 
 
 @checked
@@ -65,7 +67,8 @@ class EngineLM:
         """
         vocab = self.config.vocab_size
         require_numbers(temperature=temperature)
-        require(temperature >= 0, "temperature", "must not be negative", temperature)
+        fits = temperature == 0 or COLDEST <= temperature <= HOTTEST
+        require(fits, "temperature", f"must be 0 or from {COLDEST:g} to {HOTTEST:g}", temperature)
         require(top_k is None or 1 <= top_k <= vocab, "top_k", f"must be from 1 to {vocab}", top_k)
         require(top_p is None or 0 < top_p <= 1, "top_p", "must be above 0 and at most 1", top_p)
         drawn = {"sampling_topk": top_k or 0, "sampling_topp": top_p or 1.0, "sampling_temperature": temperature}
@@ -84,7 +87,7 @@ class EngineLM:
         forbidden_ids: Collection[int] = (),
     ) -> Beams:
         """The `beams` best texts that the engine's search finds after each prompt; arguments as of `beam_search`."""
-        options = _search_options(beams, length_penalty, self.config.vocab_size)
+        options = _search_options(beams, length_penalty, max_new_tokens, self.config.vocab_size)
         found = self._write(prompts, max_new_tokens, stop_ids, forbidden_ids, options)
         return _beams([(each.sequences, each.scores) for each in found], beams, length_penalty)
 
@@ -109,6 +112,8 @@ class EngineLM:
         require_positive(max_new_tokens=new)
         _check_ids("prompts", prompts, self.config.vocab_size)
         _check_room("prompts", max(map(len, prompts)) + new - 1, self.context)
+        texts_at_once = len(prompts) * options.get("beam_size", 1)
+        _check_memory(self.config, max(map(len, prompts)) + new, texts_at_once, new)
         options |= _limits(stop_ids, forbidden_ids, self.config.vocab_size)
         ctranslate2.set_random_seed(self.seed)  # which the engine reads before it draws for the first time
         groups: defaultdict[int, list[int]] = defaultdict(list)
@@ -150,7 +155,10 @@ class EngineSeq2Seq:
         _check_ids("start_id", [[start_id]], written)
         _check_room("sources", max(map(len, sources)), self.contexts[0])
         _check_room("max_new_tokens", max_new_tokens, self.contexts[1])
-        options = _search_options(beams, length_penalty, written) | _limits(stop_ids, forbidden_ids, written)
+        _check_memory(self.config.decoder, max_new_tokens, len(sources) * beams, max_new_tokens)
+        options = _search_options(beams, length_penalty, max_new_tokens, written) | _limits(
+            stop_ids, forbidden_ids, written
+        )
         found = self.engine.translate_batch(
             _texts(sources),
             target_prefix=[[str(start_id)]] * len(sources),
@@ -173,12 +181,20 @@ def _ids(texts: Sequence[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
-def _search_options(beams: int, length_penalty: float, vocab: int) -> dict[str, Any]:
-    require_positive(beams=beams)
+def _search_options(beams: int, length_penalty: float, new: int, vocab: int) -> dict[str, Any]:
+    require_positive(beams=beams, max_new_tokens=new)
     require(beams <= vocab, "beams", f"must be at most the vocabulary of {vocab}", beams)
     require_numbers(length_penalty=length_penalty)
-    options = {"beam_size": beams, "num_hypotheses": beams, "length_penalty": length_penalty, "return_scores": True}
-    return options
+    most = math.log(MOST_PENALTY) / math.log(max(new, 2))
+    rule = f"must be at most {most:.4g} on either side of 0, for texts of up to {new} tokens"
+    require(abs(length_penalty) <= most, "length_penalty", rule, length_penalty)
+    return {"beam_size": beams, "num_hypotheses": beams, "length_penalty": length_penalty, "return_scores": True}
+
+
+def _check_memory(config: ModelConfig, length: int, texts: int, new: int) -> None:
+    """The engine sets memory aside for keys and values as it goes, and says nothing before there is none left."""
+    a_token = 8 * config.num_layers * config.heads.kv_heads * config.head_dim
+    require_memory(a_token * length * texts, max_new_tokens=new)
 
 
 def _limits(stop_ids: Collection[int], forbidden_ids: Collection[int], vocab: int) -> dict[str, Any]:
