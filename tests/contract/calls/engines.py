@@ -1,5 +1,6 @@
 """How each public callable that runs a model on CTranslate2 is called validly."""
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable
@@ -86,7 +87,9 @@ def tasks_on_engines(translator: Callable[[], Any], opus: Callable[[], Any], wri
         return on_engine(build(), new().resolve())
 
     def fields(build: Callable[[], Any]) -> dict[str, Any]:
-        return {**vars(build()), "engine": on_engine(build).engine}
+        tool = build()
+        own = {field.name: getattr(tool, field.name) for field in dataclasses.fields(tool)}
+        return own | {"engine": on_engine(build).engine}
 
     found = Beams(torch.tensor([[[4, 5]]]), torch.tensor([[2]]), torch.tensor([[-3.0]]), torch.tensor([[-1.5]]))
     return {
