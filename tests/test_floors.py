@@ -22,8 +22,8 @@ FLOORS: dict[str, int] = {
     "tensor_files": 5,
     **dict.fromkeys(["nn", "text", "scratch"], 5),
     **dict.fromkeys(["models", "data", "training"], 6),
-    **dict.fromkeys(["generation", "interop"], 7),
-    "runs": 8,
+    "generation": 7,
+    **dict.fromkeys(["interop", "runs"], 8),
     **dict.fromkeys(["tasks", "book"], 9),
     **dict.fromkeys(["viz", "folders"], 10),
     **dict.fromkeys(["cli", "__init__"], 11),
@@ -69,7 +69,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("generation_config", "reader", "layer_types", "rope_configs", "mixed_configs", "expert_configs"),
         *("latent_configs", "modernbert_configs", "encoder_configs", "configs", "huggingface"),
         *("adapters", "alike", "hub"),
-        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx"),
+        *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx", "engine_specs", "engine_folder", "engines"),
     ),
     "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
     "runs": ("provenance", "account", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
@@ -105,6 +105,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "language_model",
         "talk",
         "opus",
+        "engines",
         "paragraphs",
         "sureness",
         "evaluation",
@@ -116,11 +117,23 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("text", "further_text", "further_translation", "encoder", "scoring"),
     ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "names", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "streams", "data", "results", "asked", "talk", "commands", "arguments"),
+    "cli": ("lines", "streams", "data", "results", "asked", "talk", "engines", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
+    *(
+        "IPython",
+        "ctranslate2",
+        "jinja2",
+        "keras",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "opencc",
+        "regex",
+        "sacrebleu",
+    ),
     *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
 }
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 from transformer_lib.checks import shown
 from transformer_lib.cli import commands
 from transformer_lib.cli.data import OWN, TUNES
+from transformer_lib.cli.engines import COMPUTE, ENGINES
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -183,6 +184,9 @@ def _add_model(sub: Parser) -> None:
     ):
         text = f"with --from-hf: {what} (may be given several times)"
         sub.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+    text = "write with another program, to which the model is converted the first time (default: PyTorch)"
+    sub.add_argument("--engine", choices=ENGINES, help=text)
+    sub.add_argument("--compute", choices=COMPUTE, help="with --engine: the type of the weights (default: float32)")
 
 
 def _add_batch(sub: Parser) -> None:
