@@ -110,7 +110,7 @@ class Attention(nn.Module):
         alone = context is None or (rotation is None and cache is None)
         require(alone, "context", "stands at positions of its own: it takes no rotation and no cache", "both")
         if context is None:
-            q, k, v = (part.transpose(1, 2) for part in self._heads(self.to_qkv(x)).split(self.heads, dim=2))
+            q, k, v = self._heads(self.to_qkv(x)).transpose(1, 2).split_with_sizes(self.heads, dim=1)
             k = k if self.k_norm is None else self._normed(k, self.k_norm)
         else:
             q = self._heads(self._project(x, 0, self.heads[0])).transpose(1, 2)
