@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tests.oracles import CONFIG, integers, randomise, rejects
 from transformer_lib.config import Seq2SeqConfig
-from transformer_lib.generation import Conditioned, beam, beam_search, generate, pad_left
+from transformer_lib.generation import Conditioned, beam_search, generate, pad_left
+from transformer_lib.generation import beam as searching
 from transformer_lib.models import DecoderLM, Seq2Seq
 from transformer_lib.nn.cache import KVCache
 from transformer_lib.nn.kept_slots import keep_slots
@@ -148,7 +149,7 @@ def test_slots_of_dead_texts_are_given_up_and_the_search_is_the_same(rows: list[
         keep_slots(cache, slots)
         lengths.append(cache.length)
 
-    with mock.patch.multiple(beam, LEAST_SLOTS=2, keep_slots=kept):
+    with mock.patch.multiple(searching, LEAST_SLOTS=2, keep_slots=kept):
         assert_plain_search(rows, 4, 9, {5}, 1.0)
     assert len(lengths) >= 2 and max(lengths) < max(map(len, rows)) + 4 * 8
 

@@ -120,7 +120,7 @@ def truncate(
 def _most_likely(logits: Tensor, count: Int[Tensor, "batch 1"], descending: Float[Tensor, "batch first"]) -> Tensor:
     """Which tokens are the `count` most likely of their row, of equal ones the first.
 
-    `descending` are the highest logits in order, at least so many: a whole sort would tell no more, and takes far longer.
+    `descending` are the highest logits in order, at least so many. A whole sort would tell no more and take far longer.
     """
     last = descending.gather(-1, count - 1)
     likelier, equal = ~(logits <= last), logits == last  # NaN counts as likelier than all, as it does in a sort

@@ -1,4 +1,4 @@
-"""Giving up the slots of a cache that no text continues any more, so that a beam search does not look at its dead texts.
+"""Giving up the slots of a cache that no text continues any more: a beam search need not look at its dead texts.
 
 The beams of a prompt share a row, and each step opens a slot for every beam. Most beams soon have their last tokens
 in common only with the few that live on; what the others wrote stays behind, and attention would go through it at
@@ -34,7 +34,7 @@ def _check_slots(cache: KVCache, slots: Tensor) -> None:
 @checked_once
 @also(_check_slots)
 def keep_slots(cache: KVCache, slots: Int[Tensor, "batch kept"]) -> None:
-    """Keep only these slots of each row, in this order; it is extended behind them. What is forgotten cannot be had back.
+    """Keep only these slots of each row, in this order, and extend the cache behind them from then on.
 
     The tokens keep their positions. Raises `ValueError` for a cache with windows or recurrent states.
     """
