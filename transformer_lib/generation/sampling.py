@@ -131,7 +131,7 @@ def _most_likely(logits: Tensor, count: Int[Tensor, "batch 1"], descending: Floa
 def _nucleus(logits: Tensor, top_p: float) -> tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch first"]]:
     """How many of the most likely tokens have at least that much probability, and the highest logits in order.
 
-    Few tokens mostly suffice, so the highest `SORTED` are looked at, then more, until every row has enough.
+    Few tokens mostly suffice, so the highest `SORTED` are looked at, then 16 times as many, and then, of a flat law, all.
     """
     probs, vocab, size = logits.softmax(dim=-1), logits.shape[-1], SORTED
     while True:
@@ -140,4 +140,4 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Int[Tensor, "batch 1"], Floa
         missing = taken.cumsum(dim=-1) - taken < top_p  # what the likelier ones leave
         if size >= vocab or not missing[:, -1].any():
             return missing.sum(dim=-1, keepdim=True).clamp(min=1), descending  # 1 where top_p is so small it vanishes
-        size *= 16
+        size = 16 * SORTED if size == SORTED else vocab

@@ -142,7 +142,7 @@ class Attention(nn.Module):
         return project_rows(self.to_qkv, x, slice(first * self.head_dim, end * self.head_dim))
 
     def _heads(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time heads head_dim"]:
-        return x.unflatten(-1, (-1, self.head_dim))
+        return x.view(*x.shape[:2], -1, self.head_dim)
 
 
 def _turn(x: Float[Tensor, "batch heads time head_dim"], rotation: Rotation) -> Tensor:

@@ -13,7 +13,7 @@ from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_probability, require_same_dtype
 
 MOST_SCALE = 1e6  # by which softmax has become a maximum; scores of ordinary size stay far from what float32 holds
-WIDENED = 2**22  # bytes of keys and values that are copied to float32 at a time
+WIDENED = 2**20  # bytes of keys and values that are copied to float32 at a time: they stay in a core's own cache
 
 
 @checked_once
