@@ -131,7 +131,7 @@ def _most_likely(logits: Tensor, count: Int[Tensor, "batch 1"], descending: Floa
 def _nucleus(logits: Tensor, top_p: float) -> tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch first"]]:
     """How many of the most likely tokens have at least that much probability, and the highest logits in order.
 
-    Few tokens mostly suffice, so the highest `SORTED` are looked at, then 16 times as many, and then, of a flat law, all.
+    Few tokens mostly suffice: the highest `SORTED` are looked at, then 16 times as many, and then, of a flat law, all.
     """
     probs, vocab, size = logits.softmax(dim=-1), logits.shape[-1], SORTED
     while True:
