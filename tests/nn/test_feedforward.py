@@ -9,7 +9,6 @@ import torch
 from tests.oracles import close, normal, randomise
 from transformer_lib.config import Activation, Glu, Mlp, SwiGlu
 from transformer_lib.nn.experts import build_feedforward
-from transformer_lib.nn.kernels import gelu
 
 ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -45,19 +44,3 @@ def test_swiglu(activation: Activation, bias: bool) -> None:
     expected = (ACTIVATIONS[activation](gate) * hidden) @ weights["to_out.weight"].T + weights.get("to_out.bias", 0)
     close(module(x), torch.from_numpy(expected))
     assert len(weights) == (6 if bias else 3)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 64), (2, 3, 5), (7,), (3, 1, 3000), (1, 1, 2), (0, 4), ()])
-def test_gelu_is_the_same_by_either_kernel(shape: tuple[int, ...]) -> None:
-    """Few and many numbers, even and odd, and views that lie otherwise in memory: the value and its slope."""
-    wide = 3 * normal(*shape)
-    for given in (wide, wide.mT if len(shape) > 1 else wide):
-        x = given.float().detach().requires_grad_()
-        found = gelu(x)
-        (slope,) = torch.autograd.grad(found.sum(), x)
-        share = torch.tensor([math.erf(number / math.sqrt(2)) for number in given.flatten().tolist()]).double()
-        share = (1 + share.view(given.shape)) / 2
-        density = (-given.square() / 2).exp() / math.sqrt(2 * math.pi)
-        assert found.shape == x.shape and found.dtype == torch.float32
-        torch.testing.assert_close(found.double(), given * share, atol=1e-5, rtol=0)
-        torch.testing.assert_close(slope.double(), share + given * density, atol=1e-5, rtol=0)

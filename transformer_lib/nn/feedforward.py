@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from transformer_lib.config import Activation, Glu, Mlp, SwiGlu, require_positive
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.fit import require_fit
-from transformer_lib.nn.kernels import gelu
 from transformer_lib.nn.memory import require_memory
 
 
@@ -62,7 +61,7 @@ def activate(x: Float[Tensor, "*axes"], activation: Activation) -> Float[Tensor,
         case "relu":
             return F.relu(x)
         case "gelu":
-            return gelu(x)
+            return F.gelu(x)
         case "gelu_tanh":
             return F.gelu(x, approximate="tanh")
         case "silu":

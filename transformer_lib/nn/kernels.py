@@ -1,7 +1,6 @@
-"""The one door to PyTorch's kernels of attention and GELU: what depends on device, type or compiler stands here.
+"""The one door to PyTorch's fused attention kernels: what depends on device, type or compiler stands here.
 
-Elsewhere they are their equations (`attend.py`, `feedforward.py`), and every path gives the same numbers.
-Left out: kernels of our own.
+Behind it attention is the equation (`attend.py`), and every path gives the same numbers. Left out: kernels of our own.
 """
 
 import torch
@@ -15,20 +14,6 @@ from transformer_lib.nn.fit import require_probability, require_same_dtype
 
 MOST_SCALE = 1e6  # by which softmax has become a maximum; scores of ordinary size stay far from what float32 holds
 WIDENED = 2**20  # bytes of keys and values that are copied to float32 at a time: they stay in a core's own cache
-
-FEW = 2**13  # numbers, for which oneDNN takes longer to begin than PyTorch's own loop takes for all of them
-
-
-@checked_once
-def gelu(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """x times the share of a normal distribution below x, number by number (Hendrycks and Gimpel 2016).
-
-    On a CPU, PyTorch gives what lies in order in memory to oneDNN, and anything else to its own loop.
-    """
-    few = x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() <= FEW and x.numel() % 2 == 0
-    if not few or torch.compiler.is_compiling():
-        return F.gelu(x)
-    return F.gelu(x.reshape(2, -1).T).T.reshape(x.shape)
 
 
 @checked_once
