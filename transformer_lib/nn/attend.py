@@ -123,7 +123,7 @@ def attend(
     There is no such kernel for a soft cap, nor for sinks, nor on a CPU for dropout: those take the explicit path.
     """
     _check_shapes(q, k, v, bias)
-    if soft_cap is not None or sinks is not None or (dropout and not fuses_dropout(q.device)):
+    if soft_cap is not None or sinks is not None or (dropout and not fuses_dropout(q)):
         more: dict[str, Any] = {"soft_cap": soft_cap, "sinks": sinks}
         return attend_explicit(q, k, v, mask=mask, bias=bias, scale=scale, dropout=dropout, **more)
     causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)

@@ -17,9 +17,9 @@ WIDENED = 2**20  # bytes of keys and values that are copied to float32 at a time
 
 
 @checked_once
-def fuses_dropout(device: torch.device) -> bool:
-    """Whether a kernel there drops weights itself: on a CPU none does, and torch would draw the bits slowly."""
-    return device.type != "cpu"
+def fuses_dropout(q: Float[Tensor, "..."]) -> bool:
+    """Whether a kernel drops weights itself where q is: on a CPU none does, and torch would draw the bits slowly."""
+    return q.device.type != "cpu"
 
 
 def _check_operands(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> None:
