@@ -18,7 +18,7 @@ SUBJECTS = {
     "seq2seq": "bench.seq2seq",
     "decode": "bench.decode",
     "beam": "bench.beam",
-    "ways": "bench.ways",
+    "decoding_ways": "bench.ways",
     "attention": "bench.attention_op",
     "tokenise": "bench.tokenise",
     "start": "bench.start",

@@ -281,7 +281,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"seen": start(_x(*SHAPE), _x(*SHAPE)), "scores": _x(2, 2, 3, 3), "values": _x(*SHAPE)}
     },
     f"{HERE}tiled.finish": lambda: {"seen": start(_x(*SHAPE), _x(*SHAPE))},
-    f"{HERE}kernels.fuses_dropout": lambda: {"device": torch.device("cpu")},
+    f"{HERE}kernels.fuses_dropout": lambda: {"q": _x()},
     f"{HERE}kernels.check_scale": lambda: {"scale": 0.5},
     f"{HERE}kernels.fused_attention": lambda: {
         **{name: value for name, value in _attend().items() if name != "mask"},
