@@ -63,7 +63,7 @@ def fused_attention(
 
     A boolean `added` says who may look at whom. In bfloat16 a single query is computed in float32 on a CPU.
     """
-    if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+    if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu" and not dropout:
         return _widened(q, k, v, added, scale)
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
