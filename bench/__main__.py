@@ -20,6 +20,7 @@ SUBJECTS = {
     "decode": "bench.decode",
     "beam": "bench.beam",
     "quality": "bench.quality",
+    "decoding_ways": "bench.ways",
     "attention": "bench.attention_op",
     "tokenise": "bench.tokenise",
     "start": "bench.start",

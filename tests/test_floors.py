@@ -43,8 +43,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "words",
     ),
     "nn": (
-        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
-        *("rolling_cache", "relations", "attend", "tiled", "blocks"),
+        *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "kept_slots"),
+        *("fixed_cache", "rolling_cache", "relations", "kernels", "attend", "tiled", "blocks"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init", "further"),
     ),
