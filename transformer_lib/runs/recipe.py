@@ -40,8 +40,10 @@ from transformer_lib.runs.provenance import commit_of, machine_of, versions
 from transformer_lib.training.checkpoint import checkpoint_at, load_weights
 from transformer_lib.training.config import MOST_SEED, TrainConfig
 from transformer_lib.training.log import read_log
-from transformer_lib.training.loop import LOG, LossFunction, Share, evaluate, train
-from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back
+from transformer_lib.training.layout import Parallel
+from transformer_lib.training.loop import LOG, LossFunction, evaluate, train
+from transformer_lib.training.parallel import call_with_loss, parallelize, take_back
+from transformer_lib.training.share import Share
 from transformer_lib.training.state import Batches, model_tensors, set_model_tensors
 
 

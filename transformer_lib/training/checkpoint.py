@@ -31,7 +31,7 @@ from transformer_lib.files import (
     remove_partials,
 )
 from transformer_lib.tensor_files import Named, check_finite, load_tensors, save_tensors
-from transformer_lib.training.parallel import first_says, is_shared, place_of
+from transformer_lib.training.parallel import first_says, is_first, is_shared
 from transformer_lib.training.sharded import is_sharded, read_shards, stored_like, write_shards
 from transformer_lib.training.state import (
     Batches,
@@ -81,7 +81,7 @@ def save_state(path: str | Path, state: TrainState) -> None:
         else:
             save_tensors(folder / MODEL, model_tensors(model))
             save_tensors(folder / TRAINING, training)
-        if place_of(model)[0] == 0:
+        if is_first(model):
             (folder / ABOUT).write_text(json.dumps(about, indent=2, allow_nan=False))
         first_says(model, stack.close)
 
@@ -149,7 +149,7 @@ def save_latest(folder: str | Path, state: TrainState, *, keep: int, best: int |
     """
     path = checkpoint_at(folder, state.step)
     save_state(path, state)
-    if place_of(state.model)[0] == 0:
+    if is_first(state.model):
         spared = None if best is None else checkpoint_at(folder, best)
         for old in _checkpoints(path.parent)[:-keep]:
             if old != spared:

@@ -75,10 +75,11 @@ class Deferred(Generic[Model]):
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"build must make a module, got {type(self.model).__name__}")
 
-    def draw(self, take: Callable[[str, Tensor], None]) -> None:
+    def draw(self, take: Callable[[str, Tensor], None], *, generator: Tensor | None = None) -> None:
         """Call `take(name, tensor)` once for each parameter and buffer, in the order in which they are finished.
 
-        A tied weight comes once, under the first of its names. The random generators stay as they are.
+        A tied weight comes once, under the first of its names. `generator` is the state to draw from in the place of
+        that at the beginning. Torch's own generators stay as they are.
         """
         wanted: dict[int, list[tuple[str, Place]]] = {}
         for name, tensor in _tensors(self.model).items():
@@ -88,7 +89,7 @@ class Deferred(Generic[Model]):
         rule = "must make every parameter and buffer itself; some stood before"
         require(wanted.keys() <= made, "build", rule, [one[0][0] for key, one in wanted.items() if key not in made])
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.set_rng_state(self.generator)
+            torch.set_rng_state(self.generator if generator is None else generator)
             _carry_out(self._tape.calls, wanted, take)
 
     def whole(self) -> Model:
