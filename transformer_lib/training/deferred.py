@@ -63,8 +63,8 @@ class _Call:
 class Deferred(Generic[Model]):
     """The model that `build()` makes, without its numbers in `model`, and how to get them.
 
-    `build` draws from torch's CPU generator as it stands now, and leaves it as it is. Raises `TypeError` if `build`
-    makes something else than a module.
+    `build` draws from torch's CPU generator as it stands now, and leaves it as it is. Raises `TypeError` if it makes
+    something else than a module, and `ValueError` if it sets a seed.
     """
 
     def __init__(self, build: Callable[[], Model]) -> None:
@@ -72,6 +72,10 @@ class Deferred(Generic[Model]):
         self._tape = _Tape()
         with META, self._tape:
             self.model = build()
+        rule = "must leave the random generator as it is, so that what it draws can be drawn again; seed before"
+        seeded = not torch.equal(torch.get_rng_state(), self.generator)
+        torch.set_rng_state(self.generator)
+        require(not seeded, "build", rule, "another seed")
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"build must make a module, got {type(self.model).__name__}")
 

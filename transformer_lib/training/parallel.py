@@ -244,6 +244,7 @@ def _shard(model: nn.Module | Deferred[Any], loss_fn: Callable[..., LossSum], la
     grid = grid_of_ranks(layout, device.type)
     shared = WithLoss(hollow(inner), loss_fn, grid)
     if layout.tensor > 1:
+        grid["shards", "tensor"]._flatten("parts")  # so that torch adds up a norm over both at once
         share_products(shared.model, grid["tensor"])
     _cut_blocks(shared, grid, layout)
     take_memory(shared, device)

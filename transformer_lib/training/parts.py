@@ -7,15 +7,20 @@ product (`tensor_parallel.py`); in what is saved and handed over they are in the
 from collections.abc import Iterable
 
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from transformer_lib.contract import checked
 
 
 @checked
 def gather(tensor: Tensor) -> Tensor:
-    """The whole tensor, on every rank."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """The whole tensor, on every rank; all ranks call this together."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    for axis in range(1, tensor.device_mesh.ndim):  # over one axis of the grid after the other, as torch would warn
+        placements = [Replicate()] * axis + [*tensor.placements[axis:]]
+        tensor = tensor if tensor.placements[0].is_partial() else tensor.redistribute(placements=placements)
+    return tensor.full_tensor()
 
 
 @checked
