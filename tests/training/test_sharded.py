@@ -32,9 +32,9 @@ from transformer_lib.training import (
     save_state,
     train,
 )
-from transformer_lib.training.share import Share
 from transformer_lib.training.parallel import call_with_loss, parallelize, take_back
 from transformer_lib.training.sharded import is_sharded
+from transformer_lib.training.share import Share
 from transformer_lib.training.state import model_tensors, training_tensors
 
 HALF, STEPS = 2, 5

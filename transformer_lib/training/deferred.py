@@ -107,7 +107,7 @@ class _Tape(TorchDispatchMode):
     """Writes down what is called."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[_Call] = []
         self._kept: dict[int, Any] = {}  # storages, so that no other gets the address of one of them
 
@@ -115,7 +115,7 @@ class _Tape(TorchDispatchMode):
         options = kwargs or {}
         before = tree_map(self._noted, (args, options))
         result = func(*args, **options)
-        self.calls.append(_Call(func, *before, tree_map(self._noted, result)))
+        self.calls.append(_Call(func, before[0], before[1], tree_map(self._noted, result)))
         return result
 
     def _noted(self, value: Any) -> Any:
@@ -125,7 +125,7 @@ class _Tape(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._kept[storage._cdata] = storage
         whole = tensor.numel() * tensor.itemsize == storage.nbytes()
-        return Place(storage._cdata, tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype, whole)
+        return Place(storage._cdata, tensor.shape, tensor.stride(), int(tensor.storage_offset()), tensor.dtype, whole)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -137,7 +137,9 @@ def _is_place(value: Any) -> bool:
     return isinstance(value, Place)
 
 
-def _carry_out(calls: list[_Call], wanted: dict[int, list[tuple[str, Place]]], take: Callable[[str, Tensor], None]) -> None:
+def _carry_out(
+    calls: list[_Call], wanted: dict[int, list[tuple[str, Place]]], take: Callable[[str, Tensor], None]
+) -> None:
     """The calls in order, with real tensors; each storage goes when what it holds is not needed any more."""
     real: dict[int, torch.UntypedStorage] = {}
     for call, released in zip(calls, _releases(calls), strict=True):

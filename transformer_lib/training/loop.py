@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path

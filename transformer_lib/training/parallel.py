@@ -33,14 +33,15 @@ from transformer_lib.training.parts import gather, share_like, with_rows
 from transformer_lib.training.tensor_parallel import row_orders, share_products
 
 T = TypeVar("T")
+NO_ORDERS: dict[str, Tensor] = {}
 
 
 @checked
 class WithLoss(nn.Module):
     """Model and loss as one module, because DDP and FSDP2 must see the whole forward pass.
 
-    `grid` is how the ranks stand if they keep parts, `readers` those that read other batches than this one does, and
-    `orders` the rows of weights that are stored in another order (`row_orders`).
+    `grid` is how the ranks stand if they keep parts. `readers` read other batches than this rank does, `orders` says of
+    some weights in which order their rows are stored (`row_orders`).
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class WithLoss(nn.Module):
         super().__init__()
         self.model = model
         self.loss_fn = loss_fn
-        self.tensor_ranks = 1 if grid is None else grid["tensor"].size()
-        self.readers = None if self.tensor_ranks == 1 else grid["replicas", "shards"]._flatten("readers").get_group()
-        self.orders = row_orders(model, self.tensor_ranks) if self.tensor_ranks > 1 else {}
+        self.tensor_ranks, self.readers, self.orders = 1, None, NO_ORDERS
+        if grid is not None and grid["tensor"].size() > 1:
+            self.tensor_ranks = grid["tensor"].size()
+            self.readers = grid["replicas", "shards"]._flatten("readers").get_group()
+            self.orders = row_orders(model, self.tensor_ranks)
 
     def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Sum and count, as a tuple: what else holds tensors, FSDP2 does not look into."""
@@ -153,7 +156,7 @@ def is_first(model: nn.Module) -> bool:
 @checked
 def orders_of(model: nn.Module) -> dict[str, Tensor]:
     """By the names of weights whose rows are stored in another order: which row of the model's comes where."""
-    return model.orders if isinstance(model, WithLoss) else {}
+    return model.orders if isinstance(model, WithLoss) else NO_ORDERS
 
 
 @checked
@@ -226,10 +229,7 @@ def sum_loads(loads: Sequence[Load | None], model: nn.Module) -> None:
 
 @checked
 def let_go(model: nn.Module) -> None:
-    """After a forward pass alone FSDP2 still holds the weights that it keeps for the way back: leave each rank its part.
-
-    Those are the outermost ones, or all of them with `after_forward="keep"`.
-    """
+    """After a forward pass alone FSDP2 still holds the weights that it keeps for the way back: leave each its part."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -249,11 +249,8 @@ def _shard(model: nn.Module | Deferred[Any], loss_fn: Callable[..., LossSum], la
     _cut_blocks(shared, grid, layout)
     take_memory(shared, device)
     if isinstance(model, Deferred):
-        own, orders = unwrapped(shared).state_dict(), shared.orders
-        model.draw(
-            lambda name, whole: _put(whole, own[name], orders.get(name)),
-            generator=first_says(shared, lambda: model.generator),
-        )
+        own, generator = unwrapped(shared).state_dict(), first_says(shared, lambda: model.generator)
+        model.draw(lambda name, whole: _put(whole, own[name], shared.orders.get(name)), generator=generator)
     elif first_says(shared, lambda: not is_empty(model)):
         model.cpu()
         _send_from_first(model, shared)
@@ -270,9 +267,8 @@ def _device(model: nn.Module) -> torch.device:
 
 def _cut_blocks(shared: WithLoss, grid: DeviceMesh, layout: Shards) -> None:
     """Every block is one exchange, and so is all that stands outside of blocks."""
-    own = next(shared.parameters()).dtype
     gathered = torch.bfloat16 if layout.gather == "bfloat16" else None
-    reduced = torch.bfloat16 if layout.reduce == "bfloat16" else own if gathered else None
+    reduced = torch.bfloat16 if layout.reduce == "bfloat16" else next(shared.parameters()).dtype
     options: dict[str, Any] = {
         "mesh": grid["replicas", "shards"] if layout.replicas > 1 else grid["shards"],
         # Inputs stay as they are: the embedding already gives vectors in the type of the gathered weights.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from transformer_lib.checks import require, require_numbers
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.training.state import Batches
 
@@ -58,6 +58,10 @@ class Share:
             else:
                 batch = list(islice(stream, self.ranks))[self.rank]
             yield batch
+
+    def require_whole_rounds(self, batches: int) -> None:
+        """`ValueError` unless all ranks together can learn from so many batches in a step."""
+        require(batches % self.ranks == 0, "micro_batches", f"must share out over {self.ranks} processes", batches)
 
     def state_dict(self) -> dict[str, Any]:
         """The position of all ranks."""

@@ -9,7 +9,6 @@ another order while the ranks train; `checkpoint.py` saves them in the model's o
 each rank: embedding and head, cross-attention, latent and linear attention, sinks, experts, LoRA.
 """
 
-
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -41,7 +40,9 @@ def tensor_plan(model: nn.Module, ranks: int) -> dict[str, ParallelStyle]:
             plan |= _attention_plan(f"{name}attention", attention, ranks)
         if type(block.feedforward) in (FeedForward, GatedFeedForward):
             plan |= _feedforward_plan(f"{name}feedforward", block.feedforward, ranks)
-    require(bool(plan), "model", "must have attention or a feed-forward part that ranks can share", type(model).__name__)
+    require(
+        bool(plan), "model", "must have attention or a feed-forward part that ranks can share", type(model).__name__
+    )
     return plan
 
 
@@ -52,11 +53,13 @@ def row_orders(model: nn.Module, ranks: int) -> dict[str, Tensor]:
     Rank after rank, the rows of its heads' queries, keys and values.
     """
     require_positive(ranks=ranks)
-    orders = {}
+    orders: dict[str, Tensor] = {}
     for name, block in _blocks(model).items():
         if (attention := _shared_attention(block)) is not None:
             rows = torch.arange(sum(attention.heads) * attention.head_dim, device="cpu")
-            parts = [part.chunk(ranks) for part in rows.split([heads * attention.head_dim for heads in attention.heads])]
+            parts = [
+                part.chunk(ranks) for part in rows.split([heads * attention.head_dim for heads in attention.heads])
+            ]
             order = torch.cat([part[rank] for rank in range(ranks) for part in parts])
             orders |= {f"{name}attention.to_qkv.{kind}": order for kind, _ in attention.to_qkv.named_parameters()}
     return orders
@@ -84,8 +87,9 @@ def _blocks(model: nn.Module) -> dict[str, Block]:
 def _shared_attention(block: Block) -> Attention | None:
     """The block's self-attention, if it is of the kind that can be cut."""
     mixer = block.attention
-    plain = isinstance(mixer, Attention) and mixer.sinks is None
-    return mixer if plain and type(mixer.to_qkv) is type(mixer.to_out) is nn.Linear else None
+    if not isinstance(mixer, Attention) or mixer.sinks is not None:
+        return None
+    return mixer if type(mixer.to_qkv) is type(mixer.to_out) is nn.Linear else None
 
 
 def _attention_plan(name: str, attention: Attention, ranks: int) -> dict[str, ParallelStyle]:
