@@ -56,7 +56,7 @@ def consolidate(checkpoint: str | Path, file: str | Path, *, at_once: int = AT_O
             read_shards(folder, tensors, alone=True)
             check_finite(tensors, str(folder))
             for tensor in tensors.values():
-                out.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+                out.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _header(stored: Named) -> bytes:
