@@ -1,4 +1,4 @@
-"""A worker that is killed under `torchrun` is replaced, on one machine or two, and the run ends bit for bit the same."""
+"""A worker that is killed under `torchrun` is replaced, on one machine or two, and the run ends bit for bit as ever."""
 
 import os
 import signal

@@ -75,9 +75,7 @@ def be_a_rank(rank: int, ranks: int, folder: Path, layouts: Mapping[str, Layout]
         parts = [p.to_local() if hasattr(p, "to_local") else p for p in shared.parameters()]
         torch.save(sum(p.numel() for p in parts), folder / f"{name}-{rank}-numbers.pt")
         # what one process has left, and what another layout has left, into a model that had no memory
-        empty = hollow(made(2)) if layout != Copies() else made(2)
-        if rank > 0 and layout != Copies():
-            empty = made(3)
+        empty = hollow(made(2)) if rank == 0 and layout != Copies() else made(3)
         taken_up = run_shared(folder / f"{name}-from-alone", layout, empty)
         taken = made(2)
         load_weights(folder / f"{name}-from-alone" / f"step-{STEPS:08d}", taken)
@@ -102,9 +100,8 @@ def test_ranks_train_as_one_process_does(ranks: int, layouts: dict[str, Layout],
             for kind in (name, f"{name}-from-alone"):
                 assert_equal(torch.load(tmp_path / f"{kind}-{rank}.pt"), expected)
             kept = torch.load(tmp_path / f"{name}-{rank}-numbers.pt")
-            assert (
-                kept == numbers if layout == Copies() or name in ("replicas", "tensor", "all") else kept < 0.6 * numbers
-            )
+            whole = layout in (Copies(), Shards(replicas=ranks))
+            assert kept == numbers if whole else kept < 0.8 * numbers, name
         loaded = made(7)
         load_weights(tmp_path / name / f"step-{STEPS:08d}", loaded)
         assert_equal(model_tensors(loaded), expected)

@@ -25,7 +25,7 @@ META = torch.device("meta")
 ANEW = {"normal_", "uniform_", "zero_", "fill_", "copy_"}  # after these, nothing of what was there before counts
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """Where a tensor's numbers lie: in which storage, and where there."""
 
     storage: int
@@ -45,17 +45,17 @@ class _Call:
     options: Any
     result: Any
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[_Place]:
         leaves = tree_leaves((self.arguments, self.options, self.result), is_leaf=_is_place)
-        return [leaf for leaf in leaves if isinstance(leaf, Place)]
+        return [leaf for leaf in leaves if isinstance(leaf, _Place)]
 
     def begins_anew(self) -> int | None:
         """The storage that this call writes whole without reading it, if there is one."""
         name = self.function.overloadpacket.__name__
-        if name not in ANEW or not isinstance(target := self.arguments[0], Place):
+        if name not in ANEW or not isinstance(target := self.arguments[0], _Place):
             return None
         others = tree_leaves((self.arguments[1:], self.options), is_leaf=_is_place)
-        read = any(isinstance(leaf, Place) and leaf.storage == target.storage for leaf in others)
+        read = any(isinstance(leaf, _Place) and leaf.storage == target.storage for leaf in others)
         return target.storage if target.is_whole and not read else None
 
 
@@ -85,7 +85,7 @@ class Deferred(Generic[Model]):
         A tied weight comes once, under the first of its names. `generator` is the state to draw from in the place of
         that at the beginning. Torch's own generators stay as they are.
         """
-        wanted: dict[int, list[tuple[str, Place]]] = {}
+        wanted: dict[int, list[tuple[str, _Place]]] = {}
         for name, tensor in _tensors(self.model).items():
             place = self._tape.place(tensor)
             wanted.setdefault(place.storage, []).append((name, place))
@@ -121,11 +121,11 @@ class _Tape(TorchDispatchMode):
     def _noted(self, value: Any) -> Any:
         return self.place(value) if isinstance(value, Tensor) and value.is_meta else value
 
-    def place(self, tensor: Tensor) -> Place:
+    def place(self, tensor: Tensor) -> _Place:
         storage = tensor.untyped_storage()
         self._kept[storage._cdata] = storage
         whole = tensor.numel() * tensor.itemsize == storage.nbytes()
-        return Place(storage._cdata, tensor.shape, tensor.stride(), int(tensor.storage_offset()), tensor.dtype, whole)
+        return _Place(storage._cdata, tensor.shape, tensor.stride(), int(tensor.storage_offset()), tensor.dtype, whole)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -134,11 +134,11 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_place(value: Any) -> bool:
-    return isinstance(value, Place)
+    return isinstance(value, _Place)
 
 
 def _carry_out(
-    calls: list[_Call], wanted: dict[int, list[tuple[str, Place]]], take: Callable[[str, Tensor], None]
+    calls: list[_Call], wanted: dict[int, list[tuple[str, _Place]]], take: Callable[[str, Tensor], None]
 ) -> None:
     """The calls in order, with real tensors; each storage goes when what it holds is not needed any more."""
     real: dict[int, torch.UntypedStorage] = {}
@@ -148,7 +148,7 @@ def _carry_out(
             options["device"] = torch.device("cpu")
         result = call.function(*arguments, **options)
         for place, tensor in zip(tree_leaves(call.result, is_leaf=_is_place), tree_leaves(result), strict=True):
-            if isinstance(place, Place):
+            if isinstance(place, _Place):
                 real.setdefault(place.storage, tensor.untyped_storage())
         del arguments, options, result
         for storage, finished in released:
@@ -172,7 +172,7 @@ def _releases(calls: list[_Call]) -> list[list[tuple[int, bool]]]:
 
 def _tensor(value: Any, real: dict[int, torch.UntypedStorage]) -> Any:
     """The real tensor at a place; whatever is no place stays as it is."""
-    if not isinstance(value, Place):
+    if not isinstance(value, _Place):
         return value
     if value.storage not in real:  # about to be written whole
         count = math.prod(value.shape)

@@ -61,6 +61,11 @@ class Shards:
         require(ranks % group == 0, "parallel", rule, self)
         return self.replicas, ranks // group, self.tensor
 
+    def rounding(self) -> dict[str, str]:
+        """What of the layout decides a run's numbers beyond the order of additions; nothing if all is float32."""
+        lower = {"gather": self.gather, "reduce": self.reduce}
+        return {name: value for name, value in lower.items() if value != "float32"}
+
 
 Layout = Copies | Shards
 

@@ -190,6 +190,8 @@ def new_state(model: nn.Module, batches: Batches | None, config: TrainConfig) ->
         "training": config.settings(),
         "device": _device(model),
     }
+    if rounding := getattr(model, "rounding", None):
+        settings["sharding"] = rounding
     build = muon if config.optimizer == "muon" else adamw
     optimizer = build(model, weight_decay=config.weight_decay, betas=config.betas, rates=config.rates)
     return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)

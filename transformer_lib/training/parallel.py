@@ -243,6 +243,7 @@ def _shard(model: nn.Module | Deferred[Any], loss_fn: Callable[..., LossSum], la
     device = _device(inner)
     grid = grid_of_ranks(layout, device.type)
     shared = WithLoss(hollow(inner), loss_fn, grid)
+    shared.rounding = layout.rounding()
     if layout.tensor > 1:
         grid["shards", "tensor"]._flatten("parts")  # so that torch adds up a norm over both at once
         share_products(shared.model, grid["tensor"])
