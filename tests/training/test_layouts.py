@@ -139,7 +139,7 @@ def test_words_and_layouts_are_the_same() -> None:
         ("ddp:tensor=2", "parallel must have no fields after ddp"),
         ("fsdp2:rows=2", "parallel must have fields among"),
         ("fsdp2:tensor=two", "parallel: tensor must be a whole number of at least 1, got 'two'"),
-        ("fsdp2:tensor=0", "tensor must be positive, got 0"),
+        ("fsdp2:tensor=0", "tensor must be a whole number of at least 1, got 0"),
         ("fsdp2:after_forward=no", r"parallel: after_forward must be one of \('release', 'keep'\), got 'no'"),
     ],
 )

@@ -5,8 +5,9 @@ lies between, heads or hidden units, stays on its rank, and one sum over ranks f
 Torch's `parallelize_module` does it with the plan made here from the names of our modules.
 
 W_Q, W_K and W_V are one matrix, and a rank needs the rows of its own heads of all three. So the rows are stored in
-another order while the ranks train; `checkpoint.py` saves them in the model's own. Left out, and computed whole on
-each rank: embedding and head, cross-attention, latent and linear attention, sinks, experts, LoRA.
+another order while the ranks train; `checkpoint.py` saves them in the model's own. Ranks that share products draw the
+same dropout, as the stream between the products must be the same on all. Left out, and computed whole on each rank:
+embedding and head, cross-attention, latent and linear attention, sinks, experts, LoRA.
 """
 
 import torch
