@@ -7,42 +7,50 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small_run import small_model
+from small_run import next_token_loss, run_together, small_batches, small_config, small_model, start_process
+from torch import distributed, nn
 
-from transformer_lib.training import load_weights, read_log
+from transformer_lib.training import LossSum, load_weights, read_log, train
+from transformer_lib.training.parallel import call_with_loss, parallelize, place_of
+from transformer_lib.training.share import Share
 from transformer_lib.training.state import model_tensors
 
 STEPS, PATIENCE = 6, 1800  # seconds: only a job that hangs takes so long, not one on a busy machine
 JOB = """
-import os, signal, sys
+import sys
 from pathlib import Path
 
-from small_run import next_token_loss, small_batches, small_config, small_model
+from test_elastic import take_part
 from torch import distributed
 
-from transformer_lib.training import train
-from transformer_lib.training.parallel import call_with_loss, parallelize, place_of
-from transformer_lib.training.share import Share
-
-folder, killed = Path(sys.argv[1]), Path(sys.argv[2])
-
-
-def loss(model, batch):
-    if any(folder.glob("step-00000003")) and distributed.get_rank() == 1 and not killed.exists():
-        killed.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return next_token_loss(model, batch)
-
-
 distributed.init_process_group("gloo")
-shared = parallelize(small_model(), loss, "fsdp2")
-batches = Share(small_batches(), *place_of(shared))
-train(shared, call_with_loss, batches, small_config(steps=6, progress=False), folder=folder, resume=True)
-distributed.barrier()
-distributed.destroy_process_group()
+take_part(Path(sys.argv[1]), Path(sys.argv[2]))
 """
+
+
+def take_part(folder: Path, killed: Path) -> None:
+    """Train as one of the processes; the second of them is killed after three steps, if it was not before."""
+
+    def loss(model: nn.Module, batch: Any) -> LossSum:
+        if any(folder.glob("step-00000003")) and distributed.get_rank() == 1 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return next_token_loss(model, batch)
+
+    shared = parallelize(small_model(), loss, "fsdp2")
+    batches = Share(small_batches(), *place_of(shared))
+    train(shared, call_with_loss, batches, small_config(steps=STEPS, progress=False), folder=folder, resume=True)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def be_a_rank(rank: int, place: Path) -> None:
+    store = distributed.FileStore(str(place / "store"), 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    take_part(place / "run", place / "killed")
 
 
 def launch(job: Path, folder: Path, killed: Path, *options: str) -> "subprocess.Popen[str]":
@@ -91,10 +99,8 @@ def run(job: Path, folder: Path, killed: Path, nodes: int) -> None:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody disturbs."""
     place = tmp_path_factory.mktemp("straight")
-    job = place / "job.py"
-    job.write_text(JOB)
     (place / "killed").touch()
-    run(job, place / "run", place / "killed", nodes=1)
+    run_together([start_process(be_a_rank, rank, place) for rank in range(2)])
     return place / "run"
 
 

