@@ -79,11 +79,10 @@ def be_a_rank(rank: int, ranks: int, folder: Path, layouts: Mapping[str, Layout]
             continue
         # What one process has left, into a model that has no memory on rank 0; elsewhere its weights do not count.
         empty = hollow(made(2)) if rank == 0 and layout != Copies() else made(3)
-        taken_up = run_shared(folder / f"{name}-from-alone", layout, empty)
+        run_shared(folder / f"{name}-from-alone", layout, empty)
         taken = made(2)
         load_weights(folder / f"{name}-from-alone" / f"step-{STEPS:08d}", taken)
         torch.save(model_tensors(taken), folder / f"{name}-from-alone-{rank}.pt")
-        assert taken_up is not shared
     distributed.barrier()  # else the group may end before the thread that exchanged the last gradients: a deadlock
     distributed.destroy_process_group()
 
@@ -103,7 +102,7 @@ def test_ranks_train_as_one_process_does(ranks: int, layouts: dict[str, Layout],
             for kind in (name, f"{name}-from-alone")[: ENDS[ranks]]:
                 assert_equal(torch.load(tmp_path / f"{kind}-{rank}.pt"), expected)
             kept = torch.load(tmp_path / f"{name}-{rank}-numbers.pt")
-            whole = layout == Copies() or ranks == 2 and layout == Shards(replicas=2)
+            whole = layout == Copies() or (ranks == 2 and layout == Shards(replicas=2))
             assert kept == numbers if whole else kept < 0.8 * numbers, name
         loaded = made(7)
         load_weights(tmp_path / name / f"step-{STEPS:08d}", loaded)
