@@ -51,6 +51,7 @@ class WithLoss(nn.Module):
         self.model = model
         self.loss_fn = loss_fn
         self.tensor_ranks, self.readers, self.orders = 1, None, NO_ORDERS
+        self.rounding: dict[str, str] = {}  # `Shards.rounding`
         if grid is not None and grid["tensor"].size() > 1:
             self.tensor_ranks = grid["tensor"].size()
             self.readers = grid["replicas", "shards"]._flatten("readers").get_group()
