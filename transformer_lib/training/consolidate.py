@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transformer_lib.checks import require_positive
+from transformer_lib.checks import require, require_positive
 from transformer_lib.contract import checked
 from transformer_lib.files import new_file
 from transformer_lib.tensor_files import Named, check_finite
@@ -49,6 +49,8 @@ def consolidate(checkpoint: str | Path, file: str | Path, *, at_once: int = AT_O
     folder = Path(checkpoint)
     read_about(folder)
     stored = {name: one for name, one in sorted(stored_like(folder).items()) if not is_of_training(name)}
+    for name, one in stored.items():
+        require(one.dtype in TYPES, f"{folder}: {name}", f"must have a type among {[*TYPES.values()]}", one.dtype)
     with new_file(Path(file)) as partial, partial.open("wb") as out:
         out.write(_header(stored))
         for some in _together(stored, at_once):
