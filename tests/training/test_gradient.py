@@ -6,7 +6,7 @@ from small_run import next_token_loss, small_batches, small_config, small_model
 from torch import nn
 
 from transformer_lib.training import loop, new_state, train_step
-from transformer_lib.training.gradient import clip_, divide_, gradients
+from transformer_lib.training.gradient import clip_, divide_, gradients_of
 
 
 def model_with_gradient(seed: int = 0) -> nn.Module:
@@ -19,7 +19,7 @@ def model_with_gradient(seed: int = 0) -> nn.Module:
 @pytest.mark.parametrize("most", [0.1, 1e3, None])
 def test_clipping_is_torchs(most: float | None) -> None:
     ours, theirs = model_with_gradient(), model_with_gradient()
-    norm = clip_(gradients(ours.parameters()), most)
+    norm = clip_(gradients_of(ours.parameters()), most)
     expected = nn.utils.clip_grad_norm_(theirs.parameters(), torch.inf if most is None else most)
     assert torch.equal(norm, expected)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -29,7 +29,7 @@ def test_clipping_is_torchs(most: float | None) -> None:
 def test_division_is_that_of_each_number_and_frozen_weights_have_none() -> None:
     model, whole = model_with_gradient(), model_with_gradient()
     model[0].bias.grad = None
-    divide_(gradients(model.parameters()), torch.tensor(7))
+    divide_(gradients_of(model.parameters()), torch.tensor(7))
     assert model[0].bias.grad is None
     assert torch.equal(model[1].weight.grad, whole[1].weight.grad / 7)
     divide_([], torch.tensor(7))

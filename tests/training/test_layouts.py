@@ -22,7 +22,7 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.training import load_weights, read_log, train
 from transformer_lib.training.deferred import Deferred
 from transformer_lib.training.hollow import hollow
-from transformer_lib.training.layout import Copies, Layout, Shards, layout_from, words_of
+from transformer_lib.training.layout import Copies, Layout, Shards, layout_from, layout_words
 from transformer_lib.training.parallel import call_with_loss, parallelize, place_of, take_back, unwrapped
 from transformer_lib.training.share import Share
 from transformer_lib.training.state import model_tensors
@@ -129,8 +129,8 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def test_words_and_layouts_are_the_same() -> None:
     for layout in (Copies(), Shards(), *TWO.values(), *FOUR.values(), Shards(gather="bfloat16", reduce="bfloat16")):
-        assert layout_from(words_of(layout)) == layout
-    assert words_of(Shards(replicas=2, after_forward="keep")) == "fsdp2:replicas=2,after_forward=keep"
+        assert layout_from(layout_words(layout)) == layout
+    assert layout_words(Shards(replicas=2, after_forward="keep")) == "fsdp2:replicas=2,after_forward=keep"
     assert Shards(replicas=2, tensor=4).grid(64) == (2, 8, 4)
 
 

@@ -38,7 +38,7 @@ from transformer_lib.runs.provenance import commit_of, machine_of, versions
 from transformer_lib.training.checkpoint import checkpoint_at, load_weights
 from transformer_lib.training.config import MOST_SEED, TrainConfig
 from transformer_lib.training.deferred import Deferred
-from transformer_lib.training.layout import layout_from, words_of
+from transformer_lib.training.layout import layout_from, layout_words
 from transformer_lib.training.log import read_log
 from transformer_lib.training.loop import LOG, LossFunction, evaluate, train
 from transformer_lib.training.parallel import call_with_loss, parallelize, place_of, take_back, unwrapped
@@ -236,7 +236,7 @@ def _program_of(path: str | Path) -> str:
 
 def _choose_parallel(words: str | None) -> str | None:
     """How the processes of `torchrun` are to share a training; None if it started none."""
-    chosen, started = words_of(layout_from(words or "ddp")), distributed.is_torchelastic_launched()
+    chosen, started = layout_words(layout_from(words or "ddp")), distributed.is_torchelastic_launched()
     require(started or words is None, "parallel", "must be left out unless torchrun starts the processes", words)
     return chosen if started else None
 

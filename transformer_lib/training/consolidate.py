@@ -23,7 +23,7 @@ from transformer_lib.training.sharded import read_shards, stored_like
 from transformer_lib.training.state import is_of_training
 
 AT_ONCE = 4 << 30  # bytes that are read together: fewer would open the files more often
-TYPES = {
+TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -50,7 +50,9 @@ def consolidate(checkpoint: str | Path, file: str | Path, *, at_once: int = AT_O
     read_about(folder)
     stored = {name: one for name, one in sorted(stored_like(folder).items()) if not is_of_training(name)}
     for name, one in stored.items():
-        require(one.dtype in TYPES, f"{folder}: {name}", f"must have a type among {[*TYPES.values()]}", one.dtype)
+        require(
+            one.dtype in TYPE_NAMES, f"{folder}: {name}", f"must have a type among {[*TYPE_NAMES.values()]}", one.dtype
+        )
     with new_file(Path(file)) as partial, partial.open("wb") as out:
         out.write(_header(stored))
         for some in _together(stored, at_once):
@@ -66,7 +68,7 @@ def _header(stored: Named) -> bytes:
     end, entries = 0, {}
     for name, one in stored.items():
         start, end = end, end + _size(one)
-        entries[name] = {"dtype": TYPES[one.dtype], "shape": list(one.shape), "data_offsets": [start, end]}
+        entries[name] = {"dtype": TYPE_NAMES[one.dtype], "shape": list(one.shape), "data_offsets": [start, end]}
     text = json.dumps({"__metadata__": {"format": "pt"}} | entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text

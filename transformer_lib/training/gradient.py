@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.contract import checked
-from transformer_lib.training.parts import by_grid, gather, held
+from transformer_lib.training.parts import by_grid, gather, local_part
 
 
 @checked
-def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     """The gradients that are there, each once."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
@@ -24,7 +24,7 @@ def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
 def divide_(tensors: list[Tensor], count: Tensor) -> None:
     """Divide every number of the tensors by `count`, in place."""
     if tensors:
-        torch._foreach_div_([held(tensor) for tensor in tensors], count)
+        torch._foreach_div_([local_part(tensor) for tensor in tensors], count)
 
 
 @checked
@@ -38,5 +38,5 @@ def clip_(tensors: list[Tensor], most: float | None) -> Tensor:
     norm = norms[0] if len(norms) == 1 else nn.utils.get_total_norm(norms)
     if most is not None:
         factor = torch.clamp(most / (norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_ does
-        torch._foreach_mul_([held(tensor) for tensor in tensors], factor)
+        torch._foreach_mul_([local_part(tensor) for tensor in tensors], factor)
     return norm

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lib.contract import checked
-from transformer_lib.training.parts import held
+from transformer_lib.training.parts import local_part
 
 
 @checked
@@ -38,7 +38,7 @@ def take_memory(model: nn.Module, device: torch.device) -> None:
         if not tensor.is_meta:
             return tensor.to(device)
         empty = torch.empty_like(tensor, device=device)
-        held(empty).fill_(torch.nan if empty.is_floating_point() else 0)
+        local_part(empty).fill_(torch.nan if empty.is_floating_point() else 0)
         return empty
 
     model._apply(real)

@@ -103,7 +103,7 @@ def _field(part: str) -> tuple[str, Any]:
 
 
 @checked
-def words_of(layout: Layout) -> str:
+def layout_words(layout: Layout) -> str:
     """What `layout_from` reads as this layout, for a record."""
     match layout:
         case Copies():

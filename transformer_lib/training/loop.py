@@ -25,7 +25,7 @@ from transformer_lib.files import sole_writer
 from transformer_lib.identity import describe
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
-from transformer_lib.training.gradient import clip_, divide_, gradients
+from transformer_lib.training.gradient import clip_, divide_, gradients_of
 from transformer_lib.training.log import Record, StepLog, read_log
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon, set_rate
@@ -120,7 +120,7 @@ def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any],
     model.train()
     optimizer.zero_grad()
     loss = accumulate(model, loss_fn, batches, precision=config.precision)
-    gradient_norm = clip_(gradients(model.parameters()), config.clip)
+    gradient_norm = clip_(gradients_of(model.parameters()), config.clip)
     # The one place where a step waits for the device: from here on all is computed, and nothing is changed yet.
     norm, mean, tokens = float(gradient_norm), float(loss.mean()), int(loss.count)
     _require_finite(mean, f"loss over {tokens} tokens", step)
@@ -154,7 +154,7 @@ def accumulate(
         losses = [add_gradient(batch) for batch in batches[:-1]]
     losses.append(add_gradient(batches[-1]))
     whole, count = sum_over_ranks(functools.reduce(operator.add, losses), model)
-    divide_(gradients(model.parameters()), count)
+    divide_(gradients_of(model.parameters()), count)
     return whole
 
 

@@ -32,7 +32,7 @@ def share_like(tensor: Tensor, own: Tensor) -> Tensor:
 
 
 @checked
-def held(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """What this process keeps of the tensor, as a plain one on the same memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
