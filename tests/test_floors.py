@@ -61,8 +61,10 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
-        *("loss", "further", "chunked", "schedule", "recompute", "parallel", "optim"),
-        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "loop", "plan"),
+        *("loss", "further", "chunked", "schedule", "recompute"),
+        *("deferred", "parts", "hollow", "layout", "tensor_parallel", "parallel", "optim", "gradient"),
+        *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "consolidate", "share"),
+        *("loop", "plan"),
     ),
     "interop": (
         *("pickled", "shards", "layouts", "names", "llama_names", "families", "weights", "labels"),
@@ -117,7 +119,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("text", "further_text", "further_translation", "encoder", "scoring"),
     ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "names", "label", "diagram", "parts", "drawings"),
-    "cli": ("lines", "streams", "data", "results", "asked", "talk", "engines", "commands", "arguments"),
+    "cli": ("lines", "streams", "data", "results", "asked", "talk", "engines", "weights", "commands", "arguments"),
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {

@@ -31,6 +31,7 @@ from transformer_lib.cli.lines import (
 from transformer_lib.cli.results import show_answer, show_extracted, show_translation
 from transformer_lib.cli.streams import groups_of
 from transformer_lib.cli.talk import talk
+from transformer_lib.cli.weights import consolidate as consolidate
 from transformer_lib.device import check_device
 from transformer_lib.folders import model_folder
 
