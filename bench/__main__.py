@@ -5,7 +5,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +19,20 @@ SUBJECTS = {
     "seq2seq": "bench.seq2seq",
     "decode": "bench.decode",
     "beam": "bench.beam",
+    "quality": "bench.quality",
+    "decoding_ways": "bench.ways",
     "attention": "bench.attention_op",
     "tokenise": "bench.tokenise",
     "start": "bench.start",
 }
 ON_A_GPU = ("train", "decode")
+# Measured twice, since a program that gives memory back to the system pays for each page that it gets again: as glibc
+# comes, and with an allocator that keeps what it once had, for everybody. These names stand in the environment of the
+# workers, and in the name of the second record.
+HELD = ("train", "seq2seq", "decode", "beam")
+KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776"
+ALLOCATORS = {"usual": None, "kept": KEPT}
+TUNABLES = "GLIBC_TUNABLES"
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, QUICK_ROUNDS = 6, 2
 
@@ -32,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     failures = 0
     try:
-        for subject in options.subjects:
-            failures += _run_subject(subject, importlib.import_module(SUBJECTS[subject]), options)
+        for allocator in options.allocators:
+            for subject in options.subjects:
+                if allocator == "usual" or (subject in HELD and options.device == "cpu"):
+                    with _environment(ALLOCATORS[allocator]):
+                        module = importlib.import_module(SUBJECTS[subject])
+                        failures += _run_subject(subject, module, options, allocator)
     except KeyboardInterrupt:
         where = f"; finished rows are in {options.out}, --resume goes on" if options.out else ""
         print(f"interrupted{where}", file=sys.stderr)
@@ -41,7 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return min(failures, 1)
 
 
-def _run_subject(subject: str, module: ModuleType, options: argparse.Namespace) -> int:
+@contextmanager
+def _environment(tunables: str | None) -> Iterator[None]:
+    """What the workers inherit; this process has read its own already."""
+    before = os.environ.get(TUNABLES)
+    if tunables is not None:
+        os.environ[TUNABLES] = tunables
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(TUNABLES, None)
+        else:
+            os.environ[TUNABLES] = before
+
+
+def _run_subject(subject: str, module: ModuleType, options: argparse.Namespace, allocator: str = "usual") -> int:
     """Measure the rows of one subject that are wanted and not there yet; the number of those that failed.
 
     A row fails if our own candidate does. Its message is recorded, the other rows go on, `--resume` tries it again.
@@ -50,14 +79,15 @@ def _run_subject(subject: str, module: ModuleType, options: argparse.Namespace) 
     default = QUICK_ROUNDS if options.quick else getattr(module, "ROUNDS", ROUNDS)
     options = argparse.Namespace(**given | {"rounds": options.rounds or default})
     record = {"subject": subject, "title": module.TITLE} | environment(options.device)
-    record |= {"settings": _settings(options), "rows": []}
-    name = subject if options.device == "cpu" else f"{subject}-{options.device}"
+    record |= {"settings": _settings(options) | {"allocator": allocator}, "rows": []}
+    name = "-".join([subject, *(word for word in (options.device, allocator) if word not in ("cpu", "usual"))])
     path = options.out / f"{name}.json" if options.out else None
     if options.resume and path and path.exists():
         record["rows"] = _finished_rows(path, record)
     done = {row["row"] for row in record["rows"]}
     failures = 0
-    print(f"{subject}: {module.TITLE}", flush=True)
+    kept = ", with an allocator that keeps its memory" if allocator == "kept" else ""
+    print(f"{subject}: {module.TITLE}{kept}", flush=True)
     for row in module.rows(options):
         if row in done or not all(word in row.split() for word in options.rows):
             continue
@@ -113,6 +143,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=_positive, default=1, help="steps of each candidate per round")
     parser.add_argument("--threads", type=_positive, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: for train and decode")
+    text = "memory as glibc comes (usual), kept by everybody (kept, for " + ", ".join(HELD) + "); default: both"
+    parser.add_argument("--allocators", nargs="+", choices=ALLOCATORS, metavar="NAME", help=text)
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does it run at all?")
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of the same code and settings")
     parser.add_argument("--out", type=Path, help="folder of the records; default bench/results, with --quick none")
@@ -129,6 +161,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.subjects = options.subjects or list(SUBJECTS if options.device == "cpu" else ON_A_GPU)
     if options.device == "cuda" and not set(options.subjects) <= set(ON_A_GPU):
         parser.error(f"SUBJECT must be one of {', '.join(ON_A_GPU)} with --device cuda, got {options.subjects}")
+    options.allocators = options.allocators or (["usual"] if options.quick else list(ALLOCATORS))
     if not options.quick:
         options.out = options.out or RESULTS
     return options

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from bench.harness import OURS, Build, Candidate, Facts, clock_of, compare, installed, lines_of, measure
+from bench.harness import (
+    OURS,
+    Build,
+    Candidate,
+    Facts,
+    clock_of,
+    compare,
+    installed,
+    lines_of,
+    measure,
+    target_lines,
+    version_of,
+)
 from bench.machine import has_bfloat16
 
 TITLE = "greedy decoding, cache and prompt included: batch and precision"
@@ -36,12 +48,21 @@ PEERS: dict[str, str | None] = {
     "huggingface-static": "transformers",
     "huggingface-compiled": "transformers",
     "x-transformers": "x-transformers",
+    "huggingface-llama": "transformers",
     "litgpt": "litgpt",
     "nanogpt": None,
+    "ctranslate2": "ctranslate2",
+    "ctranslate2-int8": "ctranslate2",
+    "ctranslate2-llama": "ctranslate2",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-int8": "onnxruntime",
 }
 QUICK_PEERS = ("huggingface-dynamic", "huggingface-static")
 ONE_TEXT = ("litgpt", "nanogpt")  # litgpt's loop writes one text at a time; without a cache more would take minutes
-LLAMAS = (OURS_LLAMA, "litgpt")
+LLAMAS = (OURS_LLAMA, "huggingface-llama", "litgpt", "ctranslate2-llama")
+ROUNDED = ("ctranslate2-int8", "onnxruntime-int8")  # to 8 bits: their texts may be others (bench.quality)
+# The least share of CTranslate2's speed that ours shall have, by the batch: a longer step hides more of Python.
+OF_CTRANSLATE2 = {"1": 0.65, "2": 0.65, "16": 0.75}
 OTHERS = ("x-transformers",)  # with weights of their own
 
 
@@ -68,7 +89,9 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
         left_out.append("nanogpt")
     own = [OURS]
     own += [OURS_COMPILED] if "huggingface-compiled" in peers and options.device == "cpu" else []
-    own += [OURS_LLAMA] if "litgpt" in peers else []
+    kept_out = _without_instructions(peers, precision, options.device)
+    peers, left_out = [name for name in peers if name not in kept_out], left_out + kept_out
+    own += [OURS_LLAMA] if {*LLAMAS} & {*peers} else []
     own += [OURS_RECORDED, f"{OURS_RECORDED}-compiled"] if options.device == "cuda" else []
     task = (size, int(batch), precision)
     candidates = {name: Candidate(prepare, (name, options.nanogpt, *task)) for name in (*own, *peers)}
@@ -76,16 +99,43 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
     check_equal_work(record, task, options.threads)
     facts = {"row": row, "tokens_per_step": int(batch) * new, "left_out": left_out}
     ours = OURS_RECORDED if options.device == "cuda" and "failed" not in record[OURS_RECORDED] else OURS
-    facts |= compare(record, threads=options.threads, device=options.device, ours=ours)
-    return facts | {"targets": targets(facts["theirs_over_ours"], clock_of(options.threads, options.device))}
+    like = {name: alike(name, ours, record) for name in record}
+    facts |= compare(record, threads=options.threads, device=options.device, ours=ours, like=like)
+    return facts | {"targets": targets(facts["theirs_over_ours"], clock_of(options.threads, options.device), batch)}
 
 
-def targets(ratios: dict[str, Facts], clock: str) -> list[Facts]:
-    """How many times Hugging Face's speed ours shall be, and is: with its default cache, and with its best one.
+def _without_instructions(peers: list[str], precision: str, device: str) -> list[str]:
+    """Those engines that do not multiply numbers of this type here, or not on a GPU in this comparison."""
+    engines = [name for name in peers if name.startswith(("ctranslate2", "onnxruntime"))]
+    if device == "cuda":
+        return engines
+    if precision == "float32":
+        return []
+    from bench.peers_engines import has_bfloat16 as engine_has_bfloat16
+
+    able = bool(engines) and version_of("ctranslate2") is not None and engine_has_bfloat16()
+    return [name for name in engines if not (able and name in ("ctranslate2", "ctranslate2-llama"))]
+
+
+def alike(name: str, ours: str, record: dict[str, Facts]) -> str | None:
+    """Which of ours does the same work as this candidate: the same architecture, compiled where it is; or none."""
+    if name in OTHERS or name in ROUNDED:
+        return None
+    if name in LLAMAS:
+        return OURS_LLAMA
+    return OURS_COMPILED if name == "huggingface-compiled" and OURS_COMPILED in record else ours
+
+
+def targets(ratios: dict[str, Facts], clock: str, batch: str = "1") -> list[Facts]:
+    """What ours shall reach: times the speed of Hugging Face with its default and its best cache, part of an engine's.
 
     Its best may be a compiled step: there the best of ours counts too.
     """
-    theirs = {name: over[clock]["median"] for name, over in ratios.items() if name.startswith("huggingface")}
+    theirs = {
+        name: over[clock]["median"]
+        for name, over in ratios.items()
+        if name.startswith("huggingface") and name not in LLAMAS
+    }
     compiled = ratios[OURS_COMPILED][clock]["median"] if OURS_COMPILED in ratios else None
     found = []
     if "huggingface-dynamic" in theirs:
@@ -97,16 +147,16 @@ def targets(ratios: dict[str, Facts], clock: str) -> list[Facts]:
         best = min(theirs, key=lambda name: theirs[name])
         over = f"its best cache ({best}), the best of ours"
         found.append({"over": over, "at_least": 1.3, "is": theirs[best] / min(1, compiled or 1)})
-    return found
+    if "ctranslate2" in ratios:
+        least, reached = OF_CTRANSLATE2[batch], ratios["ctranslate2"][clock]["median"]
+        found.append({"over": "ctranslate2", "at_least": least, "is": reached / min(1, compiled or 1)})
+    rule = ">= {at_least} x the speed of {over}, batch {batch}"
+    return [{"target": rule.format(**aim, batch=batch)} | aim for aim in found]
 
 
 def lines(record: dict[str, Any]) -> str:
     """Written tokens per second of processor time, memory and ratios, and how the targets stand."""
     return "\n".join([lines_of(record, record["tokens_per_step"]), *target_lines(record["targets"])])
-
-
-def target_lines(found: list[Facts]) -> list[str]:
-    return [f"  target: {aim['at_least']} x {aim['over']}, reached: {aim['is']:.3f}" for aim in found]
 
 
 def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: str) -> Build:
@@ -118,7 +168,7 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no processes that outlive the compiling
     import torch
 
-    from bench import peers_generation, peers_llama
+    from bench import peers_engines, peers_generation, peers_llama
 
     makers = {
         OURS: peers_generation.ours,
@@ -129,6 +179,12 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
         "huggingface-dynamic": peers_generation.huggingface,
         "huggingface-static": lambda: peers_generation.huggingface(cache="static"),
         "huggingface-compiled": lambda: peers_generation.huggingface(cache="compiled"),
+        "huggingface-llama": lambda: peers_generation.huggingface(peers_llama.huggingface_llama),
+        "ctranslate2": peers_engines.ctranslate2,
+        "ctranslate2-int8": lambda: peers_engines.ctranslate2(int8=True),
+        "ctranslate2-llama": lambda: peers_engines.ctranslate2(peers_llama.ours_llama),
+        "onnxruntime": peers_engines.onnxruntime,
+        "onnxruntime-int8": lambda: peers_engines.onnxruntime(int8=True),
         "x-transformers": peers_generation.x_transformers,
         "litgpt": peers_generation.litgpt,
         "nanogpt": lambda: peers_generation.nanogpt(str(nanogpt)),
@@ -144,6 +200,8 @@ def prepare(peer: str, nanogpt: str | None, size: str, batch: int, precision: st
             with torch.inference_mode():
                 return write(prompts).tolist()
 
+        if isinstance(model, int):  # an engine's: there is no module whose parameters could be counted
+            return step, {"parameters": model}
         parameters = {parameter.data_ptr(): parameter.numel() for parameter in model.parameters()}
         return step, {"parameters": sum(parameters.values())}
 
@@ -167,7 +225,7 @@ def check_equal_work(record: dict[str, Facts], task: tuple[str, int, str], threa
 
     Every text has its full length, every turn wrote the same, no token lies further below the likeliest one than
     rounding explains (`peers_generation.regrets`), and in float32 the tokens of a family are equal. Numbers of
-    parameters must agree within `SIZE_TOLERANCE`.
+    parameters must agree within `SIZE_TOLERANCE`. Of who rounds to 8 bits, tokens and regret are recorded alone.
     """
     texts = {name: facts.pop("values") for name, facts in record.items() if "failed" not in facts}
     families = [[name for name in texts if name in LLAMAS], [name for name in texts if name not in (*LLAMAS, *OTHERS)]]
@@ -179,8 +237,13 @@ def check_equal_work(record: dict[str, Facts], task: tuple[str, int, str], threa
         facts = record[name]
         if name in first:
             facts |= {"regret": found[name], "tokens_as_" + first[name]: agreement(turns[-1], texts[first[name]][-1])}
+        if name in ROUNDED:
+            found_regret = facts.pop("regret")
+            agreed = facts.pop("tokens_as_" + first[name])
         if reason := _difference(facts, turns, record.get(OURS, facts), task):
             record[name] = {"failed": f"other work: {reason}"}
+        elif name in ROUNDED:  # which is recorded, and not judged
+            facts |= {"regret": found_regret, "tokens_as_" + first[name]: agreed}
 
 
 def _difference(facts: Facts, turns: list[list[list[int]]], ours: Facts, task: tuple[str, int, str]) -> str:

@@ -13,7 +13,7 @@ from bench.harness import field_of, version_of
 
 ROOT = Path(__file__).parent.parent
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # the instructions; avx512bw serves to emulate them at fair speed
-PEERS = ("transformers", "x-transformers", "litgpt", "llms-from-scratch", "tokenizers")
+PEERS = ("transformers", "x-transformers", "litgpt", "llms-from-scratch", "tokenizers", "ctranslate2", "onnxruntime")
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

@@ -44,11 +44,11 @@ def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = Fals
     return make
 
 
-def huggingface(*, cache: str = "dynamic") -> Make:
+def huggingface(family: Callable[[], peers.Make] = peers.huggingface_gpt2, *, cache: str = "dynamic") -> Make:
     """`cache` is dynamic (concatenated at each step), static (allocated once), or compiled (static, compiled step)."""
     from transformers import CompileConfig
 
-    build = peers.huggingface_gpt2()
+    build = family()
     compilation = CompileConfig(fullgraph=True, mode="reduce-overhead" if torch.cuda.is_available() else "default")
     compilation._compile_all_devices = True  # by default a step is compiled on accelerators only
     settings = {

@@ -9,7 +9,19 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure
+from bench.harness import (
+    OURS,
+    Build,
+    Candidate,
+    Facts,
+    best_of_its_family,
+    clock_of,
+    compare,
+    installed,
+    lines_of,
+    measure,
+    target_lines,
+)
 from bench.machine import has_bfloat16
 from bench.train_step import TOLERANCE, check_equal_work
 
@@ -50,7 +62,21 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
     record = measure(candidates, rounds=rounds, steps=options.steps, warmup=warmup, threads=options.threads)
     if not bucketed:
         check_equal_work(record, TOLERANCE[precision], FAMILIES)
-    return {"row": row, "left_out": left_out} | compare(record, threads=options.threads)
+    family = dict.fromkeys(FAMILIES[0], OURS)  # T5 and x-transformers are of another architecture
+    like = {name: OURS if name == RANDOM else family.get(name) for name in record}
+    facts = {"row": row, "left_out": left_out} | compare(record, threads=options.threads, like=like)
+    return facts | {"targets": targets(facts, options.threads)}
+
+
+def targets(facts: Facts, threads: int) -> list[Facts]:
+    """As fast as the best peer; and buckets 1.2 times as fast as random batches of the same budget."""
+    if RANDOM not in facts["candidates"]:
+        return best_of_its_family(facts, threads)
+    reached = facts["theirs_over_ours"].get(RANDOM)
+    if reached is None:
+        return []
+    text, median = ">= 1.2 x the speed in random batches", reached[clock_of(threads, "cpu")]["median"]
+    return [{"target": text, "over": RANDOM, "at_least": 1.2, "is": median}]
 
 
 def lines(record: dict[str, Any]) -> str:
@@ -59,7 +85,7 @@ def lines(record: dict[str, Any]) -> str:
     real = f"  {ours['real_share']:.2f} of the positions are real"
     if other := record["candidates"].get(RANDOM):
         real += f", {other['real_share']:.2f} in random batches"
-    return f"{lines_of(record, ours['real_tokens'])}\n{real}"
+    return "\n".join([lines_of(record, ours["real_tokens"]), real, *target_lines(record["targets"])])
 
 
 def prepare(peer: str, size_name: str, precision: str) -> Build:

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.decode import target_lines
-from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure
+from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure, target_lines
 
 TITLE = "tokenisers: training and encoding, the fast path and the lesson"
 ROUNDS = 5

@@ -11,7 +11,18 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure
+from bench.harness import (
+    OURS,
+    Build,
+    Candidate,
+    Facts,
+    best_of_its_family,
+    compare,
+    installed,
+    lines_of,
+    measure,
+    target_lines,
+)
 from bench.machine import has_bfloat16
 
 TITLE = "one training step of a decoder-only model: shape, precision, eager or compiled"
@@ -86,10 +97,17 @@ def run(row: str, options: Namespace) -> dict[str, Any]:
                 facts["compile_cpu_seconds"] = sum(facts["warmup_cpu_seconds"]) - WARMUP * usual
     _, _, _, context, batch, _ = SHAPES[shape]
     row_facts = {"row": row, "tokens_per_step": batch * context, "left_out": left_out}
-    row_facts |= compare(record, threads=options.threads, device=options.device)
+    row_facts |= compare(record, threads=options.threads, device=options.device, like=alike(record))
+    row_facts["targets"] = best_of_its_family(row_facts, options.threads, options.device)
     if options.device == "cuda":
         row_facts["utilisation"] = utilisation(record, shape)
     return row_facts
+
+
+def alike(record: dict[str, Facts]) -> dict[str, str | None]:
+    """Which of ours has the architecture of each peer, if one has."""
+    family = {name: names[0] for names in FAMILIES for name in names}
+    return {name: family.get(name) for name in record}
 
 
 def utilisation(record: dict[str, Facts], shape: str) -> dict[str, float]:
@@ -112,7 +130,7 @@ def utilisation(record: dict[str, Facts], shape: str) -> dict[str, float]:
 def lines(record: dict[str, Any]) -> str:
     """Tokens per second, memory and ratios, and how much of a GPU's peak is used."""
     used = [f"  {name:28} {100 * share:.1f} % of the peak" for name, share in record.get("utilisation", {}).items()]
-    return "\n".join([lines_of(record, record["tokens_per_step"]), *used])
+    return "\n".join([lines_of(record, record["tokens_per_step"]), *used, *target_lines(record["targets"])])
 
 
 def prepare(peer: str, nanogpt: str | None, shape: str, precision: str, mode: str) -> Build:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from transformer_lib.contract import checked
 
 EXTRAS = {
+    "ctranslate2": "engines",
     "filelock": "train",
     "huggingface_hub": "hf",
     "jinja2": "hf",

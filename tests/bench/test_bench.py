@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench.harness import OURS, Candidate, Failed, compare, installed, lines_of, measure, ratio, spread
+from bench.harness import (
+    OURS,
+    Candidate,
+    Failed,
+    best_of_its_family,
+    compare,
+    installed,
+    lines_of,
+    measure,
+    ratio,
+    spread,
+    target_lines,
+)
 from bench.seq2seq import RANDOM
 from bench.train_step import FAMILIES, OURS_AGAIN, OURS_LLAMA, check_equal_work
 
@@ -29,7 +41,10 @@ def test_a_quick_run_measures_us_and_the_peers(tmp_path: Path) -> None:
         row = records[name]["rows"][0]
         candidates, ratios = row["candidates"], row["theirs_over_ours"]
         assert {*candidates} - {OURS, OURS_AGAIN, OURS_LLAMA} == {"torch", peer}
-        assert row["best_peer"]["cpu_time"] == min(ratios[p]["cpu_time"]["median"] for p in ("torch", peer))
+        alike = row["like_for_like"]
+        assert {*alike} - {OURS_AGAIN, RANDOM} == {"torch", peer} <= {*ratios}
+        assert row["best_peer"]["cpu_time"] == min(alike[p]["cpu_time"]["median"] for p in ("torch", peer))
+        assert row["targets"][0]["is"] == row["best_peer"]["cpu_time"]
         for facts in candidates.values():
             assert "failed" not in facts, facts
             assert len(facts["cpu_seconds"]) == len(facts["wall_seconds"]) == records[name]["settings"]["rounds"] == 2
@@ -94,6 +109,7 @@ def run_subject(subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch, *o
     monkeypatch.setattr(
         command, "environment", lambda _: dict.fromkeys(("machine", "versions", "commit", "code"), "one")
     )
+    options = options if "--allocators" in options else (*options, "--allocators", "usual")
     status = command.main(["train", "--out", str(out), *options])
     path = out / "train.json"
     return status, json.loads(path.read_text())["rows"] if path.exists() else []
@@ -119,6 +135,23 @@ def test_a_failed_row_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: p
     later = Subject(a=1, b=20)
     assert run_subject(later, tmp_path, monkeypatch, "--resume")[0] == 0
     assert later.ran == ["a"]
+
+
+def test_a_subject_is_measured_again_with_memory_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the workers inherit differs, and so does the record; what was set before is set again."""
+    monkeypatch.setenv(command.TUNABLES, "glibc.malloc.perturb=0")
+    seen: list[str] = []
+
+    class Noting(Subject):
+        def run(self, row: str, options: Namespace) -> dict[str, Any]:
+            seen.append(os.environ[command.TUNABLES])
+            return super().run(row, options)
+
+    run_subject(Noting(a=1), tmp_path, monkeypatch, "--allocators", "usual", "kept")
+    assert seen == ["glibc.malloc.perturb=0", command.KEPT]
+    assert os.environ[command.TUNABLES] == seen[0]
+    found = {path.name: json.loads(path.read_text())["settings"]["allocator"] for path in tmp_path.iterdir()}
+    assert found == {"train.json": "usual", "train-kept.json": "kept"}
 
 
 def test_rows_are_chosen_by_the_words_of_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +205,23 @@ def test_the_best_peer_is_the_fastest_by_the_clock_that_counts_and_not_one_of_ou
     assert row["best_peer"] == {"name": "fast", "cpu_time": 1.5}
     assert row["leanest_peer"] == {"name": "lean", "memory": 0.5}
     assert compare(record, threads=2)["best_peer"] == {"name": "lean", "wall_time": 1.5}
+
+
+def test_a_peer_is_compared_with_the_one_of_ours_that_does_its_work() -> None:
+    def facts(cpu: float) -> dict[str, Any]:
+        return {"cpu_seconds": [cpu], "wall_seconds": [cpu], "memory": None}
+
+    record = {OURS: facts(2), OURS_LLAMA: facts(4), "llama": facts(3), "gpt": facts(5), "other": facts(0.1)}
+    like = {"llama": OURS_LLAMA, "gpt": OURS, "other": None}
+    row = compare(record, threads=1, like=like)
+    assert row["theirs_over_ours"]["llama"]["cpu_time"]["median"] == 1.5
+    ratios = {name: (over["ours"], over["cpu_time"]["median"]) for name, over in row["like_for_like"].items()}
+    assert ratios == {"llama": (OURS_LLAMA, 0.75), "gpt": (OURS, 2.5)}
+    assert row["best_peer"] == {"name": "llama", "cpu_time": 0.75}
+    (target,) = best_of_its_family(row, 1)
+    assert target["is"] == 0.75 and "0.750" in target_lines([target])[0]
+    assert f"0.750 of {OURS_LLAMA}" in lines_of(row, 1)
+    assert compare(record | {OURS_LLAMA: {"failed": "x"}}, threads=1, like=like)["best_peer"]["name"] == "gpt"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from bench import attention_op, beam, decode, peers, peers_generation, start, tokenise
+from bench import attention_op, beam, decode, peers, peers_generation, quality, start, tokenise
 from bench.harness import OURS
 
 
@@ -31,6 +31,39 @@ def test_decoding_is_measured_and_the_texts_are_equal() -> None:
     assert [target["is"] for target in record["targets"]] == [ratio, ratio]
     assert record["tokens_per_step"] == 2 * 24
     assert f"{ratio:.3f}" in decode.lines(record)
+
+
+def test_engines_write_the_same_and_what_is_rounded_is_only_recorded() -> None:
+    chosen = options(peers=["ctranslate2-int8", "ctranslate2-llama"])
+    (row,) = decode.rows(chosen)
+    record = decode.run(row, chosen)
+    candidates = record["candidates"]
+    assert [name for name, facts in candidates.items() if "failed" in facts] == []
+    assert candidates["ctranslate2-llama"]["tokens_as_" + decode.OURS_LLAMA] == 1
+    assert 0 <= candidates["ctranslate2-int8"]["tokens_as_transformer_lib"] <= 1
+    alike = {name: over["ours"] for name, over in record["like_for_like"].items()}
+    assert alike == {"ctranslate2-llama": decode.OURS_LLAMA} and record["best_peer"]["name"] in alike
+
+
+def test_engines_search_with_the_same_beams() -> None:
+    chosen = options(peers=["ctranslate2", "ctranslate2-int8"])
+    (row,) = beam.rows(chosen)
+    record = beam.run(row, chosen)
+    assert [name for name, facts in record["candidates"].items() if "failed" in facts] == []
+    assert [*record["like_for_like"]] == ["ctranslate2"]
+    assert record["targets"][0]["over"] == "ctranslate2"
+
+
+@pytest.mark.parametrize("row", quality.rows(options()))
+def test_quality_is_measured_without_a_clock(row: str) -> None:
+    if row == "translation tatoeba":
+        pytest.skip("needs the sentences, which are downloaded")
+    record = quality.run(row, options())
+    candidates, key = record["candidates"], "loss" if row == "language model" else "bleu"
+    assert candidates["ctranslate2"][key] == pytest.approx(candidates[OURS][key], abs=1e-4)
+    assert candidates["ctranslate2-int8"][key] == pytest.approx(candidates[OURS][key], rel=0.1)
+    (target,) = record["targets"]
+    assert target["over"] == "ctranslate2-int8" and target["target"] in quality.lines(record)
 
 
 def test_the_judge_finds_a_token_that_is_not_the_likeliest() -> None:
@@ -68,9 +101,12 @@ def test_targets_are_over_the_default_cache_and_the_best() -> None:
     ratios = {name: {"cpu_time": {"median": value}} for name, value in (("dynamic", 1.6), ("static", 1.2))}
     ratios = {f"huggingface-{name}": over for name, over in ratios.items()} | {"litgpt": {"cpu_time": {"median": 0.5}}}
     first, second = decode.targets(ratios, "cpu_time")
+    assert first["target"] == ">= 1.5 x the speed of huggingface-dynamic, batch 1"
     assert (first["is"], first["at_least"]) == (1.6, 1.5)
     assert (second["is"], second["at_least"]) == (1.2, 1.3)
     assert "static" in second["over"]
+    *_, engine = decode.targets({"ctranslate2": {"cpu_time": {"median": 0.5}}}, "cpu_time", "16")
+    assert (engine["target"], engine["is"]) == (">= 0.75 x the speed of ctranslate2, batch 16", 0.5)
     plain, compiled, best = decode.targets(ratios | {decode.OURS_COMPILED: {"cpu_time": {"median": 0.8}}}, "cpu_time")
     assert plain == first
     assert (compiled["is"], compiled["at_least"]) == (1.6 / 0.8, 1.5)

@@ -15,7 +15,7 @@ from tests.contract.callables import FOLDERS, is_excused, public_names, table
 
 ROOT = Path(__file__).parents[2]
 CALLS = 1200  # more than there are callables, so that each folder has wrong ones
-MOST_EXCUSED = 102  # of some 1,170 public callables; 34 are Keras's, which a run by hand tries; 11 train; 6 join others
+MOST_EXCUSED = 104  # of some 1,190 public callables; 34 are Keras's, which a run by hand tries; 11 train; 8 join others
 
 
 def report(*arguments: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,10 @@ from torch import Tensor
 from tests.oracles import CONFIG, integers, randomise, rejects
 from transformer_lib.config import Seq2SeqConfig
 from transformer_lib.generation import Conditioned, beam_search, generate, pad_left
+from transformer_lib.generation import beam as searching
 from transformer_lib.models import DecoderLM, Seq2Seq
+from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.kept_slots import keep_slots
 
 MODEL = randomise(DecoderLM(CONFIG))
 TRANSLATOR = randomise(Seq2Seq(Seq2SeqConfig(encoder=CONFIG, decoder=CONFIG)))
@@ -134,6 +138,20 @@ def test_more_beams_find_a_likelier_text_where_greedy_is_led_astray() -> None:
         return beam_search(MODEL, prompts, beams=beams, max_new_tokens=6, length_penalty=0.0).log_probs[:, 0]
 
     assert (total(8) > total(1) + 0.01).sum() >= 3 and (total(8) - total(1)).mean() > 0
+
+
+@pytest.mark.parametrize("rows", [[[3]], [[1, 2, 5], [7], [4, 4]]], ids=["alone", "padded"])
+def test_slots_of_dead_texts_are_given_up_and_the_search_is_the_same(rows: list[list[int]]) -> None:
+    """Looked for as soon as there are two of them; without giving up, the last step would see 4 more for each token."""
+    lengths = []
+
+    def kept(cache: KVCache, slots: Tensor) -> None:
+        keep_slots(cache, slots)
+        lengths.append(cache.length)
+
+    with mock.patch.multiple(searching, LEAST_SLOTS=2, keep_slots=kept):
+        assert_plain_search(rows, 4, 9, {5}, 1.0)
+    assert len(lengths) >= 2 and max(lengths) < max(map(len, rows)) + 4 * 8
 
 
 @pytest.mark.parametrize("penalty", [math.nan, math.inf, -math.inf, 1e308, 1000.0, -1000.0])

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -54,6 +55,39 @@ def test_top_p_keeps_the_smallest_set_with_that_much_probability(weights: list[f
     assert probs[chosen].sum() >= top_p - 1e-9
     assert chosen.sum() <= min(sizes, default=len(weights))
     assert probs[chosen].min() >= probs[~chosen].max() - 1e-12 if (~chosen).any() else True
+
+
+def by_sorting(logits: Tensor, *, top_k: int | None = None, top_p: float | None = None) -> Tensor:
+    """The definition: NumPy's stable sort of a whole row, of which the beginning stays."""
+    kept = np.zeros(logits.shape, dtype=bool)
+    for row, keep in zip(logits.numpy(), kept, strict=True):
+        order = np.argsort(-row, kind="stable")
+        probs = np.exp(row[order] - row.max()) / np.exp(row - row.max()).sum()
+        before = np.cumsum(probs) - probs
+        keep[order[: len(row) if top_k is None else top_k]] = True
+        if top_p is not None:
+            keep[order[1:][before[1:] >= top_p]] = False
+    return torch.from_numpy(kept)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([0.3, 1.0, 4.0]),
+    st.one_of(st.none(), st.integers(1, 700)),
+    st.one_of(st.none(), st.floats(0.01, 1.0)),
+)
+def test_a_part_of_the_order_keeps_what_a_whole_sort_keeps(
+    seed: int, size: float, top_k: int | None, top_p: float | None
+) -> None:
+    """Of 700 tokens with many equal logits, so that ties fall on the limit; flat laws need more than `SORTED`."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = (size * torch.randn(2, 700, generator=generator, dtype=torch.float64)).round(decimals=1)
+    found = truncate(logits, top_k=top_k, top_p=top_p).isfinite()
+    if top_p is None:
+        assert torch.equal(found, by_sorting(logits, top_k=top_k))
+        return
+    low, high = (by_sorting(logits, top_k=top_k, top_p=top_p + slack) for slack in (-1e-12, 1e-12))
+    assert (low <= found).all() and (found <= high).all()  # but for rounding of the sum they are equal
 
 
 def test_min_p_is_relative_to_the_most_likely() -> None:

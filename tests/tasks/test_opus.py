@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import transformer_lib
 from tests.oracles import randomise, rejects
 from tests.text.published import lines, put, trained
 from transformer_lib.__main__ import main
+from transformer_lib.tasks.engines import on_engine
 from transformer_lib.tasks.opus import OpusTranslator
 
 NEW = 10
@@ -108,3 +110,15 @@ def test_what_a_folder_lacks_is_named(folder: Path, tmp_path: Path) -> None:
     (copy / "vocab.json").write_text(json.dumps(ids | {"one more": len(ids)}))
     with rejects("must have at most the"):
         OpusTranslator.from_hf(copy, ignore=["eos_token_id"])
+
+
+def test_an_engine_translates_as_well(folder: Path, tmp_path: Path) -> None:
+    translator = OpusTranslator.from_hf(folder)
+    engine = on_engine(translator, tmp_path)
+    texts = [*TEXTS, *(line for line in lines()[:4000:200] if len(line) < 30)]
+    search = {"beams": 1, "max_new_tokens": NEW}  # of beams, texts that are cut for their length are ranked otherwise
+    assert engine(texts, **search) == translator(texts, **search)
+    with rejects("first_id must be None for an engine"):
+        on_engine(replace(translator, settings=replace(translator.settings, first_id=2)), tmp_path)
+    with rejects("max_new_tokens must be at least 2"):
+        engine(texts, max_new_tokens=1)

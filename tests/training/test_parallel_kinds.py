@@ -14,7 +14,7 @@ from transformer_lib.models import DecoderLM
 from transformer_lib.nn.experts import MixtureOfExperts
 from transformer_lib.nn.router import Load
 from transformer_lib.training import LossSum, new_state, token_loss, train_step
-from transformer_lib.training.parallel import call_with_loss, parallelize, sum_loads, take_back, unwrapped
+from transformer_lib.training.parallel import call_with_loss, parallelize, place_of, sum_loads, take_back, unwrapped
 
 EXPERTS = Experts(num_experts=4, top_k=2, d_ff=6, router="sigmoid", correction=True)
 PATTERN = (
@@ -25,6 +25,7 @@ PATTERN = (
     LayerConfig(feedforward=dataclasses.replace(EXPERTS, router="softmax")),
 )
 STEPS, RANKS = 3, 2
+WAYS = ("ddp", "fsdp2", "fsdp2:tensor=2")  # of the last, most layers here are computed whole by each rank
 
 
 class Balanced:
@@ -82,10 +83,11 @@ def take_steps(model: nn.Module, loss_fn: Any, balanced: Balanced, ranks: tuple[
 def be_a_rank(rank: int, folder: Path) -> None:
     store = distributed.FileStore(str(folder / "store"), RANKS)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
-    for way in ("ddp", "fsdp2"):
+    for way in WAYS:
         model, balanced = make(), Balanced()
         shared = parallelize(model, balanced, way)
-        records = take_steps(shared, call_with_loss, balanced, (rank,))
+        mine = (rank,) if place_of(shared)[1] == RANKS else tuple(range(RANKS))
+        records = take_steps(shared, call_with_loss, balanced, mine)
         take_back(shared, model)
         state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         torch.save({"records": [str(record) for record in records[1::2]], "state": state}, folder / f"{way}-{rank}.pt")
@@ -102,7 +104,7 @@ def test_two_ranks_train_a_stack_of_many_kinds_as_one_process_does(tmp_path: Pat
     state = alone.state_dict()
     still = [name for name, tensor in state.items() if torch.equal(tensor, before[name])]
     assert still == [], "each weight has moved, and the corrections too"
-    for way in ("ddp", "fsdp2"):
+    for way in WAYS:
         for rank in range(RANKS):
             found = torch.load(tmp_path / f"{way}-{rank}.pt")
             assert found["records"] == [str(record) for record in records[1::2]], "the counts of all ranks"

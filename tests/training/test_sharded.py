@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ from transformer_lib.training import (
     save_state,
     train,
 )
-from transformer_lib.training.loop import Share
 from transformer_lib.training.parallel import call_with_loss, parallelize, take_back
 from transformer_lib.training.sharded import is_sharded
+from transformer_lib.training.share import Share
 from transformer_lib.training.state import model_tensors, training_tensors
 
 HALF, STEPS = 2, 5
@@ -212,30 +211,3 @@ def test_what_cannot_be_shared_is_said(one_rank: None) -> None:
         new_state(sharded, small_batches(), small_config(optimizer="muon"))
     copies = parallelize(small_model(), next_token_loss, "ddp")
     assert new_state(copies, small_batches(), small_config(optimizer="muon")).optimizer.param_groups
-
-
-class Fives:
-    """Passes over five numbers."""
-
-    seen = 0
-
-    def __iter__(self) -> Iterator[int]:
-        for number in range(self.seen % 5, 5):
-            self.seen += 1
-            yield number
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.seen = state["seen"]
-
-
-def test_a_share_is_every_other_batch_across_the_ends_of_passes() -> None:
-    shares = [Share(Fives(), rank, 2) for rank in range(2)]
-    streams = [iter(share) for share in shares]
-    assert [next(stream) for _ in range(5) for stream in streams] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
-    assert [share.state_dict() for share in shares] == [{"seen": 10}] * 2
-    share = Share(Fives(), 2, 3)  # three ranks take up what two have left
-    share.load_state_dict({"seen": 4})
-    assert list(islice(share, 2)) == [1, 4]

@@ -13,6 +13,7 @@ from typing import NoReturn
 from transformer_lib.checks import shown
 from transformer_lib.cli import commands
 from transformer_lib.cli.data import OWN, TUNES
+from transformer_lib.cli.engines import COMPUTE, ENGINES
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -72,6 +73,10 @@ def parser() -> Parser:
     experiment = add("experiment", commands.experiment, "compare under several seeds, as a file says; goes on if ended")
     experiment.add_argument("experiments", type=Path, nargs="+", help="Python files, as in recipes/experiments")
     experiment.add_argument("--again", action="store_true", help="make all runs anew, whatever was recorded")
+    text = "write the weights of a checkpoint, which many processes may have saved in shards, as one file"
+    one_file = add("consolidate", commands.consolidate, text)
+    one_file.add_argument("checkpoint", type=Path, help="the folder of a checkpoint, such as step-00001000")
+    one_file.add_argument("file", type=Path, help="the safetensors file to write; an older one is replaced")
     evaluate = add("evaluate", commands.evaluate, "score a saved model: again, or on your own data")
     evaluate.add_argument("checkpoint", type=Path, help="the folder of a saved model")
     text = "files to score it on; without them, what it was scored on, to be compared with its record"
@@ -114,7 +119,8 @@ def _add_train(train: Parser) -> None:
     text = "with --resume: what may be otherwise than the run had it (may be given several times)"
     train.add_argument("--change", action="append", default=[], metavar="NAME", help=text)
     train.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
-    train.add_argument("--parallel", metavar="HOW", help="under torchrun: ddp (default), or fsdp2 for a sharded model")
+    text = "under torchrun: ddp (default), or fsdp2 for a sharded model, with fields such as fsdp2:replicas=2,tensor=2"
+    train.add_argument("--parallel", metavar="HOW", help=text)
 
 
 def _add_check(check: Parser) -> None:
@@ -183,6 +189,9 @@ def _add_model(sub: Parser) -> None:
     ):
         text = f"with --from-hf: {what} (may be given several times)"
         sub.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+    text = "write with another program, to which the model is converted the first time (default: PyTorch)"
+    sub.add_argument("--engine", choices=ENGINES, help=text)
+    sub.add_argument("--compute", choices=COMPUTE, help="with --engine: the type of the weights (default: float32)")
 
 
 def _add_batch(sub: Parser) -> None:

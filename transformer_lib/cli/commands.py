@@ -15,6 +15,7 @@ from transformer_lib.checks import require
 from transformer_lib.cli.asked import answers_to, faults_of, show_answered
 from transformer_lib.cli.data import check_data as check_data
 from transformer_lib.cli.data import is_published, own_settings, score_lines, tell_limits
+from transformer_lib.cli.engines import check_engine, with_engine
 from transformer_lib.cli.lines import (
     Line,
     Shown,
@@ -30,6 +31,7 @@ from transformer_lib.cli.lines import (
 from transformer_lib.cli.results import show_answer, show_extracted, show_translation
 from transformer_lib.cli.streams import groups_of
 from transformer_lib.cli.talk import talk
+from transformer_lib.cli.weights import consolidate as consolidate
 from transformer_lib.device import check_device
 from transformer_lib.folders import model_folder
 
@@ -121,7 +123,7 @@ def translate(options: Namespace) -> int:
     groups = groups_of(options.text, options.file, at_once=_at_once(options))
     from transformer_lib.tasks.paragraphs import ParagraphTranslator
 
-    translator = ParagraphTranslator(_translator(options, device), options.split, options.script)
+    translator = ParagraphTranslator(with_engine(_translator(options, device), options), options.split, options.script)
     search = {name: getattr(options, name) for name in ("beams", "length_penalty", "n_best", "batch")}
     return deliver(
         groups,
@@ -199,6 +201,7 @@ def generate(options: Namespace) -> int:
         if options.checkpoint
         else _from_hf(options, device)
     )
+    writer = with_engine(writer, options)
     new = options.max_new_tokens
     return deliver(
         groups,
@@ -216,6 +219,7 @@ def generate(options: Namespace) -> int:
 
 def _choose_form(options: Namespace) -> None:
     """What was made of a published model is read as one; an own model needs nothing of what makes one of others fit."""
+    check_engine(options)
     if options.checkpoint and is_published(model_folder(options.checkpoint)):
         options.from_hf, options.checkpoint = str(model_folder(options.checkpoint)), None
     given = [name for name in ("dtype", "drop", "ignore") if getattr(options, name)]

@@ -48,7 +48,9 @@ def pad(sequences: Sequence[Sequence[int] | Tensor], pad_id: int) -> Padded:
 
 
 class _Resumable(Generic[Batch]):
-    """An iterator over epochs of `per_epoch` units each, of which `seen` have been given out."""
+    """An iterator over epochs of `per_epoch` units each, of which `seen` have been given out, `_step` with a batch."""
+
+    _step = 1
 
     def __init__(self, per_epoch: int, seed: int, epochs: int | None, identity: dict[str, Any]) -> None:
         require(type(seed) is int and seed >= 0, "seed", "must be a whole number of at least 0", seed)
@@ -65,6 +67,16 @@ class _Resumable(Generic[Batch]):
             # `seen` moves before the batch is handed out: a state saved while it is in use is the state after it.
             batch, self.seen = self._next(self.seen)
             yield batch
+
+    def skip(self, count: int) -> None:
+        """Move on by `count` batches without making them; `ValueError`, and no move, if there are not so many left."""
+        require(type(count) is int and count >= 0, "count", "must be a whole number of at least 0", count)
+        seen = self.seen + count * self._step
+        if self._end is not None:  # the last batch may be shorter
+            left = -(-(self._end - self.seen) // self._step)
+            require(count <= left, "count", f"must be at most the {left} batches left", count)
+            seen = min(seen, self._end)
+        self.seen = seen
 
     def _next(self, seen: int) -> tuple[Batch, int]:
         raise NotImplementedError
@@ -115,6 +127,7 @@ class PackedBatches(_Resumable[LMBatch]):
         require(len(tokens) > context, "tokens", f"must be longer than context={context}", len(tokens))
         super().__init__((len(tokens) - 1) // context, seed, epochs, {"batch": batch, "context": context})
         self._tokens, self._batch, self._context = tokens, batch, context
+        self._step = batch
         self._spare = (len(tokens) - 1) % context
         # Views: row i of `_inputs` is tokens[i : i + context], and nothing is copied until a batch is picked.
         self._inputs, self._targets = tokens[:-1].unfold(0, context, 1), tokens[1:].unfold(0, context, 1)

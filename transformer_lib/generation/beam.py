@@ -18,8 +18,10 @@ from transformer_lib.contract import checked, trusting
 from transformer_lib.generation.choices import Choices
 from transformer_lib.generation.generate import NONE_FORCED, LanguageModel, check_length, check_prompts, new_cache
 from transformer_lib.nn.cache import KVCache
+from transformer_lib.nn.kept_slots import can_give_up_slots, keep_slots
 from transformer_lib.nn.memory import require_memory
 
+LEAST_SLOTS = 16  # fewer are not worth looking through
 MOST_PENALTY = 1e30  # that a log-probability is divided by: what is left of one of 1e-7 is still a float32 number
 
 
@@ -101,6 +103,7 @@ def _search(
     count = min(beams + len(stop_ids), vocab)  # of each text's extensions: enough to find `beams` that go on
     ends = torch.full((batch, 1), prompts.shape[1], device=device) if valid is None else valid.sum(dim=1, keepdim=True)
     past = torch.ones(batch, 1, prompts.shape[1], dtype=torch.bool, device=device)  # the slots that each text continues
+    crowded = max(2 * prompts.shape[1], LEAST_SLOTS)  # so many are looked through for those that no text continues
     itself = torch.eye(beams, dtype=torch.bool, device=device).expand(batch, -1, -1)
 
     scores = torch.zeros(batch, 1, dtype=torch.promote_types(logits.dtype, torch.float32), device=device)
@@ -124,12 +127,28 @@ def _search(
         if cache.recurrent:
             logits = _next_apart(model, tokens, chosen, cache)
             continue
-        past = torch.cat([_rows(past, chosen), itself], dim=2)
+        past = _rows(past, chosen)
+        if past.shape[2] >= crowded and can_give_up_slots(cache):
+            past = _without_dead(past, cache)
+            crowded = 2 * past.shape[2]
+        past = torch.cat([past, itself], dim=2)
         positions = (ends + length - 1).expand(-1, beams)
         logits = _next(model, tokens, positions, cache, past)
     closed.add(texts, scores, length)
     lengths = closed.lengths.masked_fill(closed.log_probs == -torch.inf, 0)
     return Beams(closed.texts[:, :, :length], lengths, closed.log_probs, closed.scores)
+
+
+def _without_dead(past: Tensor, cache: KVCache) -> Tensor:
+    """Forget the slots that no text of a prompt continues; what each continues of those kept.
+
+    The prompts have as many slots as the one with the most needs: others keep some dead ones, which nobody looks at.
+    """
+    alive = past.any(dim=1)
+    most = int(alive.sum(dim=1).max())
+    slots = alive.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    keep_slots(cache, slots)
+    return past.gather(2, slots[:, None].expand(-1, past.shape[1], -1))
 
 
 @trusting

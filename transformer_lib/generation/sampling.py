@@ -11,6 +11,8 @@ from transformer_lib.checks import shown
 from transformer_lib.config import require, require_numbers
 from transformer_lib.contract import also, checked_once
 
+SORTED = 256  # tokens that are put in order at first, to find those that make up a probability
+
 
 def _check_logits(logits: Tensor) -> None:
     require(logits.shape[1] > 0, "logits", "must have a vocabulary", tuple(logits.shape))
@@ -103,15 +105,11 @@ def truncate(
     if top_k is not None:
         vocab = logits.shape[-1]
         require(1 <= top_k <= vocab, "top_k", f"must be at least 1 and at most the vocabulary of {vocab}", top_k)
-        ranked = logits.argsort(dim=-1, descending=True, stable=True)
-        keep &= _in_order_of(ranked, torch.arange(logits.shape[-1], device=logits.device).expand_as(ranked) < top_k)
+        count = torch.full_like(logits[:, :1], top_k, dtype=torch.int64)
+        keep &= _most_likely(logits, count, logits.topk(top_k).values)
     if top_p is not None:
         require(0 < top_p <= 1, "top_p", "must be above 0 and at most 1", top_p)
-        ranked = logits.argsort(dim=-1, descending=True, stable=True)
-        probs = logits.softmax(dim=-1).gather(-1, ranked)
-        missing = probs.cumsum(dim=-1) - probs < top_p  # what the likelier ones leave
-        missing[:, 0] = True  # also where top_p is so small that it vanishes
-        keep &= _in_order_of(ranked, missing)
+        keep &= _most_likely(logits, *_nucleus(logits, top_p))
     if min_p is not None:
         require(0 < min_p <= 1, "min_p", "must be above 0 and at most 1", min_p)
         probs = logits.softmax(dim=-1)
@@ -119,5 +117,27 @@ def truncate(
     return logits.masked_fill(~keep, -torch.inf)
 
 
-def _in_order_of(ranked: Tensor, keep: Tensor) -> Tensor:
-    return torch.zeros_like(keep).scatter(-1, ranked, keep)
+def _most_likely(logits: Tensor, count: Int[Tensor, "batch 1"], descending: Float[Tensor, "batch first"]) -> Tensor:
+    """Which tokens are the `count` most likely of their row, of equal ones the first.
+
+    `descending` are the highest logits in order, at least so many. A whole sort would tell no more and take far longer.
+    """
+    last = descending.gather(-1, count - 1)
+    likelier, equal = ~(logits <= last), logits == last  # NaN counts as likelier than all, as it does in a sort
+    left = count - likelier.sum(dim=-1, keepdim=True)
+    return likelier | (equal & (equal.cumsum(dim=-1) <= left))
+
+
+def _nucleus(logits: Tensor, top_p: float) -> tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch first"]]:
+    """How many of the most likely tokens have at least that much probability, and the highest logits in order.
+
+    Few tokens mostly suffice: the highest `SORTED` are looked at, then 16 times as many, and then, of a flat law, all.
+    """
+    probs, vocab, size = logits.softmax(dim=-1), logits.shape[-1], SORTED
+    while True:
+        descending, tokens = logits.topk(min(size, vocab))
+        taken = probs.gather(-1, tokens)
+        missing = taken.cumsum(dim=-1) - taken < top_p  # what the likelier ones leave
+        if size >= vocab or not missing[:, -1].any():
+            return missing.sum(dim=-1, keepdim=True).clamp(min=1), descending  # 1 where top_p is so small it vanishes
+        size = 16 * SORTED if size == SORTED else vocab

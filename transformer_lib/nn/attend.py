@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,9 +17,8 @@ from transformer_lib.config import require
 from transformer_lib.contract import also, checked_once
 from transformer_lib.nn.dropout import dropout as drop
 from transformer_lib.nn.fit import require_probability, require_same_dtype
+from transformer_lib.nn.kernels import MOST_SCALE, check_scale, fused_attention, fuses_dropout
 from transformer_lib.nn.masks import Mask, check_mask
-
-MOST_SCALE = 1e6  # by which softmax has become a maximum; scores of ordinary size stay far from what float32 holds
 
 
 def _check_operands(q: Tensor, k: Tensor, bias: Tensor | None) -> None:
@@ -29,11 +27,6 @@ def _check_operands(q: Tensor, k: Tensor, bias: Tensor | None) -> None:
     require_same_dtype("k", k, q.dtype)
     if bias is not None:
         require_same_dtype("bias", bias, q.dtype)
-
-
-def _check_scale(scale: float | None) -> None:
-    if scale is not None:
-        require(abs(scale) <= MOST_SCALE, "scale", f"must be at most {MOST_SCALE:.0f} on either side of 0", scale)
 
 
 def _check_shaping(q: Tensor, sinks: Tensor | None, soft_cap: float | None) -> None:
@@ -46,7 +39,7 @@ def _check_shaping(q: Tensor, sinks: Tensor | None, soft_cap: float | None) -> N
 
 _RULES = (
     _check_operands,
-    _check_scale,
+    check_scale,
     _check_shaping,
     lambda v, k: require_same_dtype("v", v, k.dtype),
     lambda dropout: require_probability("dropout", dropout),
@@ -54,7 +47,7 @@ _RULES = (
 
 
 @checked_once
-@also(_check_operands, _check_scale, _check_shaping)
+@also(_check_operands, check_scale, _check_shaping)
 def attention_weights(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
@@ -127,26 +120,17 @@ def attend(
 ) -> Float[Tensor, "batch heads query value_dim"]:
     """The fused path: `scaled_dot_product_attention` with this library's conventions (FlashAttention, Dao 2022).
 
-    There is no such kernel for a soft cap, nor for sinks: those take the explicit path.
+    There is no such kernel for a soft cap, nor for sinks, nor on a CPU for dropout: those take the explicit path.
     """
     _check_shapes(q, k, v, bias)
-    if soft_cap is not None or sinks is not None:
+    if soft_cap is not None or sinks is not None or (dropout and not fuses_dropout(q)):
         more: dict[str, Any] = {"soft_cap": soft_cap, "sinks": sinks}
         return attend_explicit(q, k, v, mask=mask, bias=bias, scale=scale, dropout=dropout, **more)
-    if q.shape[2] == 1 and q.dtype == torch.bfloat16 and q.device.type == "cpu":
-        # For a single query, a step of decoding, float32 takes the CPU's kernel half the time, copies included.
-        bias = None if bias is None else bias.float()
-        return attend(q.float(), k.float(), v.float(), mask=mask, bias=bias, scale=scale, dropout=dropout).to(q.dtype)
-    if dropout and q.device.type == "cpu":  # no kernel there fuses it: torch would do the same, with slower dropout
-        return attend_explicit(q, k, v, mask=mask, bias=bias, scale=scale, dropout=dropout)
     causal = bias is None and isinstance(mask, str) and _allowed_is_square(mask, q, k)
-    fused_mask = None if causal else _allowed(mask, q, k)
+    added = None if causal else _allowed(mask, q, k)
     if bias is not None:  # the kernels take a mask or a bias, not both: a blocked pair becomes a bias of -inf
-        fused_mask = bias if fused_mask is None else bias.masked_fill(~fused_mask, -torch.inf)
-    grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=fused_mask, is_causal=causal, scale=scale, dropout_p=dropout, enable_gqa=grouped
-    )
+        added = bias if added is None else bias.masked_fill(~added, -torch.inf)
+    return fused_attention(q, k, v, added=added, causal=causal, scale=scale, dropout=dropout)
 
 
 def _allowed(mask: Mask, q: Tensor, k: Tensor) -> Bool[Tensor, "..."] | None:

@@ -110,7 +110,7 @@ class Attention(nn.Module):
         alone = context is None or (rotation is None and cache is None)
         require(alone, "context", "stands at positions of its own: it takes no rotation and no cache", "both")
         if context is None:
-            q, k, v = (part.transpose(1, 2) for part in self._heads(self.to_qkv(x)).split(self.heads, dim=2))
+            q, k, v = self._heads(self.to_qkv(x)).transpose(1, 2).split_with_sizes(self.heads, dim=1)
             k = k if self.k_norm is None else self._normed(k, self.k_norm)
         else:
             q = self._heads(self._project(x, 0, self.heads[0])).transpose(1, 2)
@@ -142,7 +142,7 @@ class Attention(nn.Module):
         return project_rows(self.to_qkv, x, slice(first * self.head_dim, end * self.head_dim))
 
     def _heads(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time heads head_dim"]:
-        return x.unflatten(-1, (-1, self.head_dim))
+        return x.view(*x.shape[:2], -1, self.head_dim)
 
 
 def _turn(x: Float[Tensor, "batch heads time head_dim"], rotation: Rotation) -> Tensor:

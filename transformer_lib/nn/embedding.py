@@ -77,9 +77,9 @@ def check_positions(positions: Int[Tensor, "rows time"], tokens: Int[Tensor, "ba
     """`ValueError` unless `positions` are int64 or int32, one per token (one row may serve the whole batch)."""
     if positions.dtype is not torch.int64:
         require_index("positions", positions)
-    shapes = ((1, tokens.shape[1]), tuple(tokens.shape))
-    if tuple(positions.shape) not in shapes:
-        require(False, "positions", f"must have shape {shapes[0]} or {shapes[1]}", positions.shape)
+    (rows, time), (batch, length) = positions.shape, tokens.shape
+    if time != length or (rows != 1 and rows != batch):  # numbers: of tuples, compiled code would keep each length
+        require(False, "positions", f"must have shape {(1, length)} or {(batch, length)}", positions.shape)
 
 
 @checked_once

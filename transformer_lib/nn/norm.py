@@ -47,7 +47,8 @@ class LayerNorm(nn.Module):
 
     @also(lambda self, x: require_fit("x", x, self.weight))
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        gain = self.weight
+        return torch.layer_norm(x, gain.shape, gain, self.bias, self.eps)  # F's asks Python more than the sum takes
 
 
 @checked_once

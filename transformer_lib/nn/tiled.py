@@ -19,8 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from transformer_lib.config import require, require_positive
 from transformer_lib.contract import also, checked_once, require_parts
-from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
+from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_shapes
 from transformer_lib.nn.fit import require_same_dtype
+from transformer_lib.nn.kernels import check_scale
 from transformer_lib.nn.masks import Mask, check_mask
 
 
@@ -79,7 +80,7 @@ def finish(seen: Running) -> tuple[Float[Tensor, "*rows query value_dim"], Float
 @checked_once
 @also(
     lambda q, k: _check_operands(q, k, None),
-    _check_scale,
+    check_scale,
     lambda v, k: require_same_dtype("v", v, k.dtype),
 )
 def tiled_attention(

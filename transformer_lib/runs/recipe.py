@@ -6,14 +6,12 @@ beside it: the results with seed, options, commit, machine, versions and the min
 
 Under `torchrun` every process executes the recipe: `Run.train` shares out the micro-batches, so that the run is the
 same whatever the number of processes, but for dropout and the order of additions. Every rank has the whole model when
-the training is done; rank 0 scores, saves and writes the record. Several machines must share the folder.
+the training is done; rank 0 scores and saves. Several machines must share the folder.
 
 With `--resume`, a job goes on from its newest checkpoint, with more or fewer processes, too, if the recipe's batches do
 not depend on their number. With torchrun's `--max-restarts` and `--standalone` (or `--rdzv-backend c10d`) it does so by
 itself when a process is lost, but set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: in torch 2.13 the new processes may else
-find the addresses of the old (pytorch issue 135712).
-
-Left out: models that one process cannot hold when it scores, searching over settings.
+find the addresses of the old (pytorch issue 135712). Left out: scoring what one process cannot hold.
 """
 
 import dataclasses
@@ -25,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import distributed, nn
@@ -39,9 +37,12 @@ from transformer_lib.runs.account import PARTS, keep_time, parts_below
 from transformer_lib.runs.provenance import commit_of, machine_of, versions
 from transformer_lib.training.checkpoint import checkpoint_at, load_weights
 from transformer_lib.training.config import MOST_SEED, TrainConfig
+from transformer_lib.training.deferred import Deferred
+from transformer_lib.training.layout import layout_from, layout_words
 from transformer_lib.training.log import read_log
-from transformer_lib.training.loop import LOG, LossFunction, Share, evaluate, train
-from transformer_lib.training.parallel import Parallel, call_with_loss, parallelize, take_back
+from transformer_lib.training.loop import LOG, LossFunction, evaluate, train
+from transformer_lib.training.parallel import call_with_loss, parallelize, place_of, take_back, unwrapped
+from transformer_lib.training.share import Share
 from transformer_lib.training.state import Batches, model_tensors, set_model_tensors
 
 
@@ -50,8 +51,8 @@ from transformer_lib.training.state import Batches, model_tensors, set_model_ten
 class Run:
     """What a recipe is told: where to compute, where to keep checkpoints, and its options, all of them set.
 
-    `parallel` says how several processes share a training; without them it says nothing. `recipe` is what the recipe
-    is known by when the run is resumed, and `change` names what may be otherwise than it was (`load_state`).
+    `parallel` says how several processes share a training (`layout_from`). `recipe` is what the recipe is known by
+    when the run is resumed, and `change` names what may be otherwise than it was (`load_state`).
     """
 
     seed: int
@@ -59,7 +60,7 @@ class Run:
     folder: Path
     resume: bool = False
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    parallel: Parallel = "ddp"
+    parallel: str = "ddp"
     change: Collection[str] = ()
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -82,7 +83,7 @@ class Run:
 
     def train(
         self,
-        model: nn.Module,
+        model: nn.Module | Deferred[Any],
         loss_fn: LossFunction,
         batches: Batches,
         config: TrainConfig,
@@ -95,16 +96,18 @@ class Run:
 
         Afterwards the model has the mean weights of the last n checkpoints, for the n of `averages` with the lowest
         loss on `held_out`; with `config.patience`, those of the checkpoint with the lowest loss.
-        `config.micro_batches` are those of all processes together.
+        `config.micro_batches` are those of all processes together. A `Deferred` need fit in no process: its weights
+        stay in the checkpoints, which the command `consolidate` makes a file of.
         """
         require(max(averages) <= config.keep, "averages", f"must be at most keep={config.keep}", averages)
-        folder, rank, ranks = self.folder / name, *_place()
-        trained, loss = model, loss_fn
-        if distributed.is_initialized():
-            shared = config.micro_batches % ranks == 0
-            require(shared, "micro_batches", f"must share out over {ranks} processes", config.micro_batches)
+        folder, rank = self.folder / name, _place()[0]
+        trained: nn.Module
+        if not distributed.is_initialized():
+            trained, loss = model.whole() if isinstance(model, Deferred) else model, loss_fn
+        else:
             trained, loss = parallelize(model, loss_fn, self.parallel), call_with_loss
-            batches = Share(batches, rank, ranks)
+            batches = Share(batches, *place_of(trained))
+            batches.require_whole_rounds(config.micro_batches)
             config = dataclasses.replace(config, progress=config.progress if rank == 0 else False)
         state = train(
             trained,
@@ -122,10 +125,11 @@ class Run:
             losses = _choose_average(trained, loss, held_out, config, folder, averages)
         else:
             losses = {1: _take_best(trained, folder)}
-        take_back(trained, model)
+        if not isinstance(model, Deferred):
+            take_back(trained, model)
         facts: dict[str, Any] = {
             "steps": state.step,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in unwrapped(trained).parameters()),
             "precision": config.precision,
             "held_out_loss": min(losses.values()),
             "held_out_losses_of_averages": {str(count): loss for count, loss in losses.items()},
@@ -150,7 +154,7 @@ def execute(
 
     The record goes to `record_file`, else to `results/<name>-seed<k>.json` beside the recipe.
 
-    `parallel`, "ddp" or "fsdp2" (`training/parallel.py`), is for the processes that `torchrun` started; None is "ddp".
+    `parallel`, the words of a layout (`training/layout.py`), is for processes that `torchrun` started; None is "ddp".
     With `resume`, program, options and seed of the recipe must be those that the run began with, and so must whatever
     else decides its numbers, but for what `change` names: "recipe.options.steps", say, and "training.learning_rate" if
     the schedule depends on the steps. The record lists what was changed.
@@ -230,12 +234,10 @@ def _program_of(path: str | Path) -> str:
 # Several processes ----------------------------------------------------------------------------------------------------
 
 
-def _choose_parallel(word: str | None) -> Parallel | None:
+def _choose_parallel(words: str | None) -> str | None:
     """How the processes of `torchrun` are to share a training; None if it started none."""
-    require(word in (None, *get_args(Parallel)), "parallel", f"must be one of {get_args(Parallel)}", word)
-    started = distributed.is_torchelastic_launched()
-    require(started or word is None, "parallel", "must be left out unless torchrun starts the processes", word)
-    chosen = cast("Parallel", word or "ddp")
+    chosen, started = layout_words(layout_from(words or "ddp")), distributed.is_torchelastic_launched()
+    require(started or words is None, "parallel", "must be left out unless torchrun starts the processes", words)
     return chosen if started else None
 
 

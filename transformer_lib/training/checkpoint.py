@@ -31,7 +31,7 @@ from transformer_lib.files import (
     remove_partials,
 )
 from transformer_lib.tensor_files import Named, check_finite, load_tensors, save_tensors
-from transformer_lib.training.parallel import first_says, is_shared, place_of
+from transformer_lib.training.parallel import first_says, is_first, is_shared
 from transformer_lib.training.sharded import is_sharded, read_shards, stored_like, write_shards
 from transformer_lib.training.state import (
     Batches,
@@ -53,7 +53,7 @@ FORMAT, SHARDED = "transformer_lib checkpoint 1", "transformer_lib sharded check
 MODEL, TRAINING, ABOUT = "model.safetensors", "training.safetensors", "state.json"
 FIELDS = {"format", "step", "batches", "settings"}
 LATER_FIELDS = {"changes", "slots"}  # that older checkpoints lack
-CHANGEABLE = ("training", "loss", "recipe", "device")  # a part of the settings, or all of them below it
+CHANGEABLE = ("training", "loss", "recipe", "device", "sharding")  # a part of the settings, or all of them below it
 FIXED = "training.optimizer"  # the moments of one are none for another
 
 
@@ -66,14 +66,17 @@ def save_state(path: str | Path, state: TrainState) -> None:
     model, shared = state.model, is_shared(state.model)
     training = training_tensors(state)
     batches = _batches_of(state)
-    about = {
-        "format": SHARDED if shared else FORMAT,
-        "step": state.step,
-        "batches": batches.state_dict(),
-        "settings": state.settings,
-        "changes": state.changes,
-        "slots": slots_of(training),
-    }
+
+    def about() -> dict[str, Any]:
+        return {
+            "format": SHARDED if shared else FORMAT,
+            "step": state.step,
+            "batches": batches.state_dict(),  # which may read all data for its digest: one rank is enough
+            "settings": state.settings,
+            "changes": state.changes,
+            "slots": slots_of(training),
+        }
+
     with ExitStack() as stack:
         folder = first_says(model, lambda: stack.enter_context(new_folder(Path(path))))
         if shared:
@@ -81,8 +84,7 @@ def save_state(path: str | Path, state: TrainState) -> None:
         else:
             save_tensors(folder / MODEL, model_tensors(model))
             save_tensors(folder / TRAINING, training)
-        if place_of(model)[0] == 0:
-            (folder / ABOUT).write_text(json.dumps(about, indent=2, allow_nan=False))
+        first_says(model, lambda: (folder / ABOUT).write_text(json.dumps(about(), indent=2, allow_nan=False)))
         first_says(model, stack.close)
 
 
@@ -149,7 +151,7 @@ def save_latest(folder: str | Path, state: TrainState, *, keep: int, best: int |
     """
     path = checkpoint_at(folder, state.step)
     save_state(path, state)
-    if place_of(state.model)[0] == 0:
+    if is_first(state.model):
         spared = None if best is None else checkpoint_at(folder, best)
         for old in _checkpoints(path.parent)[:-keep]:
             if old != spared:

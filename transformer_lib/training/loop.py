@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -25,13 +25,14 @@ from transformer_lib.files import sole_writer
 from transformer_lib.identity import describe
 from transformer_lib.training.checkpoint import latest, load_state, save_latest
 from transformer_lib.training.config import Precision, TrainConfig
+from transformer_lib.training.gradient import clip_, divide_, gradients_of
 from transformer_lib.training.log import Record, StepLog, read_log
 from transformer_lib.training.loss import LossSum
 from transformer_lib.training.optim import adamw, muon, set_rate
 from transformer_lib.training.parallel import (
     first_says,
-    gather,
     given_loss,
+    is_first,
     let_go,
     place_of,
     sum_over_ranks,
@@ -39,6 +40,7 @@ from transformer_lib.training.parallel import (
     without_exchange,
 )
 from transformer_lib.training.patience import Patience
+from transformer_lib.training.share import endless
 from transformer_lib.training.state import Batches, TrainState
 
 with needed():
@@ -85,14 +87,14 @@ def train(
     require(kept, "patience", "needs held-out batches, and a folder", config.patience)
     state = new_state(model, batches, config)
     state.settings |= {"loss": describe(given_loss(model, loss_fn))} | dict(about or {})
-    rank, ranks = place_of(model)
+    _, ranks = place_of(model)
     with ExitStack() as stack:
         if folder is not None:
             first_says(model, lambda: stack.enter_context(sole_writer(Path(folder))))
             _take_up(Path(folder), state, resume, change)
         require(state.step <= config.steps, "steps", f"must not be below the checkpoint's {state.step}", config.steps)
         stream = endless(batches)
-        log = stack.enter_context(_open_log(folder if rank == 0 else None, state))
+        log = stack.enter_context(_open_log(folder if is_first(model) else None, state))
         bar = stack.enter_context(_progress_bar(config, state))
         watch = Patience(_records_before(folder, state.step), config.patience)
         while state.step < config.steps and not watch.over:
@@ -118,9 +120,10 @@ def train_step(state: TrainState, loss_fn: LossFunction, batches: Iterable[Any],
     model.train()
     optimizer.zero_grad()
     loss = accumulate(model, loss_fn, batches, precision=config.precision)
-    mean, tokens = float(loss.mean()), int(loss.count)
+    gradient_norm = clip_(gradients_of(model.parameters()), config.clip)
+    # The one place where a step waits for the device: from here on all is computed, and nothing is changed yet.
+    norm, mean, tokens = float(gradient_norm), float(loss.mean()), int(loss.count)
     _require_finite(mean, f"loss over {tokens} tokens", step)
-    norm = float(gather(nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)))
     _require_finite(norm, "norm of the gradient", step)
     rate = config.learning_rate(step)
     set_rate(optimizer, rate)
@@ -151,9 +154,7 @@ def accumulate(
         losses = [add_gradient(batch) for batch in batches[:-1]]
     losses.append(add_gradient(batches[-1]))
     whole, count = sum_over_ranks(functools.reduce(operator.add, losses), model)
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parameter.grad.div_(count)
+    divide_(gradients_of(model.parameters()), count)
     return whole
 
 
@@ -189,6 +190,8 @@ def new_state(model: nn.Module, batches: Batches | None, config: TrainConfig) ->
         "training": config.settings(),
         "device": _device(model),
     }
+    if rounding := getattr(model, "rounding", None):
+        settings["sharding"] = rounding
     build = muon if config.optimizer == "muon" else adamw
     optimizer = build(model, weight_decay=config.weight_decay, betas=config.betas, rates=config.rates)
     return TrainState(model=model, optimizer=optimizer, batches=batches, settings=settings)
@@ -243,42 +246,6 @@ def _progress_bar(config: TrainConfig, state: TrainState) -> _Bar:
 
 def _is_due(step: int, every: int | None, config: TrainConfig) -> bool:
     return step == config.steps or (every is not None and step % every == 0)
-
-
-@checked
-def endless(batches: Batches) -> Iterator[Any]:
-    """Pass after pass, until one is empty: a position restored at the very end of a pass gives one such, not two."""
-    empty_passes = 0
-    while empty_passes < 2:
-        empty_passes += 1
-        for batch in batches:
-            empty_passes = 0
-            yield batch
-    raise ValueError(f"batches must not run out before the last step, got {batches.state_dict()!r}")
-
-
-@checked
-class Share:
-    """Of every `ranks` batches the one for this rank; the position is counted in whole such rounds.
-
-    A round may begin in one pass and end in the next, so that any number of ranks goes through the same batches.
-    """
-
-    def __init__(self, batches: Batches, rank: int, ranks: int) -> None:
-        self.batches, self.rank, self.ranks = batches, rank, ranks
-
-    def __iter__(self) -> Iterator[Any]:
-        stream = endless(self.batches)
-        while True:
-            yield list(islice(stream, self.ranks))[self.rank]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position of all ranks."""
-        return self.batches.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go to the position, whatever number of ranks reached it."""
-        self.batches.load_state_dict(state)
 
 
 def _autocast(model: nn.Module, precision: Precision) -> torch.autocast:

@@ -18,6 +18,7 @@ from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.grouped import StackedLinear
 from transformer_lib.training.parallel import unwrapped
+from transformer_lib.training.parts import by_grid
 
 Rates = Mapping[str, float]
 NO_RATES: Rates = {}
@@ -39,7 +40,8 @@ def parameter_groups(model: nn.Module, *, weight_decay: float, rates: Rates = NO
     to 0 has no such purpose. A tied parameter stands in its group once; a frozen one stands in none.
 
     `rates` maps patterns of names (`encoder.*`) to factors of the learning rate, of which the first that fits counts,
-    and 1 where none does. There are then two groups for each factor, which carry it as `rate`. A pattern that no
+    and 1 where none does. There are then two groups for each factor, which carry it as `rate`. Parts that stand on
+    different grids of ranks have groups of their own, too: torch updates a whole group at once. A pattern that no
     trained parameter has is a `ValueError`.
     """
     return _groups(_trained(model), weight_decay, _vectors(model), factors_of(model, rates))
@@ -162,9 +164,10 @@ def _groups(
 ) -> list[dict[str, Any]]:
     require(weight_decay >= 0, "weight_decay", "must not be negative", weight_decay)
     groups: list[dict[str, Any]] = []
-    for some, extra in _by_factor(parameters, factors):
-        groups.append({"params": [p for p in some if id(p) not in vectors], "weight_decay": weight_decay} | extra)
-        groups.append({"params": [p for p in some if id(p) in vectors], "weight_decay": 0.0} | extra)
+    for factored, extra in _by_factor(parameters, factors):
+        for some in by_grid(factored):
+            groups.append({"params": [p for p in some if id(p) not in vectors], "weight_decay": weight_decay} | extra)
+            groups.append({"params": [p for p in some if id(p) in vectors], "weight_decay": 0.0} | extra)
     return groups
 
 

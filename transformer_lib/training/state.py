@@ -16,7 +16,8 @@ from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.tensor_files import Named, check_finite
 from transformer_lib.training.optim import MuonAndAdamW
-from transformer_lib.training.parallel import place_of, share_like, unwrapped
+from transformer_lib.training.parallel import orders_of, place_of, unwrapped
+from transformer_lib.training.parts import share_like, with_rows
 
 SLOTS: dict[type[Optimizer], set[str]] = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer"}}
 
@@ -61,12 +62,14 @@ class TrainState:
 def model_tensors(model: nn.Module) -> Named:
     """Every tensor of the state dict under its first name: a tied weight is one object with several names.
 
-    If several processes train the model, the names are those of the model alone, and a sharded tensor is a `DTensor`.
+    If several processes train the model, the names and the order of rows are those of the model alone, and a sharded
+    tensor is a `DTensor`; all of them call this together.
     """
+    orders = orders_of(model)
     first = {
         id(tensor): (name, tensor) for name, tensor in reversed(unwrapped(model).state_dict(keep_vars=True).items())
     }
-    return {name: tensor.detach().contiguous() for name, tensor in first.values()}
+    return {name: _as_saved(name, tensor.detach().contiguous(), orders) for name, tensor in first.values()}
 
 
 @checked
@@ -89,10 +92,15 @@ def check_same(tensors: Named, own: Named, source: str) -> None:
 @checked
 def set_model_tensors(tensors: Named, model: nn.Module) -> None:
     """Copy checked tensors into the model's own."""
-    own = unwrapped(model).state_dict()
+    own, orders = unwrapped(model).state_dict(), orders_of(model)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            own[name].copy_(share_like(tensor, own[name]))
+            own[name].copy_(share_like(with_rows(tensor, orders.get(name)), own[name]))
+
+
+def _as_saved(name: str, tensor: Tensor, orders: Named) -> Tensor:
+    """The rows in the order that they have in the model alone."""
+    return with_rows(tensor, orders[name].argsort()) if name in orders else tensor
 
 
 # The optimiser and the random generators ------------------------------------------------------------------------------
@@ -104,8 +112,9 @@ def training_tensors(state: TrainState) -> Named:
 
     The generators of rank 1 and on are `generator/<device>/<rank>`.
     """
+    orders = orders_of(state.model)
     tensors = {
-        f"optimizer/{name}/{slot}": tensor.contiguous()
+        f"optimizer/{name}/{slot}": _as_saved(name, tensor.contiguous(), orders)
         for name, parameter in unwrapped(state.model).named_parameters()
         for slot, tensor in state.optimizer.state.get(parameter, {}).items()
     }
@@ -186,11 +195,11 @@ def slots_of(tensors: Named) -> list[str]:
 @checked
 def set_training_tensors(tensors: Named, state: TrainState) -> None:
     """Hand checked tensors to the optimiser (it numbers parameters in the order of its groups) and the generators."""
-    generators = _generators(state.model)
+    generators, orders = _generators(state.model), orders_of(state.model)
     moments: dict[str, Named] = {}
-    for key in tensors.keys() - generators.keys():
+    for key in sorted(tensors.keys() - generators.keys()):  # ranks may have to exchange rows, in the same order
         name, slot = _split(key)
-        moments.setdefault(name, {})[slot] = tensors[key].clone()
+        moments.setdefault(name, {})[slot] = with_rows(tensors[key].clone(), orders.get(name))
     order = [name for part in _orders(state) for name in part]
     numbered = {index: moments[name] for index, name in enumerate(order) if name in moments}
     groups = state.optimizer.state_dict()["param_groups"]

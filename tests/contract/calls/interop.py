@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from tests.contract.calls import families
+from tests.contract.calls.engines import OF_ENGINES
 from tests.contract.calls.onnx import ONNX
 from transformer_lib.config import (
     AttentionConfig,
@@ -280,6 +281,7 @@ def _config_of(kind: str) -> ModelConfig:
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"transformer_lib.interop.{name}": call for name, call in HUGGING_FACE.items()},
     **ONNX,
+    **OF_ENGINES,
     **families.CALLS,
     "transformer_lib.interop.families.class_of": lambda: {
         "fields": {"model_type": "bert", "architectures": ["BertForMaskedLM"]}

@@ -248,6 +248,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     f"{HERE}cache.LayerCache.write": lambda: {
         **{"self": LayerCache(_cache(), 0), "k": _x(2, 2, 1, 4), "v": _x(2, 2, 1, 4)}
     },
+    f"{HERE}kept_slots.can_give_up_slots": lambda: {"cache": _cache()},
+    f"{HERE}kept_slots.keep_slots": lambda: {"cache": _cache(), "slots": torch.tensor([[0], [0]])},
     f"{HERE}fixed_cache.FixedCache": lambda: {"config": SMALL, "batch": 2, "max_length": 8, "device": "cpu"},
     f"{HERE}fixed_cache.FixedCache.write": lambda: _write(_fixed()),
     f"{HERE}fixed_cache.FixedCache.rewind": lambda: {"self": _fixed(), "length": 1},
@@ -279,6 +281,12 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         **{"seen": start(_x(*SHAPE), _x(*SHAPE)), "scores": _x(2, 2, 3, 3), "values": _x(*SHAPE)}
     },
     f"{HERE}tiled.finish": lambda: {"seen": start(_x(*SHAPE), _x(*SHAPE))},
+    f"{HERE}kernels.fuses_dropout": lambda: {"q": _x()},
+    f"{HERE}kernels.check_scale": lambda: {"scale": 0.5},
+    f"{HERE}kernels.fused_attention": lambda: {
+        **{name: value for name, value in _attend().items() if name != "mask"},
+        **{"added": _bias(), "causal": False, "dropout": 0.0},
+    },
     f"{HERE}tiled.tiled_attention": lambda: _attend(block=2),
     f"{HERE}lora.LoraConfig": lambda: {"rank": 2, "alpha": 4.0, "targets": ("queries", "to_out")},
     f"{HERE}lora.Rows": lambda: {"name": "queries", "start": 0, "stop": 8},

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tests.contract.calls.config import SMALL
+from tests.contract.calls.engines import tasks_on_engines
 from tests.contract.calls.runs import new_run
 from tests.contract.calls.text import new_pair
 from transformer_lib.config import Norm, Seq2SeqConfig, Sinusoidal, SwiGlu, to_json
@@ -418,6 +419,7 @@ OF_WRITERS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     f"{HERE}opus.OpusTranslator.unreadable": lambda: {"self": _opus_translator(), "texts": ["a", "b"]},
 }
+ON_ENGINES = tasks_on_engines(_translator, _opus_translator, _writer)
 CHAT = Chat(({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}))
 SPOKEN = Spoken([97, 10, 98], [False, False, True])
 ADAPTED = {"from": "", "tune": "lora", "rank": "2"}

@@ -10,7 +10,7 @@ import torch
 
 from tests.contract.calls.config import SMALL
 from tests.contract.calls.encoders import OF_ENCODERS
-from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS
+from tests.contract.calls.task_models import OF_ANSWERS, OF_EXTRACTION, OF_RUNS, OF_TRANSLATION, OF_WRITERS, ON_ENGINES
 from transformer_lib.data.examples import Annotated, Answer, Entity, Question
 from transformer_lib.models import Encoder
 from transformer_lib.tasks import calibration, found, metrics, reading, retrieval, sureness, tagging
@@ -174,6 +174,7 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     **OF_ENCODERS,
     **OF_ANSWERS,
     **OF_WRITERS,
+    **ON_ENGINES,
     **OF_RUNS,
 }
 

@@ -20,7 +20,9 @@ from transformer_lib.training import (
     config,
     costs,
     counts,
+    deferred,
     grid,
+    layout,
     log,
     loop,
     loss,
@@ -30,6 +32,7 @@ from transformer_lib.training import (
     plan,
     recompute,
     schedule,
+    share,
     state,
     traffic,
 )
@@ -45,6 +48,10 @@ LOGITS, TARGETS = torch.linspace(-1, 1, 2 * 3 * 5).reshape(2, 3, 5), torch.tenso
 
 def _model() -> DecoderLM:
     torch.manual_seed(0)
+    return DecoderLM(SMALL)
+
+
+def _model_without_seed() -> DecoderLM:
     return DecoderLM(SMALL)
 
 
@@ -181,9 +188,42 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "precision": "float32",
     },
     "loop.new_state": lambda: {"model": _model(), "batches": _batches(), "config": _config()},
-    "loop.endless": lambda: {"batches": _batches()},
-    "loop.Share": lambda: {"batches": _batches(), "rank": 0, "ranks": 2},
-    "loop.Share.state_dict": lambda: {"self": loop.Share(_batches(), 0, 2)},
+    "share.endless": lambda: {"batches": _batches()},
+    "share.Share": lambda: {"batches": _batches(), "rank": 0, "ranks": 2},
+    "share.Share.state_dict": lambda: {"self": share.Share(_batches(), 0, 2)},
+    "share.Share.require_whole_rounds": lambda: {"self": share.Share(_batches(), 0, 2), "batches": 4},
+    "gradient.gradients_of": lambda: {"parameters": [nn.Parameter(torch.ones(2))]},
+    "gradient.divide_": lambda: {"tensors": [torch.ones(2)], "count": torch.tensor(3)},
+    "gradient.clip_": lambda: {"tensors": [torch.ones(2)], "most": 1.0},
+    "layout.Copies": lambda: {},
+    "layout.Shards": lambda: {
+        "replicas": 2,
+        "tensor": 2,
+        "after_forward": "keep",
+        "gather": "bfloat16",
+        "reduce": "float32",
+    },
+    "layout.Shards.grid": lambda: {"self": layout.Shards(replicas=2), "ranks": 4},
+    "layout.Shards.rounding": lambda: {"self": layout.Shards(gather="bfloat16")},
+    "layout.layout_from": lambda: {"words": "fsdp2:tensor=2"},
+    "layout.layout_words": lambda: {"layout": layout.Shards()},
+    "deferred.Deferred": lambda: {"build": _model_without_seed},
+    "deferred.Deferred.draw": lambda: {
+        "self": deferred.Deferred(_model_without_seed),
+        "take": lambda name, tensor: None,
+        "generator": torch.get_rng_state(),
+    },
+    "deferred.Deferred.whole": lambda: {"self": deferred.Deferred(_model_without_seed)},
+    "hollow.hollow": lambda: {"model": _model()},
+    "hollow.is_empty": lambda: {"model": _model()},
+    "hollow.take_memory": lambda: {"model": _model(), "device": torch.device("cpu")},
+    "tensor_parallel.tensor_plan": lambda: {"model": _model(), "ranks": 2},
+    "tensor_parallel.row_orders": lambda: {"model": _model(), "ranks": 2},
+    "consolidate.consolidate": lambda: {
+        "checkpoint": _saved(),
+        "file": _place("model.safetensors"),
+        "at_once": 1 << 20,
+    },
     "loss.LossSum": lambda: {"total": torch.tensor(1.0), "count": torch.tensor(2)},
     "loss.LossSum.mean": lambda: {"self": loss.LossSum(torch.tensor(1.0), torch.tensor(2))},
     "loss.LossSum.detach": lambda: {"self": loss.LossSum(torch.tensor(1.0), torch.tensor(2))},
@@ -242,8 +282,14 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "parallel.sum_loads": lambda: {"loads": [Load(3), None], "model": _model()},
     "parallel.let_go": lambda: {"model": _model()},
-    "parallel.gather": lambda: {"tensor": torch.ones(2)},
-    "parallel.share_like": lambda: {"tensor": torch.ones(2), "own": torch.ones(2)},
+    "parallel.is_first": lambda: {"model": _model()},
+    "parallel.orders_of": lambda: {"model": _model()},
+    "parallel.readers_of": lambda: {"model": _model()},
+    "parts.gather": lambda: {"tensor": torch.ones(2)},
+    "parts.local_part": lambda: {"tensor": torch.ones(2)},
+    "parts.by_grid": lambda: {"tensors": [torch.ones(2)]},
+    "parts.share_like": lambda: {"tensor": torch.ones(2), "own": torch.ones(2)},
+    "parts.with_rows": lambda: {"tensor": torch.ones(2), "order": torch.tensor([1, 0])},
     "plan.Gpu": lambda: {"name": "a", "peak": 1e15, "memory": 8e10, "price": 2.0},
     "counts.Parameters": lambda: {
         "embedding": 1,
@@ -381,10 +427,12 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 EXCUSED: dict[str, str] = {
-    "transformer_lib.training.loop.Share.load_state_dict": "its argument has no name; it hands it to the batches",
+    "transformer_lib.training.share.Share.load_state_dict": "its argument has no name; it hands it to the batches",
     "transformer_lib.training.optim.MuonAndAdamW.load_state_dict": "torch's own, which it calls, judges the state",
     "transformer_lib.training.parallel.parallelize": "needs processes that have joined",
     "transformer_lib.training.within.*": "exchanges among processes that have joined",
+    "transformer_lib.training.layout.grid_of_ranks": "needs processes that have joined",
+    "transformer_lib.training.tensor_parallel.share_products": "needs processes that have joined",
     "transformer_lib.training.sharded.write_shards": "torch's own writer, for processes that have joined",
     "transformer_lib.training.sharded.read_shards": "torch's own reader, for tensors that were checked",
     "transformer_lib.training.state.set_model_tensors": "for tensors that were checked",

@@ -14,6 +14,7 @@ from transformer_lib.data.batching import BucketedBatches, PackedBatches
 from transformer_lib.runs.recipe import Run
 from transformer_lib.tasks.own.material import number_of
 from transformer_lib.training.config import OptimizerName, TrainConfig
+from transformer_lib.training.layout import Copies, layout_from
 from transformer_lib.training.loop import LossFunction
 from transformer_lib.training.optim import NO_RATES
 from transformer_lib.training.precision import best_precision
@@ -114,7 +115,7 @@ def train_own(
 
 def _possible(run: Run, optimizer: OptimizerName, peak: float) -> tuple[OptimizerName, float]:
     """The optimiser and its rate, or AdamW and a rate for it: Muon needs whole matrices (`training/parallel.py`)."""
-    if optimizer != "muon" or run.parallel != "fsdp2":
+    if optimizer != "muon" or isinstance(layout_from(run.parallel), Copies):
         return optimizer, peak
     if run.is_first:
         print("under fsdp2 this trains with AdamW: Muon needs whole matrices, as ddp has them", file=sys.stderr)
