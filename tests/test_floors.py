@@ -73,7 +73,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("adapters", "alike", "hub"),
         *("keras_positions", "keras_layers", "keras", "onnx_file", "onnx", "engine_specs", "engine_folder", "engines"),
     ),
-    "generation": ("sampling", "choices", "layout", "generate", "conditioned", "recorded", "beam", "speculative"),
+    "generation": (
+        *("batching", "sampling", "choices", "layout", "generate", "conditioned", "recorded"),
+        *("beam", "speculative"),
+    ),
     "runs": ("provenance", "account", "ranks", "recipe", "practice", "haystacks", "recall", "records", "experiment"),
     "tasks": (
         "metrics",

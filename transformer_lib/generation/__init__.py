@@ -1,5 +1,8 @@
 """Writing text with a model."""
 
+from transformer_lib.generation.batching import Served as Served
+from transformer_lib.generation.batching import continuous_batches as continuous_batches
+from transformer_lib.generation.batching import static_batches as static_batches
 from transformer_lib.generation.beam import Beams as Beams
 from transformer_lib.generation.beam import beam_search as beam_search
 from transformer_lib.generation.conditioned import Conditioned as Conditioned

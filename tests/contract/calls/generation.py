@@ -74,6 +74,9 @@ def _speculate() -> dict[str, Any]:
 
 
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"{HERE}batching.Served": lambda: {"starts": (0, 1), "ends": (1, 3)},
+    f"{HERE}batching.static_batches": lambda: {"arrivals": [0, 1], "lengths": [2, 1], "rows": 2},
+    f"{HERE}batching.continuous_batches": lambda: {"arrivals": [0, 1], "lengths": [2, 1], "rows": 2},
     f"{HERE}sampling.greedy": lambda: {"logits": _logits()},
     f"{HERE}sampling.sample": lambda: _law(temperature=0.7, generator=_generator()),
     f"{HERE}sampling.draw": lambda: {"probs": _logits().softmax(dim=-1), "generator": _generator()},
