@@ -44,7 +44,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "fixed_cache"),
-        *("rolling_cache", "relations", "attend", "tiled", "blocks"),
+        *("rolling_cache", "relations", "attend", "tiled", "triton_attend", "blocks"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init", "further"),
     ),
@@ -121,7 +121,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
     *("IPython", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc", "regex", "sacrebleu"),
-    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers", "triton"),
 }
 
 

@@ -27,6 +27,7 @@ EXTRAS = {
     "tensorflow": "keras",
     "tokenizers": "tasks",
     "tqdm": "train",
+    "triton": "triton",
 }
 
 
