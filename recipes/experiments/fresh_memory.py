@@ -1,8 +1,8 @@
 """How much of the lead of our training step is the price of fresh memory?
 
 Each run is a process of its own, on one thread, in which the same step is taken in turns by our models and by those of
-Hugging Face with the same weights: a GPT-2 and a Llama of 3 layers, width 256 and 8,192 words, 8 texts of 256 tokens,
-AdamW in one kernel. The allocator is that of glibc, for everybody as it comes, or for everybody told to keep what it
+Hugging Face with the same weights: a GPT-2 and a Llama of 2 layers, width 256 and 8,192 words, 5 texts of 256 tokens,
+AdamW in one kernel, float32. The allocator is that of glibc, for everybody as it comes, or for everybody told to keep what it
 was given, through the environment. A measure such as `Hugging Face` is the median over the rounds of their processor
 time over ours, `whole logits` that of our own model with all its logits at once, `again` that of our own step taken a
 second time in the round, which says how much of a difference is noise. `faults, ...` are page faults of a step.
@@ -26,7 +26,7 @@ import torch
 
 from transformer_lib.runs.experiment import Experiment
 
-BATCH, LENGTH, VOCAB, WIDTH, LAYERS, HEADS, ROUNDS = 8, 256, 8192, 256, 3, 8, 5
+BATCH, LENGTH, VOCAB, WIDTH, LAYERS, HEADS, ROUNDS = 5, 256, 8192, 256, 2, 8, 5
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 Step = Callable[[], None]
 
@@ -45,44 +45,43 @@ def theirs(family: str) -> Any:
     return LlamaForCausalLM(LlamaConfig(**common, **sizes, tie_word_embeddings=True))
 
 
-def step_of(model: Any, loss: Callable[[], torch.Tensor], dtype: str) -> Step:
+def step_of(model: Any, loss: Callable[[], torch.Tensor]) -> Step:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-            value = loss()
-        value.backward()
+        loss().backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step
 
 
-def steps_of(dtype: str) -> dict[str, Step]:
+def steps_of(family: str) -> dict[str, Step]:
+    """Ours, ours once more, ours with all logits at once, and theirs."""
     from transformer_lib.interop.huggingface import from_hf
     from transformer_lib.training import token_loss
     from transformer_lib.training.chunked import chunked_token_loss
 
     tokens = torch.randint(VOCAB, (BATCH, LENGTH + 1))
     x, y = tokens[:, :-1], tokens[:, 1:].contiguous()
+    other = theirs(family).train()
+    with tempfile.TemporaryDirectory() as folder:
+        other.save_pretrained(folder)
+        ours, whole = from_hf(folder).train(), from_hf(folder).train()
+    chunks = step_of(ours, lambda: chunked_token_loss(ours.hidden(x), ours.head.weight, y).mean())
     given = {"labels": y, "shift_labels": y}  # targets that are already shifted
-    steps = {}
-    for family in ("gpt2", "llama"):
-        other = theirs(family).train()
-        with tempfile.TemporaryDirectory() as folder:
-            other.save_pretrained(folder)
-            ours, whole = from_hf(folder).train(), from_hf(folder).train()
-        chunks = step_of(ours, lambda ours=ours: chunked_token_loss(ours.hidden(x), ours.head.weight, y).mean(), dtype)
-        steps |= {f"{family} ours": chunks, f"{family} again": chunks}
-        steps[f"{family} whole logits"] = step_of(whole, lambda whole=whole: token_loss(whole(x), y).mean(), dtype)
-        steps[f"{family} Hugging Face"] = step_of(other, lambda other=other: other(x, **given).loss, dtype)
-    return steps
+    return {
+        "ours": chunks,
+        "again": chunks,
+        "whole logits": step_of(whole, lambda: token_loss(whole(x), y).mean()),
+        "Hugging Face": step_of(other, lambda: other(x, **given).loss),
+    }
 
 
-def raced(seed: int, dtype: str) -> dict[str, float]:
+def raced(seed: int, family: str) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    steps = steps_of(dtype)
+    steps = steps_of(family)
     spent: dict[str, list[float]] = {name: [] for name in steps}
     faults: dict[str, list[int]] = {name: [] for name in steps}
     names = list(steps)
@@ -93,26 +92,26 @@ def raced(seed: int, dtype: str) -> dict[str, float]:
             steps[name]()
             spent[name].append(time.process_time() - start)
             faults[name].append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    measured = {}
+    measured: dict[str, float] = {}
     for name in names:
-        ratios = [a / b for a, b in zip(spent[name][1:], spent[f"{name.split()[0]} ours"][1:], strict=True)]
-        measured |= {name: statistics.median(ratios)} if not name.endswith("ours") else {}
+        ratios = [a / b for a, b in zip(spent[name][1:], spent["ours"][1:], strict=True)]
+        measured |= {name: statistics.median(ratios)} if name != "ours" else {}
         measured[f"faults, {name}"] = statistics.median(faults[name][1:])
     return measured
 
 
-def run(seed: int, dtype: str, kept: bool) -> dict[str, Any]:
+def run(seed: int, family: str, kept: bool) -> dict[str, Any]:
     settings = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     settings |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | (KEPT if kept else {})
-    command = [sys.executable, str(Path(__file__)), str(seed), dtype]
+    command = [sys.executable, str(Path(__file__)), str(seed), family]
     done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 EXPERIMENT = Experiment(
     arms={
-        f"{dtype}, {'memory kept' if kept else 'as it comes'}": {"dtype": dtype, "kept": kept}
-        for dtype in ("float32", "bfloat16")
+        f"{name}, {'memory kept' if kept else 'as it comes'}": {"family": family, "kept": kept}
+        for family, name in (("gpt2", "GPT-2"), ("llama", "Llama"))
         for kept in (False, True)
     },
     run=run,

@@ -31,7 +31,7 @@ from transformer_lib.training import token_loss
 from transformer_lib.training.chunked import chunked_token_loss
 
 VOCAB, LENGTH, WIDTH, LAYERS, HEADS = 8192, 512, 256, 2, 8
-ROUNDS, CLEARLY = 7, 1.01
+ROUNDS, CLEARLY = 5, 1.01
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 CONFIG = ModelConfig(
     vocab_size=VOCAB,
