@@ -1,11 +1,11 @@
 """How much of the lead of our training step is the price of fresh memory?
 
-Each run is a process of its own, on one thread, in which the same step is taken in turns by our models and by those of
-Hugging Face with the same weights: a GPT-2 and a Llama of 2 layers, width 256 and 8,192 words, 5 texts of 256 tokens,
-AdamW in one kernel, float32. The allocator is that of glibc, for everybody as it comes, or for everybody told to keep what it
-was given, through the environment. A measure such as `Hugging Face` is the median over the rounds of their processor
-time over ours, `whole logits` that of our own model with all its logits at once, `again` that of our own step taken a
-second time in the round, which says how much of a difference is noise. `faults, ...` are page faults of a step.
+Each run is a process of its own, on one thread, in which the same step is taken in turns by our model and by that of
+Hugging Face with the same weights: a GPT-2 or a Llama of 2 layers, width 256 and 8,192 words, 5 texts of 256 tokens,
+AdamW in one kernel, float32. The allocator is that of glibc: for everybody as it comes, or for everybody told through
+the environment to keep what it was given. `Hugging Face` is the median over the rounds of its processor time over ours,
+`whole logits` that of our own model with all its logits at once, and `again` that of our own step taken a second time
+in the round, which says how much of a difference is noise. `faults, ...` are page faults of a step.
 
 Left out: what other libraries, compiled steps and other sizes would show.
 """
