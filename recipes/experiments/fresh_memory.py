@@ -111,7 +111,7 @@ def run(seed: int, family: str, kept: bool) -> dict[str, Any]:
 EXPERIMENT = Experiment(
     arms={
         f"{name}, {'memory kept' if kept else 'as it comes'}": {"family": family, "kept": kept}
-        for family, name in (("gpt2", "GPT-2"), ("llama", "Llama"))
+        for family, name in (("gpt2", "GPT-2"),)
         for kept in (False, True)
     },
     run=run,

@@ -5,6 +5,8 @@ A change is raced, in turns, against the fastest step found so far, and kept if 
 1.01; otherwise the next one starts from the same step as it did. `NAME` is the median gain of that change, and
 `kept, NAME` says whether it was kept. The arms are glibc's allocator as it comes, and told through the environment to
 keep what it was given. `all kept` is the last step against the first, `faults, ...` are page faults of a step.
+
+Left out: bfloat16, which only some processors are fast with; a chapter tries it live.
 """
 
 import json
@@ -165,15 +167,15 @@ def climbed(seed: int) -> dict[str, float]:
     first = best = Trainer(Recipe(), seed=seed)
     measured: dict[str, float] = {}
     for name, change in CHANGES.items():
+        if "bfloat16" in change:
+            continue  # where the processor lacks the instructions it takes twenty times as long
         candidate = Trainer(replace(best.recipe, **change), seed=seed)
         found = gains(best, candidate)
         low, middle, _ = statistics.quantiles(found, method="inclusive")
         measured |= {name: middle, f"kept, {name}": int(low > CLEARLY)}
         best = candidate if low > CLEARLY else best
-        if name == "AdamW in one kernel":
-            measured |= {"all kept, float32": statistics.median(gains(first, best))}
-            measured |= {"faults, textbook": faults(first), "faults, float32": faults(best)}
-    return measured | {"all kept": statistics.median(gains(first, best)), "faults, last": faults(best)}
+    measured |= {"all kept": statistics.median(gains(first, best))}
+    return measured | {"faults, textbook": faults(first), "faults, all kept": faults(best)}
 
 
 def run(seed: int, kept: bool) -> dict[str, Any]:
