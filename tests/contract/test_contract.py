@@ -15,7 +15,7 @@ from tests.contract.callables import FOLDERS, is_excused, public_names, table
 
 ROOT = Path(__file__).parents[2]
 CALLS = 1200  # more than there are callables, so that each folder has wrong ones
-MOST_EXCUSED = 97  # of some 1,150 public callables; 34 of them are Keras's, which a run by hand tries; 11 train, 1 is Triton's
+MOST_EXCUSED = 97  # of some 1,150 public callables; 34 are Keras's, which a run by hand tries; 11 train; 1 needs Triton
 
 
 def report(*arguments: str) -> dict[str, Any]:
