@@ -32,7 +32,7 @@ endif
 TOLERANT := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book epub pdf lab test light oldest wheels faults notebooks experiments times launch bench check lock serve clean
+.PHONY: help setup book epub pdf lab test light oldest triton wheels faults notebooks experiments times launch bench check lock serve clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -90,7 +90,10 @@ $(LIGHT):
 	touch $@
 
 oldest: setup  ## make .venv-oldest: the oldest transformers that pyproject.toml allows, for one test
-	$(PY) tools/oldest_transformers.py
+	$(PY) tools/beside.py oldest
+
+triton: setup  ## make .venv-triton: Triton, whose interpreter runs the kernel of nn.triton_attend in its test; 0.7 GB
+	$(PY) tools/beside.py triton
 
 wheels: setup  ## fetch packages into the cache whose vocabularies and texts some tests read; 90 MB, not installed
 	$(PY) tools/wheels.py

@@ -44,7 +44,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "nn": (
         *("memory", "fit", "norm", "dropout", "positions", "masks", "state", "local", "kept", "cache", "kept_slots"),
-        *("fixed_cache", "rolling_cache", "relations", "kernels", "attend", "tiled", "blocks"),
+        *("fixed_cache", "rolling_cache", "relations", "kernels", "attend", "tiled", "triton_attend", "blocks"),
         *("lora", "attention", "latent", "delta", "delta_mixer", "linear_attention"),
         *("feedforward", "grouped", "router", "experts", "block", "embedding", "init", "further"),
     ),
@@ -126,20 +126,9 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 NOT_AT_IMPORT = {
-    *(
-        "IPython",
-        "ctranslate2",
-        "jinja2",
-        "keras",
-        "matplotlib",
-        "onnx",
-        "onnxruntime",
-        "onnxscript",
-        "opencc",
-        "regex",
-        "sacrebleu",
-    ),
-    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers"),
+    *("IPython", "ctranslate2", "jinja2", "keras", "matplotlib", "onnx", "onnxruntime", "onnxscript", "opencc"),
+    *("regex", "sacrebleu"),
+    *("safetensors", "sentencepiece", "sentencex", "tensorflow", "tokenizers", "tqdm", "transformers", "triton"),
 }
 
 

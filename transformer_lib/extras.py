@@ -28,6 +28,7 @@ EXTRAS = {
     "tensorflow": "keras",
     "tokenizers": "tasks",
     "tqdm": "train",
+    "triton": "triton",
 }
 
 

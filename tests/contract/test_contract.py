@@ -14,8 +14,8 @@ import pytest
 from tests.contract.callables import FOLDERS, is_excused, public_names, table
 
 ROOT = Path(__file__).parents[2]
-CALLS = 1200  # more than there are callables, so that each folder has wrong ones
-MOST_EXCUSED = 104  # of some 1,190 public callables; 34 are Keras's, which a run by hand tries; 11 train; 8 join others
+CALLS = 1300  # more than there are callables, so that each folder has wrong ones
+MOST_EXCUSED = 105  # of some 1,200: 34 are Keras's, tried by hand; 11 train; 8 join processes; 1 needs Triton
 
 
 def report(*arguments: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What `to_hf` writes is the same model for the oldest transformers that we allow, and what that writes is ours.
 
-The old version lives in an environment of its own (tools/oldest_transformers.py, `make oldest`).
+The old version lives in an environment of its own (tools/beside.py, `make oldest`).
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ families = pytest.mark.parametrize("name", KNOWN)
 
 
 def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("oldest_transformers", ROOT / "tools" / "oldest_transformers.py")
+    spec = importlib.util.spec_from_file_location("beside", ROOT / "tools" / "beside.py")
     assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
@@ -36,7 +36,7 @@ def load_tool() -> ModuleType:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For each family a folder with our model, and with what the old version made of it."""
     tool = load_tool()
-    if not tool.is_made():
+    if not tool.is_made("oldest"):
         reason = "the oldest transformers is not installed here: make oldest"
         assert not os.environ.get("REQUIRE_OLDEST"), reason
         pytest.skip(reason)
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         case.save(folder / name / "newest")
         model = from_hf(folder / name / "newest", drop=case.drop)
         to_hf(model, folder / name / "ours", **case.written)
-    command = [tool.python(), "-m", "tests.interop.oldest", folder]
+    command = [tool.python("oldest"), "-m", "tests.interop.oldest", folder]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "USE_TF": "0", "USE_FLAX": "0", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
