@@ -25,8 +25,9 @@ from torch import Tensor
 from transformer_lib.config import require
 from transformer_lib.contract import also, checked_once
 from transformer_lib.extras import needed
-from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_scale, _check_shapes
+from transformer_lib.nn.attend import _allowed_is_square, _check_operands, _check_shapes
 from transformer_lib.nn.fit import require_same_dtype
+from transformer_lib.nn.kernels import check_scale
 
 with suppress(ModuleNotFoundError):
     import triton.language as tl
@@ -103,7 +104,7 @@ def _check_block_size(block: int) -> None:
 
 
 @checked_once
-@also(lambda q, k: _check_operands(q, k, None), _check_scale, _check_inputs, _check_block_size)
+@also(lambda q, k: _check_operands(q, k, None), check_scale, _check_inputs, _check_block_size)
 def triton_attention(
     q: Float[Tensor, "batch heads query head_dim"],
     k: Float[Tensor, "batch kv_heads key head_dim"],
