@@ -17,7 +17,7 @@ from transformer_lib.config import AttentionConfig, ModelConfig, NoPositions, No
 from transformer_lib.models import DecoderLM
 from transformer_lib.nn.block import Block
 from transformer_lib.training.traffic import Traffic
-from transformer_lib.training.within import add_up, pass_on, ring_attention, send_to, spread
+from transformer_lib.training.within import add_up, hand_out, pass_on, ring_attention, send_to
 
 RANKS, BATCH, CONTEXT, MICRO = 4, 2, 8, 2
 # Sizes that four processes can divide, so that no part is filled up.
@@ -101,8 +101,8 @@ def tensor_parallel(rank: int, group: Any) -> dict[str, Any]:
     with Traffic() as traffic:
         h = x
         for part in parts:
-            h = h + add_up(part.attention(spread(part.attention_norm(h), group), mask="causal"), group)
-            h = h + add_up(part.feedforward(spread(part.feedforward_norm(h), group)), group)
+            h = h + add_up(part.attention(hand_out(part.attention_norm(h), group), mask="causal"), group)
+            h = h + add_up(part.feedforward(hand_out(part.feedforward_norm(h), group)), group)
         h.square().sum().backward()
     norms = [part.feedforward_norm.weight.grad for part in parts]
     return {"out": h.detach(), "gradient": x.grad, "norms": norms, "calls": traffic.calls}

@@ -1,7 +1,7 @@
 """Sharing the inside of a model: the exchanges that have a derivative, each in a few lines, for reading.
 
 A block shared among n processes (Shoeybi et al. 2019) reads the same vectors on all of them, and adds up what each made
-of its part of the matrices: `spread` and `add_up`, of which either is the other's derivative. A shared text (ring
+of its part of the matrices: `hand_out` and `add_up`, of which either is the other's derivative. A shared text (ring
 attention, Liu et al. 2023) passes keys and values round: `pass_on`. Shared experts (Lepikhin et al. 2020) send each
 token to where its expert is: `send_to`. The numbers are those of one process, which the tests hold to 1e-10.
 
@@ -24,9 +24,9 @@ from transformer_lib.nn.tiled import absorb, finish, start
 
 
 @checked
-def spread(x: Tensor, group: ProcessGroup) -> Tensor:
+def hand_out(x: Tensor, group: ProcessGroup) -> Tensor:
     """The same x, which every process of the group has; its gradient is the sum of all processes' gradients."""
-    return _call(_Spread)(x, group)
+    return _call(_HandOut)(x, group)
 
 
 @checked
@@ -87,7 +87,7 @@ def _call(function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
     return cast("Callable[..., Tensor]", function.apply)
 
 
-class _Spread(torch.autograd.Function):
+class _HandOut(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
