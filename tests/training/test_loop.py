@@ -173,7 +173,7 @@ def test_a_damaged_log_line_is_cut_off_or_refused(damage: bytes, tmp_path: Path)
 def test_a_used_folder_is_only_resumed_on_request(tmp_path: Path):
     config = small_config(steps=2)
     train(small_model(), next_token_loss, small_batches(), config, folder=tmp_path)
-    with pytest.raises(ValueError, match="folder must not hold an earlier run unless resume=True, got"):
+    with pytest.raises(ValueError, match="folder must not hold an earlier run unless resume=True \\(--resume\\), got"):
         train(small_model(), next_token_loss, small_batches(), config, folder=tmp_path)
     with pytest.raises(ValueError, match="steps must not be below the checkpoint's 2, got 1"):
         config = small_config(steps=1)

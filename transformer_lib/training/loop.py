@@ -203,7 +203,7 @@ def _take_up(folder: Path, state: TrainState, resume: bool, change: Collection[s
     def look() -> Path | None:
         newest = latest(folder)
         used = newest is not None or (folder / LOG).exists()
-        require(resume or not used, "folder", "must not hold an earlier run unless resume=True", str(folder))
+        require(resume or not used, "folder", "must not hold an earlier run unless resume=True (--resume)", str(folder))
         return newest
 
     newest = first_says(state.model, look)  # two ranks might see a folder in two states
