@@ -5,6 +5,9 @@ itself is never touched (Xiong et al. 2020); in post-norm order the sum is norma
 normalise what a part adds, and nothing else (OLMo 2), or what it reads as well (Gemma 3).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -89,18 +92,15 @@ class Block(nn.Module):
         """
         matched = (memory is None) == (self.cross_attention is None)
         require(matched, "memory", "must be given to a block with cross_attention, and to no other", type(memory))
-        norm = self.attention_norm
-        change = self._mix(self._read(x, norm), relations, cache, valid)
-        x = self._add(x, change, norm, self.attention_out_norm)
+        mix = _followed_by(self.attention_out_norm, lambda h: self._mix(h, relations, cache, valid))
+        x = self._add(x, self.attention_norm, mix)
         if self.cross_attention is not None and self.cross_norm is not None:
-            norm = self.cross_norm
-            change = self.cross_attention(self._read(x, norm), context=memory, mask=memory_mask)
-            x = self._add(x, change, norm, None)
-        norm, alone = self.feedforward_norm, self.feedforward
-        h = self._read(x, norm)
-        counted = load is not None and isinstance(alone, MixtureOfExperts)
-        change = alone(h, load=load, valid=valid) if counted else alone(h)
-        return self._add(x, change, norm, self.feedforward_out_norm)
+            look = self.cross_attention
+            x = self._add(x, self.cross_norm, lambda h: look(h, context=memory, mask=memory_mask))
+        alone: Callable[[Tensor], Tensor] = self.feedforward
+        if load is not None and isinstance(self.feedforward, MixtureOfExperts):
+            alone = partial(self.feedforward, load=load, valid=valid)
+        return self._add(x, self.feedforward_norm, _followed_by(self.feedforward_out_norm, alone))
 
     def _mix(self, h: Tensor, relations: Relations, cache: Kept | None, valid: Tensor | None) -> Tensor:
         """What the positions bring each other; a recurrent layer has its order from the recurrence itself."""
@@ -119,15 +119,9 @@ class Block(nn.Module):
         assert self.cross_attention is not None
         return self.cross_attention.keys_values(states)
 
-    def _read(self, x: Tensor, norm: nn.Module) -> Tensor:
-        """What a part reads of the residual stream."""
-        return norm(x) if self.norm_order in ("pre", "both") else x
-
-    def _add(self, x: Tensor, change: Tensor, norm: nn.Module, out_norm: nn.Module | None) -> Tensor:
-        """The residual stream with what a part adds to it."""
+    def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
         order = self.norm_order
-        if out_norm is not None:
-            change = out_norm(change)
+        change = part(norm(x) if order in ("pre", "both") else x)
         if order == "part":
             change = norm(change)
         if self.training:  # not otherwise: calling modules for nothing is what a step of decoding can spare
@@ -135,6 +129,11 @@ class Block(nn.Module):
         if self.residual_scale != 1.0:
             change = change * self.residual_scale
         return norm(x + change) if order == "post" else x + change
+
+
+def _followed_by(norm: nn.Module | None, part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The part with a norm of what it gives, where there is one."""
+    return part if norm is None else lambda h: norm(part(h))
 
 
 @checked_once
