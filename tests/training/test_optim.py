@@ -206,3 +206,9 @@ def test_experts_are_adamws_and_their_biases_are_not_decayed():
 
 _MAPS = ("attention.to_qkv", "attention.to_out", "feedforward.router.to_scores")
 _STACKED = ("to_gate", "to_hidden", "to_out")
+
+
+@pytest.mark.parametrize("build", [adamw, muon])
+def test_decays_of_the_means_that_are_none_are_refused(build: Any) -> None:
+    with pytest.raises(ValueError, match=r"betas must be at least 0 and below 1, got \(-1, 0.95\)"):
+        build(small_model(), betas=(-1, 0.95))

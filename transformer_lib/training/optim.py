@@ -155,6 +155,7 @@ def _adamw(
     factors: Mapping[int, float],
 ) -> AdamW:
     """Torch's fused kernel where there is one."""
+    require(all(0 <= beta < 1 for beta in betas), "betas", "must be at least 0 and below 1", betas)
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return AdamW(_groups(parameters, weight_decay, vectors, factors), lr=0.0, betas=betas, fused=fused)
 
