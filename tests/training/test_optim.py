@@ -210,5 +210,5 @@ _STACKED = ("to_gate", "to_hidden", "to_out")
 
 @pytest.mark.parametrize("build", [adamw, muon])
 def test_decays_of_the_means_that_are_none_are_refused(build: Any) -> None:
-    with pytest.raises(ValueError, match=r"betas must be at least 0 and below 1, got \(-1, 0.95\)"):
-        build(small_model(), betas=(-1, 0.95))
+    with pytest.raises(ValueError, match=r"betas must be at least 0 and below 1, got \(-1.0, 0.95\)"):
+        build(small_model(), betas=(-1.0, 0.95))
