@@ -24,10 +24,12 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["models", "data", "training"], 6),
     "generation": 7,
     **dict.fromkeys(["interop", "runs"], 8),
-    **dict.fromkeys(["tasks", "book"], 9),
-    **dict.fromkeys(["viz", "folders"], 10),
-    **dict.fromkeys(["cli", "__init__"], 11),
-    "__main__": 12,
+    "tasks": 9,
+    "exercises": 10,
+    "book": 11,
+    **dict.fromkeys(["viz", "folders"], 12),
+    **dict.fromkeys(["cli", "__init__"], 13),
+    "__main__": 14,
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "config": (
@@ -120,6 +122,15 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tasks/own": (
         *("material", "training", "adapting", "starting", "translation", "extraction", "answers"),
         *("text", "further_text", "further_translation", "encoder", "scoring"),
+    ),
+    "exercises": (
+        *("verdict", "agree", "numbers", "function", "made", "exercise", "chapters", "catalogue"),
+        *("questions", "question_files", "question_text"),
+    ),
+    "exercises/chapters": (
+        *("background", "tokens", "attention", "architecture", "math", "forward", "backward", "code", "training"),
+        *("tools", "outlook", "faq", "errata", "translation", "extraction", "question_answering", "howto"),
+        *("generation", "performance", "scale", "modern", "memory", "long", "hybrid", "experts"),
     ),
     "viz": ("style", "record", "alignment", "outputs", "plot", "names", "label", "diagram", "parts", "drawings"),
     "cli": ("lines", "streams", "data", "results", "asked", "talk", "engines", "weights", "commands", "arguments"),

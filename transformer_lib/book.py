@@ -1,4 +1,4 @@
-"""What notebooks need and nothing else does: show the code that runs, print numbers that agree between machines.
+"""What notebooks need and nothing else does: show the code that runs, print numbers that agree, ask and check.
 
 The only module that reads the environment. Left out on purpose: anything a program would import.
 """
@@ -9,15 +9,20 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from transformer_lib.checks import require, shown, wrong_kind
 from transformer_lib.contract import checked
 from transformer_lib.device import check_device
+from transformer_lib.exercises.catalogue import find_exercise
+from transformer_lib.exercises.question_files import find_question
+from transformer_lib.exercises.question_text import as_markdown, as_plain
+from transformer_lib.exercises.verdict import Verdict
 from transformer_lib.runs.records import Record
 
 MOST_DIGITS = 17  # which tell every float from every other
@@ -106,6 +111,34 @@ def device() -> torch.device:
     Raises `ValueError` if this machine has no such device.
     """
     return check_device(os.environ.get("TRANSFORMER_DEVICE", "cpu"), "TRANSFORMER_DEVICE")
+
+
+@checked
+def ask(questions: Mapping[str, Any]) -> Rendered:
+    """Questions of a chapter by their names, each with its right answer as the cell computes it.
+
+    That is a truth value for each choice, a number, or a number for each thing that is put in order, the smallest
+    first. Raises `ValueError` if it is not what the file of the questions says, so that no question can rot.
+    """
+    found = {name: find_question(name, Path.cwd()) for name in questions}
+    for name, question in found.items():
+        right = question.agrees(questions[name])
+        require(right, name, f"must have the answer of its file, {question.answer()}", questions[name])
+    return Rendered(
+        markdown="\n\n".join(map(as_markdown, found.values())), plain="\n\n".join(map(as_plain, found.values()))
+    )
+
+
+@checked
+def check(name: str, answer: Any) -> Verdict:
+    """What is said to an answer to a question ("q-...") or an exercise ("ex-...") of the book.
+
+    A choice is given by its letter, several or an order by letters such as "ca"; an exercise takes a number, numbers, a
+    function or whatever it asks for. Raises `ValueError` that lists the names for one that there is not.
+    """
+    if name.startswith("q-"):
+        return find_question(name, Path.cwd()).judge(answer)
+    return find_exercise(name).judge(answer)
 
 
 @checked

@@ -1,0 +1,1 @@
+"""The exercises of the book, a file for each chapter, named as its notebook."""

@@ -1,0 +1,6 @@
+"""What `book.check` knows of the exercises of `chapters/training.ipynb`."""
+
+from transformer_lib.exercises.exercise import Exercise
+
+EXERCISES: dict[str, Exercise] = {}
+NOT_CHECKED: dict[str, str] = {}  # what cannot be judged here, and why
