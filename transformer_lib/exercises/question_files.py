@@ -8,8 +8,8 @@
     b = ["the keys", "Each query ..."]
 
 A letter has the choice and what is said to it. `kind = "several"` is the same with more letters in `right`. A number
-has `right`, `why`, `wrong = [[value, "where it comes from"], ...]` and, if need be, `tolerance` and `unit`. An order has a
-text for each letter, the letters in `right`, and for each two neighbours of the right order, as in `ca = "..."`, why
+has `right`, `why`, `wrong = [[value, "where it comes from"], ...]` and, if need be, `tolerance` and `unit`. An order has
+a text for each letter, the letters in `right`, and for each two neighbours of the right order, as in `ca = "..."`, why
 they stand so. What is missing or unknown is refused, so that no wrong choice is without its explanation.
 """
 
@@ -71,7 +71,8 @@ def _question(field: str, name: str, table: Any) -> Question:
     require(letters == first and len(letters) > 1, field, f"must have the letters {', '.join(first)}", letters)
     require(len(set(right)) == len(right) and set(right) <= set(letters), f"{field}: right", "must be letters", right)
     if kind == "order":
-        require(len(right) == len(letters), f"{field}: right", "must have every letter", right)
+        other = len(right) == len(letters) and right != "".join(letters)
+        require(other, f"{field}: right", "must have every letter, in another order than they are shown", right)
         pairs = [right[i : i + 2] for i in range(len(right) - 1)]
         _only(table, {"kind", "text", "right", *letters, *pairs}, field)
         texts = {letter: _text(table, letter, field) for letter in letters}
