@@ -1,8 +1,9 @@
 """Questions and exercises on a page: which scripts it gets, what they need to know, and what is seen without them.
 
-The questions stand in the page as cells printed them (`transformer_lib/exercises/question_text.py`). Here each page with
-an exercise gets what is right and which mistake means what, the map of the book gets the names of all, and every other
-page is spared the scripts, which Jupyter Book would put on all of them. On paper and in an EPUB nothing is folded.
+The questions stand in the page as cells printed them (`transformer_lib/exercises/question_text.py`). Here each page
+with an exercise gets what is right and which mistake means what, the map of the book gets the names of all, and every
+other page is spared the scripts, which Jupyter Book would put on all of them. On paper and in an EPUB nothing is
+folded.
 """
 
 import html

@@ -8,17 +8,15 @@ document.addEventListener("DOMContentLoaded", () => {
   const chapters = JSON.parse(carried.textContent); // page: the names of its questions and exercises
   const all = Object.values(chapters).flat();
 
-  // Beside the first link to a chapter in each row of a map.
+  // A row of a map begins with a link to its chapter; the count stands behind it.
   const counts = [];
-  for (const row of document.querySelectorAll("table.stacked tbody tr"))
-    for (const link of row.querySelectorAll("td a.reference.internal")) {
-      const names = chapters[link.getAttribute("href")?.split("#")[0]];
-      if (!names || link.getAttribute("href").includes("#") && !link.closest("td:first-child")) continue;
-      const count = Form.element("span", { className: "progress-count" });
-      link.after(count);
-      counts.push([count, names]);
-      break;
-    }
+  for (const link of document.querySelectorAll("table.stacked td:first-child a.reference.internal")) {
+    const names = chapters[link.getAttribute("href").split("#")[0]];
+    if (!names) continue;
+    const count = Form.element("span", { className: "progress-count" });
+    link.after(count);
+    counts.push([count, names]);
+  }
 
   const said = Form.element("p", { className: "progress-said" });
   const told = Form.element("p");

@@ -25,6 +25,7 @@ FOLDERS = (
         "interop",
         "runs",
         "tasks",
+        "exercises",
         "viz",
     ),
 )

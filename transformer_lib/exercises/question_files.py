@@ -8,9 +8,9 @@
     b = ["the keys", "Each query ..."]
 
 A letter has the choice and what is said to it. `kind = "several"` is the same with more letters in `right`. A number
-has `right`, `why`, `wrong = [[value, "where it comes from"], ...]` and, if need be, `tolerance` and `unit`. An order has
-a text for each letter, the letters in `right`, and for each two neighbours of the right order, as in `ca = "..."`, why
-they stand so. What is missing or unknown is refused, so that no wrong choice is without its explanation.
+has `right`, `why`, `wrong = [[value, "where it comes from"], ...]` and, if need be, `tolerance` and `unit`. An order
+has a text for each letter, the letters in `right`, and for each two neighbours of the right order, as in `ca = "..."`,
+why they stand so. What is missing or unknown is refused, so that no wrong choice is without its explanation.
 """
 
 import tomllib

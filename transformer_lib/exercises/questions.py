@@ -135,6 +135,7 @@ class Order:
 Question = Choices | Amount | Order
 
 
+@checked
 def plain(number: float) -> str:
     """A number as a reader types it: 36, and not 36.0."""
     return str(int(number)) if float(number).is_integer() else str(number)

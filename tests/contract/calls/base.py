@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tests.contract.calls.config import SMALL
+from tests.contract.calls.exercises import QUESTION
 from transformer_lib.data.corpora import Document
 from transformer_lib.files import new_folder
 from transformer_lib.tensor_files import save_tensors
@@ -38,6 +39,13 @@ def _recorded() -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('{"experiment": "toy", "arms": {}}')
     return path.stem
+
+
+def _asked() -> str:
+    path = Path("chapters/questions/x.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(QUESTION)
+    return "q-x"
 
 
 def _function(width: int, kind: str = "a") -> int:
@@ -100,6 +108,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "transformer_lib.tensor_files.check_finite": lambda: {"tensors": {"w": torch.ones(2, 3)}, "source": "x"},
     "transformer_lib.device.check_device": lambda: {"device": "cpu", "field": "place"},
     "transformer_lib.device.present_devices": dict,
+    "transformer_lib.book.ask": lambda: {"questions": {_asked(): [True, False]}},
+    "transformer_lib.book.check": lambda: {"name": _asked(), "answer": "a"},
     "transformer_lib.book.Rendered": lambda: {"markdown": "*a*", "plain": "a"},
     "transformer_lib.book.show": lambda: {"*objects": [new_folder], "docstring": False},
     "transformer_lib.book.table": lambda: {"rows": [["a", 1], ["b", 2.5]], "headers": ["name", "number"]},
