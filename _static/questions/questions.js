@@ -8,11 +8,10 @@ document.addEventListener("DOMContentLoaded", () => {
     return [Form.element("div", { className: "answer-said" }, ...children)];
   };
 
-  // The letter stands in bold before each choice; the form shows it in its own way.
+  // What stands in an item of the list, which begins with its letter.
   const lettered = (item) => {
     const place = item.querySelector(":scope > p") || item;
-    const letter = place.firstElementChild.textContent.trim();
-    return { letter, content: [...place.childNodes].slice(1) };
+    return { letter: place.firstElementChild.textContent.trim(), content: [...place.childNodes] };
   };
 
   function choices(box, list, said) {
@@ -58,8 +57,8 @@ document.addEventListener("DOMContentLoaded", () => {
     moved.setAttribute("role", "status");
     for (const item of [...list.children]) {
       const { letter, content } = lettered(item);
-      const text = Form.element("span", {}, ...content);
-      const row = Form.element("li", {}, text);
+      const line = Form.element("div", { className: "answer-line" }, Form.element("span", {}, ...content));
+      const row = Form.element("li", {}, line);
       row.dataset.letter = letter;
       const move = (step, button) => {
         const other = step < 0 ? row.previousElementSibling : row.nextElementSibling;
@@ -80,9 +79,8 @@ document.addEventListener("DOMContentLoaded", () => {
           event.preventDefault();
           move(by, button);
         });
-        row.append(button);
+        line.append(button);
       }
-      text.prepend(Form.element("strong", { textContent: `${letter} ` }));
       rows.append(row);
     }
     list.before(rows, moved);
@@ -94,7 +92,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   for (const box of document.querySelectorAll(".question")) {
-    const text = box.querySelector(":scope > p");
+    const [text, notebook] = box.querySelectorAll(":scope > p");
+    notebook.remove(); // here one answers on the page
     const answer = box.querySelector(":scope > details");
     const said = [...answer.querySelector("ul").children];
     const list = box.querySelector(":scope > ul") || text.appendChild(document.createElement("span"));

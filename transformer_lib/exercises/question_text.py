@@ -33,14 +33,15 @@ def as_markdown(question: Question) -> str:
         [
             f'<div class="question" id="{question.name}"{written}>',
             "",
-            f'**Question** (<code class="question-name">{question.name}</code>, {ASKS[question.kind]}). '
-            f"{question.text}",
+            f"**Question** ({ASKS[question.kind]}). {question.text}",
             "",
             *choices,
             "",
+            f'In the notebook: `check("{question.name}", ...)`',
+            "",
             "<details><summary>Answer</summary>",
             "",
-            f"{question.answer()}." + (f" {question.why}" if isinstance(question, Amount) else ""),
+            f"Right is {question.answer()}." + (f" {question.why}" if isinstance(question, Amount) else ""),
             "",
             *_explanations(question),
             "",
