@@ -57,7 +57,8 @@ document.addEventListener("DOMContentLoaded", () => {
     moved.setAttribute("role", "status");
     for (const item of [...list.children]) {
       const { letter, content } = lettered(item);
-      const line = Form.element("div", { className: "answer-line" }, Form.element("span", {}, ...content));
+      const buttons = Form.element("div", { className: "answer-moves" });
+      const line = Form.element("div", { className: "answer-line" }, Form.element("span", {}, ...content), buttons);
       const row = Form.element("li", {}, line);
       row.dataset.letter = letter;
       const move = (step, button) => {
@@ -79,7 +80,7 @@ document.addEventListener("DOMContentLoaded", () => {
           event.preventDefault();
           move(by, button);
         });
-        line.append(button);
+        buttons.append(button);
       }
       rows.append(row);
     }

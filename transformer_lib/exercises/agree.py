@@ -42,7 +42,7 @@ def outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
 
 
 @checked
-def agree(one: object, other: object, tolerance: float = TOLERANCE) -> bool:
+def agree(one: object, other: object, tolerance: int | float = TOLERANCE) -> bool:
     """Whether two results have the same form, and numbers that differ by no more than the tolerance.
 
     A list, an array and a tensor of the same numbers agree; tensors of two shapes do not. The tolerance is both

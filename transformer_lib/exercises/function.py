@@ -28,7 +28,7 @@ class Function:
     wrong: Mapping[str, Callable[..., Any]]
     cases: Callable[[], Sequence[Sequence[Any]]]
     properties: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    tolerance: float = TOLERANCE
+    tolerance: int | float = TOLERANCE
     why: str = ""
 
     def __post_init__(self) -> None:

@@ -19,9 +19,9 @@ class Numbers:
     counts. `why` is said to the right answer.
     """
 
-    right: Mapping[str, float]
-    wrong: Mapping[str, Mapping[str, float]]
-    tolerance: float = 0.0
+    right: Mapping[str, int | float]
+    wrong: Mapping[str, Mapping[str, int | float]]
+    tolerance: int | float = 0
     why: str = ""
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Numbers:
             return Verdict(False, "That is none of the mistakes known here; the hint of the exercise may help.")
         return Verdict(False, f"Right but for {', '.join(missed)}.")
 
-    def _meets(self, found: float, wanted: float) -> bool:
+    def _meets(self, found: float, wanted: int | float) -> bool:
         return abs(found - wanted) <= self.tolerance + 1e-9 * abs(wanted)
 
     def _by_name(self, answer: Any) -> dict[str, float]:

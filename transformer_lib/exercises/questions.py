@@ -59,10 +59,10 @@ class Amount:
 
     name: str
     text: str
-    right: float
+    right: int | float
     why: str
-    wrong: Sequence[tuple[float, str]]
-    tolerance: float = 0.0
+    wrong: Sequence[tuple[int | float, str]]
+    tolerance: int | float = 0
     unit: str = ""
 
     @property
@@ -87,7 +87,7 @@ class Amount:
         """The right number and its unit."""
         return f"{plain(self.right)} {self.unit}".strip()
 
-    def _meets(self, found: float, wanted: float) -> bool:
+    def _meets(self, found: float, wanted: int | float) -> bool:
         return abs(found - wanted) <= self.tolerance + 1e-9 * abs(wanted)
 
 
@@ -136,7 +136,7 @@ Question = Choices | Amount | Order
 
 
 @checked
-def plain(number: float) -> str:
+def plain(number: int | float) -> str:
     """A number as a reader types it: 36, and not 36.0."""
     return str(int(number)) if float(number).is_integer() else str(number)
 

@@ -80,7 +80,7 @@ def _answers(matrices: Any, program: str) -> float:
     return float(((x[-1] @ w_q) @ (x @ w_k).T).softmax(dim=-1) @ torch.tensor(rows, dtype=torch.float64)[:, 3])
 
 
-def _gives(program: str, value: float) -> Any:
+def _gives(program: str, value: int) -> Any:
     return lambda matrices: abs(_answers(matrices, program) - value) < 1e-10
 
 
