@@ -63,5 +63,5 @@ def test_an_unknown_name_says_which_there_are() -> None:
         find_exercise("ex-groupd")
     with pytest.raises(ValueError, match="cannot be judged by a program: it asks"):
         find_exercise("ex-causal-order")
-    with pytest.raises(ValueError, match="chapter must be one of .*attention"):
+    with pytest.raises(ValueError, match=r"chapter must be one of .*attention"):
         exercises_of("atention")

@@ -117,7 +117,7 @@ class Order:
         )
         for pair, why in self.why.items():
             if order.index(pair[0]) > order.index(pair[1]):
-                return Verdict(False, f"{pair[0]} stands before {pair[1]}: {why}")
+                return Verdict(False, f"{pair[0]} before {pair[1]}: {why}")
         return Verdict(True, " ".join(self.why.values()))
 
     def agrees(self, computed: Any) -> bool:
