@@ -143,8 +143,10 @@
     apply(x) {
       const hidden = this.toHidden.apply(x);
       const gate = this.toGate ? this.toGate.apply(x) : null;
-      const both = gate ? hidden.map((h, i) => this.activate(gate[i]) * h) : hidden.map((h) => this.activate(h));
-      return this.toOut.apply(both);
+      for (let i = 0; i < hidden.length; i++) {
+        hidden[i] = gate ? this.activate(gate[i]) * hidden[i] : this.activate(hidden[i]);
+      }
+      return this.toOut.apply(hidden);
     }
   }
 

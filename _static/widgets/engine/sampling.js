@@ -5,11 +5,15 @@
 // distribution as the temperature left it. A draw cannot be that of PyTorch, whose generator is another one; with the
 // same seed it is the same in every browser.
 (() => {
-  /** log softmax of a row of logits. */
+  /** log softmax of a row of logits. Plain loops: a beam search does this for a whole vocabulary at every step. */
   function logProbs(logits) {
-    const greatest = logits.reduce((most, logit) => Math.max(most, logit), -Infinity);
-    const sum = logits.reduce((total, logit) => total + Math.exp(logit - greatest), 0);
-    return Float64Array.from(logits, (logit) => logit - greatest - Math.log(sum));
+    const greatest = logits[greedy(logits)];
+    let sum = 0;
+    for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id] - greatest);
+    const below = greatest + Math.log(sum);
+    const probs = new Float64Array(logits.length);
+    for (let id = 0; id < logits.length; id++) probs[id] = logits[id] - below;
+    return probs;
   }
 
   /** The most likely token; of equal ones the first. */
