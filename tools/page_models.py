@@ -16,9 +16,7 @@ NAMES = ("shakespeare-small", "tatoeba-en-zh")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect(
-        "build-finished", write_scripts, priority=960
-    )  # after page_weight, which reads every script for its words
+    app.connect("build-finished", write_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

@@ -1,6 +1,7 @@
+/* Beam search, with the rules and scores of `transformer_lib.generation.beam`: the few most likely texts so far are all
+   extended at each step. A text's score is its log-probability divided by its length to the power of the penalty. */
 "use strict";
-// Beam search, with the rules and scores of `transformer_lib.generation.beam`: the few most likely texts so far are all
-// extended at each step. A text's score is its log-probability divided by its length to the power of the penalty.
+
 (() => {
   /**
    * Searches after the ids of `prompt`; gives `{ texts, steps }`, the best texts first, each `{ ids, logProb, score }`.
@@ -20,7 +21,9 @@
       const extended = open.flatMap((text, parent) => {
         const probs = Engine.logProbs(logits[parent]);
         const best = Engine.top(probs, beams + stops.size); // enough to find `beams` that go on
-        return best.map((id) => ({ ids: [...text.ids, id], logProb: text.logProb + probs[id], path: text.path, kept: "" }));
+        return best.map((id) => {
+          return { ids: [...text.ids, id], logProb: text.logProb + probs[id], path: text.path, kept: "" };
+        });
       });
       const order = Engine.top(extended.map(({ logProb }) => logProb), beams * (1 + stops.size));
       const ranked = order.map((i) => extended[i]);
@@ -32,8 +35,10 @@
       steps.push(ranked.map(({ ids, logProb, kept }) => ({ ids, logProb, kept })));
       if (length === maxNewTokens || closed.length === beams) break;
       open = open.map((text) => ({ ...text, path: [...text.path] })); // from here on each goes its own way
-      const rows = model.step(open.map(({ ids }) => ids[length - 1]), open.map(({ path }) => path), cache, { memory });
-      logits = open.map((_, i) => rows.subarray((i * rows.length) / open.length, ((i + 1) * rows.length) / open.length));
+      const newest = open.map(({ ids }) => ids[length - 1]);
+      const rows = model.step(newest, open.map(({ path }) => path), cache, { memory });
+      const vocab = rows.length / open.length;
+      logits = open.map((_, i) => rows.subarray(i * vocab, (i + 1) * vocab));
     }
     // What is still open counts as it stands, unless the search was over.
     if (closed.length < beams) closed = best(closed, open, beams, lengthPenalty);

@@ -1,6 +1,7 @@
+/* What a model may be made of, to be run here. Whatever else a config says is refused by name, since a layer that is
+   passed over in silence would leave a text that looks right and is not the model's. */
 "use strict";
-// What a model may be made of, to be run here. Whatever else a config says is refused by name, since a layer that is
-// passed over in silence would leave a text that looks right and is not the model's.
+
 (() => {
   const ANY = () => true;
   const whole = (value) => Number.isInteger(value) && value > 0;
@@ -17,7 +18,12 @@
     window: one(null),
   };
   const POSITIONS = { type: one("Rope", "NoPositions"), theta: ANY, scaling: one(null) };
-  const FEEDFORWARD = { type: one("SwiGlu", "Glu", "Mlp"), d_ff: whole, activation: one("relu", "gelu_tanh"), bias: ANY };
+  const FEEDFORWARD = {
+    type: one("SwiGlu", "Glu", "Mlp"),
+    d_ff: whole,
+    activation: one("relu", "gelu_tanh"),
+    bias: ANY,
+  };
   const STACK = {
     type: one("ModelConfig"),
     vocab_size: whole,
@@ -44,7 +50,7 @@
       const full = `${name}.${field}`;
       if (rule === undefined) throw new Error(`${full} is not known to the engine of the page`);
       if (typeof rule === "object") Engine.checkConfig(value, full, rule);
-      else if (!rule(value)) throw new Error(`${full} must be one that the engine of the page knows, got ${JSON.stringify(value)}`);
+      else if (!rule(value)) throw new Error(`${full} must be one that the engine knows, got ${JSON.stringify(value)}`);
     }
     return config;
   };

@@ -1,20 +1,22 @@
+/* A matrix product, fast: nearly all the time of a model goes into y = x W^T for rows x, with W as PyTorch keeps it.
+
+   A processor can multiply four numbers of single precision at once, but JavaScript has no word for it. WebAssembly
+   has: a small language of instructions that every browser turns into those of the machine. PRODUCT below is such a
+   program in its text form, and `assemble` makes the bytes of it; so nothing binary is in the book, and no compiler.
+   Instructions take what they need from a stack of values and leave their result there: `a b f32x4.add` is a + b.
+
+   Left out: several threads, and products of a width that is not a multiple of 16. Those, and a browser that lacks
+   these instructions, take `plainProduct`, which says the same in JavaScript. */
 "use strict";
-// A matrix product, fast: nearly all the time of a model goes into y = x W^T for rows x, where W is as PyTorch keeps it.
-//
-// A processor can multiply four numbers of single precision at once, but JavaScript has no word for it. WebAssembly
-// has: a small language of instructions that every browser turns into those of the machine. PRODUCT below is such a
-// program in its text form, and `assemble` makes the bytes of it; so nothing binary is in the book, and no compiler.
-// Instructions take what they need from a stack of values and leave their result there: `a b f32x4.add` is a + b.
-//
-// Left out: several threads, and products of a width that is not a multiple of 16. Those, and a browser that lacks
-// these instructions, take `plainProduct`, which says the same in JavaScript.
+
 (() => {
-  // $w, $x and $y are addresses of W, x and y. W has $rows rows of $wBytes bytes each, x has $count rows of as many, and
-  // y has $count rows of $yBytes. Four sums of four numbers run side by side: a product need not wait for the last sum.
+  // $w, $x and $y are addresses of W, x and y. W has $rows rows of $wBytes bytes each, x has $count rows of as many,
+  // and y has $count rows of $yBytes. Four sums of four numbers run side by side: a product need not wait for the last.
   const PRODUCT = `(module
     (import "page" "memory" (memory 1))
     (func (export "product")
-      (param $w i32) (param $x i32) (param $y i32) (param $wBytes i32) (param $yBytes i32) (param $rows i32) (param $count i32)
+      (param $w i32) (param $x i32) (param $y i32) (param $wBytes i32) (param $yBytes i32)
+      (param $rows i32) (param $count i32)
       (local $stop i32) (local $place i32) (local $input i32) (local $out i32) (local $left i32)
       (local $a v128) (local $b v128) (local $c v128) (local $d v128)
       loop                                                          ;; for each row of W

@@ -1,8 +1,9 @@
+/* The layers of a block, as in the chapters: a norm, attention, a feed-forward network, each with its own weights.
+
+   A text of T tokens is one array of T rows of d numbers. The products of matrices go through the kernel; what is left
+   is short enough to be read. */
 "use strict";
-// The layers of a block, as in the chapters: a norm, attention, a feed-forward network, each with its own weights.
-//
-// A text of T tokens is one array of T rows of d numbers. The products of matrices go through the kernel; what is left
-// is short enough to be read.
+
 (() => {
   /** y = x / sqrt(mean(x^2) + eps) * gain for each row; with a bias, layer normalisation. */
   class Norm {
@@ -98,7 +99,8 @@
         const from = Math.floor((head * this.kvHeads) / this.heads) * this.headDim; // where k and v of this head begin
         const rows = seen.map((slots, row) => {
           const query = row * width + head * this.headDim;
-          const weights = softmax(slots.map((slot) => dot(q, query, k, slot * kvWidth + from, this.headDim)), this.headDim);
+          const scores = slots.map((slot) => dot(q, query, k, slot * kvWidth + from, this.headDim));
+          const weights = softmax(scores, this.headDim);
           weights.forEach((weight, number) => {
             const value = slots[number] * kvWidth + from;
             for (let i = 0; i < this.headDim; i++) found[query + i] += weight * v[value + i];

@@ -1,9 +1,10 @@
+/* The two models: a decoder that goes on with a text, and an encoder-decoder that reads a source first.
+
+   A cache keeps keys and values in numbered slots, one slot a token. What a token may look at is a list of slots, its
+   path: for a plain text 0, 1, 2, ... up to itself; where several texts share their beginning, as in beam search, each
+   has a path of its own through the same cache. Its position is the number of tokens before it on its path. */
 "use strict";
-// The two models: a decoder that goes on with a text, and an encoder-decoder that reads a source first.
-//
-// A cache keeps keys and values in numbered slots, one slot a token. What a token may look at is a list of slots, its
-// path: for a plain text 0, 1, 2, ... up to itself; where several texts share their beginning, as in beam search, each
-// has a path of its own through the same cache. Its position is the number of tokens before it on its path.
+
 (() => {
   /** The tensors of a model by name; it notes the matrices, so that the kernel can move all of them at once. */
   class Weights {
@@ -70,7 +71,8 @@
 
     /** The next slots for so many tokens. */
     extend(count) {
-      if (this.length + count > this.room) throw new Error(`the cache has room for ${this.room} tokens, not for ${this.length + count}`);
+      const needed = this.length + count;
+      if (needed > this.room) throw new Error(`the cache has room for ${this.room} tokens, not for ${needed}`);
       const slots = Array.from({ length: count }, (_, i) => this.length + i);
       this.length += count;
       return slots;
@@ -156,7 +158,7 @@
     }
   }
 
-  /** The Transformer of 2017: an encoder reads the source, and each block of the decoder looks at what it made of it. */
+  /** The Transformer of 2017: an encoder reads the source, and every block of the decoder looks at what it made. */
   class Seq2Seq extends Decoder {
     constructor({ encoder, decoder, share_embeddings: shared }, tensors, options) {
       Engine.checkConfig(encoder, "config.encoder");

@@ -1,9 +1,10 @@
+/* From logits to a token: the most likely one, or a draw from a reshaped and truncated distribution.
+
+   The rules are those of `transformer_lib.generation.sampling`: temperature first, then each limit looks at the
+   distribution as the temperature left it. A draw cannot be that of PyTorch, whose generator is another one; with the
+   same seed it is the same in every browser. */
 "use strict";
-// From logits to a token: the most likely one, or a draw from a reshaped and truncated distribution.
-//
-// The rules are those of `transformer_lib.generation.sampling`: temperature first, then each limit looks at the
-// distribution as the temperature left it. A draw cannot be that of PyTorch, whose generator is another one; with the
-// same seed it is the same in every browser.
+
 (() => {
   /** log softmax of a row of logits. Plain loops: a beam search does this for a whole vocabulary at every step. */
   function logProbs(logits) {
@@ -37,16 +38,15 @@
   }
 
   /**
-   * softmax(logits / temperature) over the tokens that every given limit keeps, 0 for the others. `topK` keeps the k most
-   * likely (Fan et al. 2018), `topP` the fewest most likely with at least that much probability (Holtzman et al. 2019).
+   * softmax(logits / temperature) over the tokens that every given limit keeps, 0 for the others. `topK` keeps the k
+   * most likely (Fan et al. 2018), `topP` the fewest most likely with at least that much probability (Holtzman et al.
+   * 2019).
    */
   function distribution(logits, { temperature = 1, topK = null, topP = null } = {}) {
-    const rules = [
-      ["temperature", temperature >= 0, "must not be negative", temperature],
-      ["topK", topK === null || (Number.isInteger(topK) && topK >= 1 && topK <= logits.length), `must be a whole number from 1 to ${logits.length}`, topK],
-      ["topP", topP === null || (topP > 0 && topP <= 1), "must be above 0 and at most 1", topP],
-    ];
-    for (const [name, holds, rule, value] of rules) if (!holds) throw new Error(`${name} ${rule}, got ${value}`);
+    const whole = Number.isInteger(topK) && topK >= 1 && topK <= logits.length;
+    require(temperature >= 0, "temperature", "must not be negative", temperature);
+    require(topK === null || whole, "topK", `must be a whole number from 1 to ${logits.length}`, topK);
+    require(topP === null || (topP > 0 && topP <= 1), "topP", "must be above 0 and at most 1", topP);
     const probs = new Float64Array(logits.length);
     if (temperature === 0) {
       probs[greedy(logits)] = 1;
@@ -55,15 +55,19 @@
     const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
     const greatest = logits[order[0]];
     for (const id of order) probs[id] = Math.exp((logits[id] - greatest) / temperature);
-    const whole = probs.reduce((sum, power) => sum + power, 0);
+    const sum = probs.reduce((total, power) => total + power, 0);
     let kept = 0; // the most likely so many
     let share = 0; // of the whole, that these have
     while (kept < order.length && (topK === null || kept < topK) && (topP === null || kept === 0 || share < topP)) {
-      share += probs[order[kept++]] / whole;
+      share += probs[order[kept++]] / sum;
     }
     for (const id of order.slice(kept)) probs[id] = 0;
     const left = probs.reduce((sum, power) => sum + power, 0);
     return probs.map((power) => power / left);
+  }
+
+  function require(holds, name, rule, value) {
+    if (!holds) throw new Error(`${name} ${rule}, got ${value}`);
   }
 
   /** Numbers from 0 to below 1 that look random and depend on the seed alone (mulberry32). */

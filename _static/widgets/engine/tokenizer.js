@@ -1,9 +1,10 @@
+/* Byte-level BPE: text to ids and back, with the ids of `transformer_lib.text`.
+
+   A text is cut into chunks, words mostly; a chunk begins as its bytes, and neighbours are merged, the pair that was
+   learned first before all others, until no pair is known. In a `tokenizer.json` each byte is spelled by a visible
+   character (Radford et al. 2019). Left out: every kind of tokenizer that this library does not write. */
 "use strict";
-// Byte-level BPE: text to ids and back, with the ids of `transformer_lib.text`.
-//
-// A text is cut into chunks, words mostly; a chunk begins as its bytes, and neighbours are merged, the pair that was
-// learned first before all others, until no pair is known. In a `tokenizer.json` each byte is spelled by a visible
-// character (Radford et al. 2019). Left out: every kind of tokenizer that this library does not write.
+
 (() => {
   // Bytes that are visible in Latin-1 by themselves, and the rest, in order, by the characters from U+0100 on.
   const visible = (byte) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte < 0xad) || byte > 0xad;
@@ -62,7 +63,7 @@
       return ids;
     }
 
-    /** The text of ids; bytes that are no character become U+FFFD, but a character that is cut off at the end nothing. */
+    /** The text of ids; bytes that are no character become U+FFFD, but one that is cut off at the end becomes nothing. */
     decode(ids) {
       const bytes = Uint8Array.from(ids.flatMap((id) => [...this.bytes[id]]));
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes, { stream: true });

@@ -1,8 +1,9 @@
+/* A translator, as `transformer_lib.tasks.translation`: a sentence in, its translation out, and what was looked at. */
 "use strict";
-// A translator, as `transformer_lib.tasks.translation`: a sentence in, its translation out, and what was looked at.
+
 (() => {
   const [PAD, START, END] = ["<pad>", "<s>", "</s>"];
-  const LENGTH_STEP = 16; // a translation may be twice as long as its source, rounded up to such a step, and a step more
+  const LENGTH_STEP = 16; // a translation may be twice as long as its source, rounded up to this, and this longer
   // White space as Python's `str.split` has it.
   const SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
   const ENDS = new RegExp(`^${SPACE.source}|${SPACE.source}$`, "g");
@@ -32,7 +33,8 @@
     search(source, { beams = 5, lengthPenalty = 1 } = {}) {
       const maxNewTokens = 2 * Math.ceil(source.length / LENGTH_STEP) * LENGTH_STEP + LENGTH_STEP;
       const memory = this.model.encode(source);
-      return Engine.beamSearch(this.model, [this.start], { beams, maxNewTokens, lengthPenalty, memory, stopIds: [this.end] });
+      const options = { beams, maxNewTokens, lengthPenalty, memory, stopIds: [this.end] };
+      return Engine.beamSearch(this.model, [this.start], options);
     }
 
     /** The best translation: `{ text, source, ids, logProb }`, where `ids` end with `</s>`. */

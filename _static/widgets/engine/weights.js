@@ -1,5 +1,6 @@
+/* Weights as they come: base64 of a safetensors file, whose numbers of half precision become single precision. */
 "use strict";
-// Weights as they come: base64 of a safetensors file, whose numbers of half precision become single precision.
+
 (() => {
   /** The bytes that a base64 text stands for. */
   Engine.bytesOf = function (text) {
