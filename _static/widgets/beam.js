@@ -30,7 +30,7 @@ Widget.define("beam", (root, tools) => {
     let found = { texts: [], steps: [] };
     let step = 1;
 
-    const text = textField(tools, { label: "Text", value: "ROMEO:\nI will" }, afterRest(search));
+    const text = textField(tools, { label: "Text", value: "ROMEO: I will" }, afterRest(search));
     const beams = choice({ label: "Beams", options: ["1", "2", "3", "4", "5"], value: "3" }, (value) => {
       settings.beams = Number(value);
       search();
@@ -89,18 +89,17 @@ Widget.define("beam", (root, tools) => {
     }
 
     function drawTree(hand, best) {
-      const column = WIDTH / settings.beams;
+      const rows = found.steps.map((ranked) => ranked.filter(({ kept }) => kept));
+      const column = WIDTH / Math.max(...rows.map((kept) => kept.length));
       const under = (ids, text) => ids.every((id, i) => text.ids[i] === id);
       const places = new Map([["", { x: WIDTH / 2, y: BOX }]]); // a text, by its ids, to the foot of its box
       const [edges, boxes] = [[], []];
-      boxes.push(box(WIDTH / 2, 0, Math.min(WIDTH, 200), text.field.value, "", true, false));
-      found.steps.slice(0, step).forEach((ranked, row) => {
-        const kept = ranked.filter((each) => each.kept).slice(0, settings.beams);
+      boxes.push(box(WIDTH / 2, 0, WIDTH / 2, text.field.value, "", true, false));
+      rows.slice(0, step).forEach((kept, row) => {
         kept.forEach((each, rank) => {
           const x = column * (rank + 0.5);
           const y = (row + 1) * ROW;
           const from = places.get(each.ids.slice(0, -1).join(" "));
-          if (!from) return;
           places.set(each.ids.join(" "), { x, y: y + BOX });
           const alive = hand.some((text) => under(each.ids, text));
           const chosen = under(each.ids, best);
@@ -153,7 +152,7 @@ Widget.define("beam", (root, tools) => {
     }
 
     function drawTable() {
-      const head = ["Text", "log p", "Score", "It"].map((word) => element("th", { scope: "col" }, word));
+      const head = ["Text", "log p", "Score", "Then it"].map((word) => element("th", { scope: "col" }, word));
       const rows = found.steps[step - 1].map((each) => {
         const cells = [spelled(each.ids), format(each.logProb, 4), format(score(each), 4), FATE[each.kept]];
         return element("tr", { class: each.kept && "widget-chosen" }, ...cells.map((cell) => element("td", {}, cell)));

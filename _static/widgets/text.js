@@ -9,6 +9,7 @@ Widget.define("text", (root, tools) => {
   const MOST = 96; // tokens that are read: it was trained on texts of 128, and a phone should not wait
   const SHOWN = 6; // of the likeliest next tokens
   const WRITTEN = 40; // tokens at one press
+  const BEGIN = "JULIET:\nO Romeo, Romeo! wherefore art thou Romeo?\n\nROMEO:\nI";
 
   const says = live();
   const start = button("Load the model (2.3 MB)", () =>
@@ -25,7 +26,7 @@ Widget.define("text", (root, tools) => {
   );
 
   function show({ model, tokenizer }) {
-    const { tokenRow, weightMap, strongest, percent, textField, afterRest } = Engine.parts;
+    const { tokenRow, weightMap, strongest, mean, percent, textField, afterRest } = Engine.parts;
     const settings = { temperature: 0.8, topK: null, topP: 1 };
     let ids = []; // what is read
     let cache = null;
@@ -37,7 +38,7 @@ Widget.define("text", (root, tools) => {
     let writing = false;
 
     // The text, and what is read of it.
-    const text = textField(tools, { label: "Text", value: "ROMEO:\nWhat is", rows: 3 }, afterRest(read));
+    const text = textField(tools, { label: "Text", value: BEGIN, rows: 4 }, afterRest(read));
     const row = tokenRow(tools, (number) => choose(number));
     const count = element("p");
     const who = slider({ label: "Token that looks", min: 1, max: 2, step: 1, value: 1, written: named }, (number) =>
@@ -64,7 +65,7 @@ Widget.define("text", (root, tools) => {
     const more = button(`Write ${WRITTEN} tokens`, () => (writing ? (writing = false) : write(WRITTEN)));
     const anew = button("Begin again", () => {
       random = Engine.generator(1); // the same draws again
-      text.field.value = "ROMEO:\nWhat is";
+      text.field.value = BEGIN;
       read();
     });
 
@@ -105,14 +106,17 @@ Widget.define("text", (root, tools) => {
       who.set(number + 1);
       row.choose(number);
       const found = looks[layer].own;
-      row.shade(Engine.parts.mean(found.map((rows) => rows[number])));
-      const most = found.map((rows, head) => {
-        const best = strongest(rows[number]);
-        const words = `looks most at ${tokenizer.label(ids[best])} (${percent(rows[number][best])})`;
-        heads[head].draw(rows, ids.length, number, words);
-        return `head ${head + 1} ${words}`;
+      found.forEach((rows, head) => {
+        heads[head].draw(rows, ids.length, number, `looks most at ${most(rows[number])}`);
       });
-      says.say(`Token ${named(number + 1)}: ${most.join("; ")}.`);
+      const shared = mean(found.map((rows) => rows[number]));
+      row.shade(shared);
+      says.say(`Token ${named(number + 1)}: the heads of layer ${layer + 1} together look most at ${most(shared)}.`);
+    }
+
+    function most(weights) {
+      const best = strongest(weights);
+      return `${tokenizer.label(ids[best])} (${percent(weights[best])})`;
     }
 
     function set(name, value) {
@@ -130,9 +134,10 @@ Widget.define("text", (root, tools) => {
       bars.replaceChildren(
         ...best.map((id) => {
           const label = tokenizer.label(id);
+          const said = `Add ${label}, ${percent(left[id])}`;
           return element(
             "button",
-            { type: "button", class: "model-bar", click: () => append(id), "aria-label": `Add ${label}, ${percent(left[id])}` },
+            { type: "button", class: "model-bar", click: () => append(id), "aria-label": said },
             element("span", { class: "model-token" }, label),
             element("span", {}, element("i", width(left[id])), element("i", width(own[id]))),
             element("span", {}, percent(left[id])),
