@@ -1,4 +1,6 @@
-/* What a KV cache weighs: keys and values, or a latent, of every token in every layer (Ainslie et al. 2023, DeepSeek-V2). */
+/* What a KV cache weighs: keys and values, or a latent, of every token in every layer.
+
+   Fewer heads of keys: Ainslie et al. 2023; a latent: DeepSeek-AI 2024. Left out: layers with a recurrent state. */
 "use strict";
 
 Widget.numbers("cache", {

@@ -1,7 +1,7 @@
 /* Paint a mask, and see who has heard of whom after one, two and three layers. Beside fig-draw-masks. */
 "use strict";
 
-Widget.define("mask", (root, { numbers, element, button, choice, live }) => {
+Widget.define("mask", (root, { numbers, element, button, choice, live, walk }) => {
   const LENGTH = 6;
   const positions = [...Array(LENGTH).keys()];
   let mask = numbers.preset("causal", LENGTH);
@@ -18,12 +18,12 @@ Widget.define("mask", (root, { numbers, element, button, choice, live }) => {
   const all = button("Allow all", () => fill(true));
   const none = button("Forbid all", () => fill(false));
 
-  const cells = positions.map((query) => positions.map((key) => cell(query, key)));
+  const cells = walk(positions.map((query) => positions.map((key) => cell(query, key))));
   const answers = positions.map(() => positions.map(() => element("span", { class: "widget-cell", role: "cell" })));
 
   root.append(
     element("p", { class: "widget-title" }, "Paint a mask"),
-    element("p", {}, "A row is a position that looks, a column one that is looked at. Press a cell to allow or forbid."),
+    element("p", {}, "A row is a position that looks, a column one that is looked at. Press a cell to change it."),
     element("div", { class: "widget-row" }, presets, depth),
     element("div", { class: "widget-row" }, all, none),
     element(
@@ -37,25 +37,12 @@ Widget.define("mask", (root, { numbers, element, button, choice, live }) => {
   change(() => {});
 
   function cell(query, key) {
-    const made = element("button", { type: "button", class: "widget-cell", tabindex: query + key ? -1 : 0 });
-    made.addEventListener("keydown", (event) => walk(event, query, key));
+    const made = element("button", { type: "button", class: "widget-cell" });
     paint(made, query, key);
     return made;
   }
 
-  /* One cell is a tab stop; from it the arrow keys lead to the others. */
-  function walk(event, query, key) {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const next = cells[query + step[0]]?.[key + step[1]];
-    if (!next) return;
-    cells[query][key].tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  }
-
-  /* A click toggles. A mouse also paints all that it is drawn over; a finger does not, since it must be able to scroll. */
+  /* A click toggles. A mouse also paints all that it is drawn over; a finger does not, since it must scroll. */
   let brush = null; // what a mouse that is held down paints, and where it began
   function paint(made, query, key) {
     const set = (value) => change(() => (mask[query][key] = value));
@@ -103,7 +90,8 @@ Widget.define("mask", (root, { numbers, element, button, choice, live }) => {
     const future = mask.flatMap((row, query) => row.filter((allowed, key) => allowed && key > query)).length;
     const blind = positions.filter((query) => !mask[query].some(Boolean));
     const told = [
-      `After ${layers} ${layers === 1 ? "layer" : "layers"} position ${last} has heard of ${heard[last]} of ${LENGTH} tokens.`,
+      `After ${layers} ${layers === 1 ? "layer" : "layers"} ` +
+        `position ${last} has heard of ${heard[last]} of ${LENGTH} tokens.`,
     ];
     if (future) told.push(`In ${future} ${future === 1 ? "pair" : "pairs"} a position looks into its future.`);
     if (blind.length) told.push(`May look at nothing, so that its weights are all 0: ${blind.join(", ")}.`);
@@ -112,18 +100,18 @@ Widget.define("mask", (root, { numbers, element, button, choice, live }) => {
 
   /* A square of cells with the positions at its edges, as keys in a group or as a table. */
   function grid(role, label, rows) {
-    const inner = role === "table" ? "row" : null;
+    const table = role === "table";
     const head = (text, kind) =>
-      element("span", { class: "widget-head", role: role === "table" ? kind : null, "aria-hidden": role !== "table" && "true" }, text);
+      element("span", { class: "widget-head", role: table && kind, "aria-hidden": !table && "true" }, text);
     const box = element("div", {
       class: "widget-grid",
       role,
       "aria-label": label,
       style: `grid-template-columns: 1.5rem repeat(${LENGTH}, minmax(0, 44px))`,
     });
-    const top = element("div", { role: inner }, head("", "cell"), ...positions.map((key) => head(key, "columnheader")));
-    box.append(top);
-    for (const query of positions) box.append(element("div", { role: inner }, head(query, "rowheader"), ...rows[query]));
+    const row = (...parts) => box.append(element("div", { role: table && "row" }, ...parts));
+    row(head("", "cell"), ...positions.map((key) => head(key, "columnheader")));
+    for (const query of positions) row(head(query, "rowheader"), ...rows[query]);
     return element("div", {}, element("p", {}, label), box);
   }
 });

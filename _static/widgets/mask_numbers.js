@@ -14,10 +14,10 @@ Widget.numbers("mask", {
     return positions.map((query) => positions.map((key) => allowed(query, key)));
   },
 
-  /* For each pair the first layer after which the query's vector depends on the key's token; null if none up to `layers`.
+  /* For each pair the first layer after which the query's vector depends on the key's token; null if there is none.
 
-     A vector always depends on its own token, which the residual connection carries on: that is layer 0. In each layer a
-     position hears all that those it may look at have heard before. */
+     A vector always depends on its own token, which the residual connection carries on: that is layer 0. In each
+     layer a position hears all that those it may look at have heard before. */
   reached(mask, layers) {
     const first = mask.map((row, query) => row.map((_, key) => (query === key ? 0 : null)));
     for (let layer = 1; layer <= layers; layer += 1) {

@@ -2,7 +2,7 @@
 "use strict";
 
 Widget.numbers("query", {
-  /* `allowed` says for each key whether the query may look at it; of a query that may look at none, all weights are 0. */
+  /* `allowed` says for each key whether the query may look at it; if it may look at none, all weights are 0. */
   looked_up(query, keys, values, { scaled, temperature, allowed }) {
     const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
     const scores = keys.map((key) => dot(query, key));

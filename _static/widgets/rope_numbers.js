@@ -1,4 +1,6 @@
-/* Rotary positions: pairs of channels that turn with the position (Su et al. 2021). Channel i turns with i + width / 2. */
+/* Rotary positions: pairs of channels that turn with the position (Su et al. 2021).
+
+   Channel i turns with channel i + width / 2, as in transformer_lib/nn/positions.py. */
 "use strict";
 
 Widget.numbers("rope", {

@@ -10,7 +10,7 @@
      data            the widget's numbers, written by the build (tools/widget_data.py)
      numbers         the functions that NAME_numbers.js gave to Widget.numbers
      load(files)     adds scripts on request, named from _static, and promises that they have run
-     element, svg, button, slider, choice, select, format, live     see below
+     element, svg, button, slider, choice, select, format, live, walk     see below
 
    Everything is a classic script, since a page that is opened as a file can load neither modules nor data. */
 "use strict";
@@ -52,7 +52,7 @@ const Widget = (() => {
     return asked.get(file);
   }
 
-  /* An element with attributes and children; an attribute that is false or null is left out, a function is an event. */
+  /* An element with attributes and children; one that is false or null is left out, a function is an event. */
   function element(tag, attributes = {}, ...children) {
     return filled(document.createElement(tag), attributes, children);
   }
@@ -74,7 +74,7 @@ const Widget = (() => {
     return element("button", { type: "button", class: "widget-button", click: act, ...attributes }, text);
   }
 
-  /* A number between two bounds. `written` says it in words, on the screen and to a screen reader. The box has `set`. */
+  /* A number between two bounds; `written` puts it in words, on the screen and for a screen reader. Has `set`. */
   function slider({ label, min, max, step, value, written = format }, changed) {
     const said = element("output", { class: "widget-value" });
     const input = element("input", { type: "range", min, max, step, value });
@@ -147,7 +147,29 @@ const Widget = (() => {
     return line;
   }
 
-  const tools = { load, element, svg, button, slider, choice, select, format, live };
+  /* Rows of buttons of which one is a tab stop; from it the arrow keys lead to the others. */
+  function walk(rows) {
+    const go = (to, from) => {
+      from.tabIndex = -1;
+      to.tabIndex = 0;
+      to.focus();
+    };
+    rows.forEach((row, i) =>
+      row.forEach((cell, j) => {
+        cell.tabIndex = i || j ? -1 : 0;
+        cell.addEventListener("keydown", (event) => {
+          const way = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+          if (!way) return;
+          event.preventDefault();
+          const next = rows[i + way[0]]?.[j + way[1]];
+          if (next) go(next, cell);
+        });
+      }),
+    );
+    return rows;
+  }
+
+  const tools = { load, element, svg, button, slider, choice, select, format, live, walk };
   return {
     define,
     load,

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.book.pages import CHROMIUM, FLAGS, ROOT, needs_chromium, toc_pages
+from tests.book.pages import ROOT, needs_chromium, toc_pages
 from tests.book.test_axe import everything, violations
 
 SCRIPTS = ROOT / "_static" / "widgets"
@@ -238,16 +238,14 @@ def test_every_part_of_a_widget_is_reached_by_keyboard(opened: Any, page: str, n
 
 
 @needs_chromium
-def test_without_scripts_the_static_form_is_seen(html: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = chromium.new_context(java_script_enabled=False).new_page()
-        for path, name in PLACES:
-            page.goto((html / f"{path}.html").as_uri())
-            assert page.locator(f"#widget-{name} .widget-static").is_visible()
-        chromium.close()
+def test_without_scripts_the_static_form_is_seen(browser: BrowserContext, html: Path) -> None:
+    page = browser.new_page()
+    browser.new_cdp_session(page).send("Emulation.setScriptExecutionDisabled", {"value": True})
+    for path, name in PLACES:
+        page.goto((html / f"{path}.html").as_uri())
+        assert page.locator(f"#widget-{name} .widget-static").is_visible()
+        assert page.locator(f"#widget-{name} .widget-live").count() == 0
+    page.close()
 
 
 @needs_chromium
