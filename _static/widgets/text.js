@@ -38,7 +38,11 @@ Widget.define("text", (root, tools) => {
     let writing = false;
 
     // The text, and what is read of it.
-    const text = textField(tools, { label: "Text", value: BEGIN, rows: 4 }, afterRest(read));
+    const readLater = afterRest(read);
+    const text = textField(tools, { label: "Text", value: BEGIN, rows: 4 }, () => {
+      writing = false;
+      readLater();
+    });
     const row = tokenRow(tools, (number) => choose(number));
     const count = element("p");
     const who = slider({ label: "Token that looks", min: 1, max: 2, step: 1, value: 1, written: named }, (number) =>
@@ -53,7 +57,7 @@ Widget.define("text", (root, tools) => {
     const heads = Array.from({ length: maps }, (_, head) => weightMap(tools, `Head ${head + 1}`));
 
     // The next token.
-    const bars = element("div", { class: "model-bars" });
+    const bars = Array.from({ length: SHOWN }, newBar);
     const controls = [
       slider({ label: "Temperature", min: 0, max: 2, step: 0.1, value: 0.8 }, (value) => set("temperature", value)),
       select({ label: "Top-k", options: [["", "all"], "1", "2", "5", "10", "50"], value: "" }, (value) =>
@@ -73,8 +77,8 @@ Widget.define("text", (root, tools) => {
       text,
       element("div", { class: "widget-row" }, one, more, anew),
       element("div", { class: "widget-row" }, ...controls),
-      element("p", {}, "The next token: the thick bar is its share with these settings, the thin one what the model says."),
-      bars,
+      element("p", {}, "The next token: its share with these settings is thick, what the model says thin. Press one to add it."),
+      element("div", { class: "model-bars" }, ...bars.map((each) => each.button)),
       count,
       row,
       element("div", { class: "widget-row" }, who, which),
@@ -130,20 +134,22 @@ Widget.define("text", (root, tools) => {
       const left = Engine.distribution(logits, settings);
       const best = Engine.top(logits, SHOWN);
       const widest = Math.max(...best.map((id) => Math.max(own[id], left[id])));
-      const width = (share) => ({ style: `width: ${(100 * share) / widest}%` });
-      bars.replaceChildren(
-        ...best.map((id) => {
-          const label = tokenizer.label(id);
-          const said = `Add ${label}, ${percent(left[id])}`;
-          return element(
-            "button",
-            { type: "button", class: "model-bar", click: () => append(id), "aria-label": said },
-            element("span", { class: "model-token" }, label),
-            element("span", {}, element("i", width(left[id])), element("i", width(own[id]))),
-            element("span", {}, percent(left[id])),
-          );
-        }),
-      );
+      best.forEach((id, i) => {
+        bars[i].id = id;
+        bars[i].label.textContent = tokenizer.label(id);
+        bars[i].left.style.width = `${(100 * left[id]) / widest}%`;
+        bars[i].own.style.width = `${(100 * own[id]) / widest}%`;
+        bars[i].share.textContent = percent(left[id]);
+      });
+    }
+
+    /* A button for a likely token; it stays the same one, so that who presses it keeps the focus. */
+    function newBar() {
+      const made = { id: 0, label: element("span", { class: "model-token" }), left: element("i"), own: element("i") };
+      made.share = element("span");
+      const add = { type: "button", class: "model-bar", click: () => append(made.id) };
+      made.button = element("button", add, made.label, element("span", {}, made.left, made.own), made.share);
+      return made;
     }
 
     function append(id) {

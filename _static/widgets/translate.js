@@ -7,7 +7,7 @@ Widget.define("translate", (root, tools) => {
   const MODEL = "tatoeba-en-zh";
 
   const says = live();
-  const start = button("Load the translator (6.8 MB)", () =>
+  const start = button("Load the translator (6.9 MB)", () =>
     load(["widgets/engine/engine.js"]).then(
       () => Engine.begin(MODEL, { load, start, says, show }),
       (error) => says.say(error.message),
