@@ -77,7 +77,7 @@ Widget.define("text", (root, tools) => {
       text,
       element("div", { class: "widget-row" }, one, more, anew),
       element("div", { class: "widget-row" }, ...controls),
-      element("p", {}, "The next token: its share with these settings is thick, what the model says thin. Press one to add it."),
+      element("p", {}, "The next token: thick its share with these settings, thin what the model says. Press to add."),
       element("div", { class: "model-bars" }, ...bars.map((each) => each.button)),
       count,
       row,
