@@ -78,19 +78,19 @@ const Widget = (() => {
   function slider({ label, min, max, step, value, written = format }, changed) {
     const said = element("output", { class: "widget-value" });
     const input = element("input", { type: "range", min, max, step, value });
-    const show = () => {
-      said.textContent = written(Number(input.value));
+    const show = (shown) => {
+      said.textContent = written(shown); // not the place of the slider, which knows only its own steps
       input.setAttribute("aria-valuetext", said.textContent);
     };
     input.addEventListener("input", () => {
-      show();
+      show(Number(input.value));
       changed(Number(input.value));
     });
-    show();
+    show(value);
     const box = element("label", { class: "widget-slider" }, element("span", {}, label, " ", said), input);
     box.set = (given) => {
       input.value = given;
-      show();
+      show(given);
     };
     return box;
   }
