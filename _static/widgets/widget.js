@@ -16,7 +16,7 @@
 "use strict";
 
 const Widget = (() => {
-  const home = new URL("..", document.currentScript?.src || document.baseURI); // _static
+  const here = document.currentScript.src; // asked now: later it is no longer known
   const data = {};
   const numbers = {};
   const asked = new Map(); // file -> the promise that it has run
@@ -38,7 +38,7 @@ const Widget = (() => {
   function script(file) {
     if (!asked.has(file)) {
       const arrived = new Promise((resolve, reject) => {
-        const tag = element("script", { src: new URL(file, home).href });
+        const tag = element("script", { src: new URL(`../${file}`, here).href });
         tag.addEventListener("load", () => resolve());
         tag.addEventListener("error", () => {
           asked.delete(file); // the line may be back at the next try
