@@ -20,7 +20,7 @@ Widget.numbers("ablation", {
     const size = Math.max(Math.abs(least), Math.abs(greatest));
     const digits = size >= 1000 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
     const [middle, low, high] = [mean, least, greatest].map((x) => x.toFixed(digits));
-    return low === high && least === greatest ? middle : `${middle} (${low} to ${high})`;
+    return low === high ? middle : `${middle} (${low} to ${high})`;
   },
 
   /* The arm with these settings, or undefined: not every combination was run. */

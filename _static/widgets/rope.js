@@ -71,7 +71,7 @@ Widget.define("rope", (root, { data, numbers, element, svg, button, slider, choi
       });
       words.replaceChildren(
         element("strong", {}, `Pair ${pair}`),
-        ` turns ${format(speed)} a position and adds ${format(part)}.`,
+        ` turns ${format(speed)} radians a position and adds ${format(part)}.`,
       );
     };
     return { box: element("div", {}, face, words), show };

@@ -16,7 +16,7 @@
 "use strict";
 
 const Widget = (() => {
-  const home = new URL("..", document.currentScript?.src || document.baseURI); // _static
+  const here = document.currentScript.src; // asked now: later it is no longer known
   const data = {};
   const numbers = {};
   const asked = new Map(); // file -> the promise that it has run
@@ -38,7 +38,7 @@ const Widget = (() => {
   function script(file) {
     if (!asked.has(file)) {
       const arrived = new Promise((resolve, reject) => {
-        const tag = element("script", { src: new URL(file, home).href });
+        const tag = element("script", { src: new URL(`../${file}`, here).href });
         tag.addEventListener("load", () => resolve());
         tag.addEventListener("error", () => {
           asked.delete(file); // the line may be back at the next try
@@ -78,19 +78,19 @@ const Widget = (() => {
   function slider({ label, min, max, step, value, written = format }, changed) {
     const said = element("output", { class: "widget-value" });
     const input = element("input", { type: "range", min, max, step, value });
-    const show = () => {
-      said.textContent = written(Number(input.value));
+    const show = (shown) => {
+      said.textContent = written(shown); // not the place of the slider, which knows only its own steps
       input.setAttribute("aria-valuetext", said.textContent);
     };
     input.addEventListener("input", () => {
-      show();
+      show(Number(input.value));
       changed(Number(input.value));
     });
-    show();
+    show(value);
     const box = element("label", { class: "widget-slider" }, element("span", {}, label, " ", said), input);
     box.set = (given) => {
       input.value = given;
-      show();
+      show(given);
     };
     return box;
   }
