@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 RULE = re.compile(r"([^{};]*)\{([^{}]*)\}")
 NOTICE = re.compile(r"/\*!.*?\*/", re.DOTALL)  # whose work it is stays in it
 FONTS = "vendor/fontawesome/webfonts"
+OWN_CLASSES = ("mathjax", "widgets", "models")  # folders whose scripts set no class of these sheets
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -29,7 +30,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     if app.builder.name != "html" or error or not (static / FONTS / "fa-solid-900.ttf").exists():
         return  # without that font nothing was written anew
     pages = {page: page.read_text(encoding="utf-8") for page in Path(app.outdir).rglob("*.html")}
-    scripts = [script for script in static.rglob("*.js") if "mathjax" not in script.parts]
+    scripts = [script for script in static.rglob("*.js") if script.relative_to(static).parts[0] not in OWN_CLASSES]
     texts = ("fontawesome.js", "data.js")  # in these no class is set: all icons, and the text of the search
     words = (script.read_text(encoding="utf-8") for script in scripts if script.name not in texts)
     used = names(pages.values(), words)

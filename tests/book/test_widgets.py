@@ -1,0 +1,256 @@
+"""Widgets on the pages: their scripts stand where they are used and nowhere else, they answer to keys, fingers and a
+mouse, and without scripts and on paper their static form is what one sees.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.book.pages import ROOT, needs_chromium, toc_pages
+from tests.book.test_axe import everything, violations
+
+SCRIPTS = ROOT / "_static" / "widgets"
+DIRECTIVE = re.compile(r"^```+\{widget\} ([\w-]+)\n", re.MULTILINE)
+
+
+def source(page: str) -> str:
+    """The text cells of a chapter, or the text of a page."""
+    path = ROOT / f"{page}.ipynb"
+    if not path.is_file():
+        return (ROOT / f"{page}.md").read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+PLACED = {page: names for page in toc_pages() if (names := DIRECTIVE.findall(source(page)))}
+PLACES = [(page, name) for page, names in PLACED.items() for name in names]
+
+
+@pytest.fixture(scope="module")
+def extension() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        yield importlib.import_module("widget_extension")
+
+
+# What a page carries ------------------------------------------------------------------------------------------------
+
+
+def asked_for(text: str) -> list[str]:
+    """Scripts and style sheets of widgets, questions and models that a page names."""
+    return re.findall(r'(?:src|href)="[^"]*_static/((?:widgets/|questions|models/)[^"?]*)', text)
+
+
+def test_a_page_carries_the_scripts_of_its_widgets_and_no_others(html: Path) -> None:
+    for path in [*html.glob("*.html"), *(html / "chapters").rglob("*.html")]:
+        name = path.relative_to(html).with_suffix("").as_posix()
+        scripts = [file for file in asked_for(path.read_text(encoding="utf-8")) if file.startswith("widgets/")]
+        own = {"widget.js", "widget.css"} if name in PLACED else set()
+        for widget in PLACED.get(name, []):
+            tried = [f"data/{widget}.js", f"{widget}_numbers.js", f"{widget}.js"]
+            own |= {file for file in tried if (html / "_static" / "widgets" / file).is_file()}
+        assert sorted(scripts) == sorted(f"widgets/{file}" for file in own), name
+        assert all((html / "_static" / file).is_file() for file in scripts)
+
+
+def test_the_base_comes_first_then_numbers_then_what_is_seen(html: Path) -> None:
+    for page, names in PLACED.items():
+        text = (html / f"{page}.html").read_text(encoding="utf-8")
+        scripts = [file.removeprefix("widgets/") for file in asked_for(text) if file.endswith(".js")]
+        scripts = [file for file in scripts if not file.startswith("questions")]
+        assert scripts[0] == "widget.js"
+        for name in names:
+            order = [scripts.index(file) for file in (f"data/{name}.js", f"{name}_numbers.js") if file in scripts]
+            assert [*order, scripts.index(f"{name}.js")] == sorted([*order, scripts.index(f"{name}.js")])
+        for tag in re.findall(r"<script[^>]*_static/widgets/[^>]*>", text):
+            assert re.search(r" defer ", tag) and re.search(r"\.js\?v=[0-9a-f]{8}\"", tag), tag
+
+
+def test_scripts_with_lists_of_their_own_leave_every_page(extension: ModuleType) -> None:
+    from sphinx.builders.html import StandaloneHTMLBuilder
+
+    listed = ["_static/page.js", "_static/widgets/widget.js", "_static/questions.js", "_static/models/tale.js", None]
+    app = SimpleNamespace(builder=object.__new__(StandaloneHTMLBuilder))
+    context = {kind: [SimpleNamespace(filename=file) for file in listed] for kind in ("script_files", "css_files")}
+    lists = dict(context)
+    extension.put_scripts(app, "search", "search.html", context, None)
+    for kind, files in context.items():
+        assert [file.filename for file in files] == ["_static/page.js", None]
+        assert files is lists[kind]  # the list of the builder itself, which other extensions go on with
+
+
+def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(html: Path) -> None:
+    """A sheet keeps the rules whose classes a page or a script names: those of widgets do not count."""
+    kept = (html / "_static" / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    words = {word for file in SCRIPTS.rglob("*.js") for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8"))}
+    others = [file for file in (html / "_static").rglob("*.js") if "widgets" not in file.parts]
+    used = {
+        word for file in others for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8", errors="ignore"))
+    }
+    used |= {word for page in html.rglob("*.html") for word in re.findall(r"[\w-]+", page.read_text(encoding="utf-8"))}
+    classes = set(re.findall(r"\.([A-Za-z_-][\w-]*)", re.sub(r"\([^()]*\)", "", kept)))
+    assert not {word for word in words - used if word in classes}
+
+
+# What the directive asks for ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("```{widget} nowhere\n:alt: x\n\nStatic.\n```", "must be a script of _static/widgets, got nowhere"),
+        ("```{widget} widget\n:alt: x\n\nStatic.\n```", "must be a script of _static/widgets, got widget"),
+        ("```{widget} mask\n\nStatic.\n```", "must have :alt: and a static form"),
+        ("```{widget} mask\n:alt: x\n```", "must have :alt: and a static form"),
+    ],
+)
+def test_a_wrong_directive_is_refused(extension: ModuleType, text: str, said: str) -> None:
+    from docutils.core import publish_doctree
+    from docutils.parsers.rst import directives
+    from myst_parser.docutils_ import Parser
+
+    directives.register_directive("widget", extension.Widget)
+    tree = publish_doctree(text, parser=Parser(), settings_overrides={"report_level": 5, "halt_level": 5})
+    assert said in tree.astext()
+
+
+def test_numbers_are_written_as_a_script_that_any_page_may_load(extension: ModuleType) -> None:
+    script = extension.data_script("mask", {"words": ["é", "</script>"], "x": [1.5, None]})
+    assert script.startswith('Widget.data("mask", {') and script.endswith("});\n")
+    assert json.loads(script[len('Widget.data("mask", ') : -3]) == {"words": ["é", "</script>"], "x": [1.5, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        extension.data_script("mask", {"x": float("nan")})
+
+
+def test_a_static_form_reads_as_text(html: Path) -> None:
+    """In Jupyter the block is seen as it stands, and on paper it is all there is."""
+    assert PLACES
+    for page, name in PLACES:
+        body = re.search(rf"^(```+)\{{widget\}} {name}\n(.*?)^\1$", source(page), re.DOTALL | re.MULTILINE)
+        assert body and (alt := re.match(r":alt: (.+)\n\n", body[2]))
+        assert 30 < len(alt[1]) < 200 and alt[1].endswith(".")
+        assert len(body[2][alt.end() :].split()) > 15
+
+
+@pytest.mark.parametrize("file", sorted(SCRIPTS.rglob("*.js")), ids=lambda file: file.name)
+def test_a_script_is_short_strict_and_asks_nobody_else(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("/* ") and '\n"use strict";\n' in text
+    assert len(text.splitlines()) <= 300
+    assert max(map(len, text.splitlines())) <= 120
+    assert not re.search(r"\b(fetch|import|eval|XMLHttpRequest|localStorage|innerHTML)\b\s*[(=.]", text)
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+
+
+# In a browser -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(browser: BrowserContext, site: str) -> Iterator[Any]:
+    """A way to open the page of a widget, which counts errors of scripts; closed afterwards."""
+    pages: list[Page] = []
+
+    def visit(path: str, width: int = 1280, scheme: str = "light", address: str | None = None) -> Page:
+        page = browser.new_page()
+        pages.append(page)
+        page.on("pageerror", lambda error: pytest.fail(f"{path}: {error}"))
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(address or f"{site}/{path}.html", wait_until="load")
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+
+
+# What sticks out of the screen, and what a thumb would miss.
+TOO_WIDE = """name => [...document.querySelectorAll(`#widget-${name} :is(.widget-live, .widget-live *)`)].filter(
+    e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5
+        || e.clientWidth && e.scrollWidth > e.clientWidth + 1 && !e.matches("svg *, input, select")
+).map(e => e.outerHTML.slice(0, 90))"""
+TOO_SMALL = """name => [...document.querySelectorAll(
+    `#widget-${name} .widget-live :is(button, select, input[type=range], label)`)].filter(e => {
+    const box = e.getBoundingClientRect();
+    return e.getClientRects().length && (box.height < 43.5 || box.width < 43.5);
+}).map(e => e.outerHTML.slice(0, 90))"""
+
+
+@needs_chromium
+@pytest.mark.parametrize(("page", "name"), PLACES)
+def test_a_widget_works_is_narrow_and_fits_a_thumb(opened: Any, page: str, name: str) -> None:
+    for width in (390, 1280):
+        tab = opened(page, width)
+        place = tab.locator(f"#widget-{name}")
+        assert place.locator(".widget-live").is_visible() and not place.locator(".widget-static").is_visible()
+        assert tab.evaluate(TOO_WIDE, name) == [] and tab.evaluate(TOO_SMALL, name) == [], width
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.emulate_media(media="print")
+        assert place.locator(".widget-static").is_visible() and not place.locator(".widget-live").is_visible()
+
+
+@needs_chromium
+@pytest.mark.parametrize(("page", "name"), PLACES)
+def test_axe_finds_nothing_in_a_widget(opened: Any, page: str, name: str) -> None:
+    tab = opened(page, 390)
+    within = f"#widget-{name}"
+    tab.evaluate(
+        "name => { for (const e of document.body.querySelectorAll('*')) "
+        "if (!e.contains(name) && !name.contains(e)) e.remove() }",
+        tab.query_selector(within),
+    )
+    found = violations(tab, **everything())
+    tab.evaluate("() => { document.documentElement.dataset.theme = 'dark' }")
+    found += violations(tab, runOnly={"type": "rule", "values": ["color-contrast"]})
+    assert [line for line in found if not line.startswith(("document-title", "page-has", "landmark"))] == []
+
+
+@needs_chromium
+@pytest.mark.parametrize(("page", "name"), PLACES)
+def test_every_part_of_a_widget_is_reached_by_keyboard(opened: Any, page: str, name: str) -> None:
+    """Tab leads to every control, but to one alone of the radio buttons of a group and of the cells of a grid."""
+    tab = opened(page, 390)
+    controls = tab.evaluate(
+        """name => {
+            const all = [...document.querySelectorAll(`#widget-${name} .widget-live :is(button, select, input)`)];
+            const stops = all.filter(e => e.getClientRects().length && e.tabIndex >= 0
+                && !e.disabled && !(e.type === "radio" && !e.checked));
+            stops[0].focus();
+            return stops.length;
+        }""",
+        name,
+    )
+    reached = {tab.evaluate("document.activeElement.outerHTML")}
+    for _ in range(controls + 2):
+        tab.keyboard.press("Tab")
+        if not tab.evaluate(f"!!document.activeElement.closest('#widget-{name} .widget-live')"):
+            break
+        reached.add(tab.evaluate("document.activeElement.outerHTML"))
+    assert len(reached) >= controls
+
+
+@needs_chromium
+def test_without_scripts_the_static_form_is_seen(browser: BrowserContext, html: Path) -> None:
+    page = browser.new_page()
+    browser.new_cdp_session(page).send("Emulation.setScriptExecutionDisabled", {"value": True})
+    for path, name in PLACES:
+        page.goto((html / f"{path}.html").as_uri())
+        assert page.locator(f"#widget-{name} .widget-static").is_visible()
+        assert page.locator(f"#widget-{name} .widget-live").count() == 0
+    page.close()
+
+
+@needs_chromium
+def test_a_widget_works_from_a_file(opened: Any, html: Path) -> None:
+    for path, names in PLACED.items():
+        page = opened(path, address=(html / f"{path}.html").as_uri())
+        for name in names:
+            assert page.locator(f"#widget-{name} .widget-live").is_visible(), name
