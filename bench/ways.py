@@ -13,7 +13,8 @@ from typing import Any
 from unittest import mock
 
 from bench import ways_of_a_step
-from bench.harness import Facts, ratio
+from bench.harness import Facts
+from bench.ratios import ratio
 
 TITLE = "ways to decode cheaper, each beside the library: their processor time / ours"
 ROUNDS = 7
