@@ -12,7 +12,8 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.harness import MIB, OURS, Build, Candidate, Facts, compare, field_of, measure
+from bench.harness import MIB, OURS, Build, Candidate, Facts, field_of, measure
+from bench.ratios import compare
 
 TITLE = "causal attention alone: time and added memory over the number of keys"
 ROUNDS = 3

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.decode import agreement
-from bench.harness import OURS, Build, Candidate, Facts, clock_of, compare, installed, lines_of, measure, target_lines
+from bench.harness import OURS, Build, Candidate, Facts, installed, measure
+from bench.ratios import clock_of, compare, lines_of, target_lines
 
 TITLE = "beam search with an encoder-decoder: batch, beams and precision"
 ROUNDS = 5

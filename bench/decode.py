@@ -11,20 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from bench.harness import (
-    OURS,
-    Build,
-    Candidate,
-    Facts,
-    clock_of,
-    compare,
-    installed,
-    lines_of,
-    measure,
-    target_lines,
-    version_of,
-)
+from bench.harness import OURS, Build, Candidate, Facts, installed, measure, version_of
 from bench.machine import has_bfloat16
+from bench.ratios import clock_of, compare, lines_of, target_lines
 
 TITLE = "greedy decoding, cache and prompt included: batch and precision"
 ROUNDS = 5

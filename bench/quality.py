@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.harness import OURS, Facts, target_lines, version_of
+from bench.harness import OURS, Facts, version_of
+from bench.ratios import target_lines
 
 TITLE = "what int8 and bfloat16 cost: BLEU, and the loss of a language model"
 MODELS = Path(__file__).parent.parent / "recipes" / "models"

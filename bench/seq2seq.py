@@ -9,20 +9,9 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from bench.harness import (
-    OURS,
-    Build,
-    Candidate,
-    Facts,
-    best_of_its_family,
-    clock_of,
-    compare,
-    installed,
-    lines_of,
-    measure,
-    target_lines,
-)
+from bench.harness import OURS, Build, Candidate, Facts, installed, measure
 from bench.machine import has_bfloat16
+from bench.ratios import best_of_its_family, clock_of, compare, lines_of, target_lines
 from bench.train_step import TOLERANCE, check_equal_work
 
 TITLE = "one training step of an encoder-decoder: precision; bucketed: an epoch of ours against random batches"

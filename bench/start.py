@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness import OURS, Facts, installed, ratio, spread
+from bench.harness import OURS, Facts, installed
+from bench.ratios import ratio, spread
 
 TITLE = "start-up: a fresh interpreter that imports one library"
 ROUNDS = 9

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness import OURS, Build, Candidate, Facts, compare, installed, lines_of, measure, target_lines
+from bench.harness import OURS, Build, Candidate, Facts, installed, measure
+from bench.ratios import compare, lines_of, target_lines
 
 TITLE = "tokenisers: training and encoding, the fast path and the lesson"
 ROUNDS = 5

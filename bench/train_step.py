@@ -11,19 +11,9 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from bench.harness import (
-    OURS,
-    Build,
-    Candidate,
-    Facts,
-    best_of_its_family,
-    compare,
-    installed,
-    lines_of,
-    measure,
-    target_lines,
-)
+from bench.harness import OURS, Build, Candidate, Facts, installed, measure
 from bench.machine import has_bfloat16
+from bench.ratios import best_of_its_family, compare, lines_of, target_lines
 
 TITLE = "one training step of a decoder-only model: shape, precision, eager or compiled"
 ROUNDS = 5

@@ -12,19 +12,8 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench.harness import (
-    OURS,
-    Candidate,
-    Failed,
-    best_of_its_family,
-    compare,
-    installed,
-    lines_of,
-    measure,
-    ratio,
-    spread,
-    target_lines,
-)
+from bench.harness import OURS, Candidate, Failed, installed, measure
+from bench.ratios import best_of_its_family, compare, lines_of, ratio, spread, target_lines
 from bench.seq2seq import RANDOM
 from bench.train_step import FAMILIES, OURS_AGAIN, OURS_LLAMA, check_equal_work
 

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 import torch
 
-from transformer_lib.checks import require, require_numbers
+from transformer_lib.checks import require
 from transformer_lib.contract import checked
 from transformer_lib.generation.beam import Beams
 from transformer_lib.interop.engine_folder import Compute, converted
 from transformer_lib.interop.engines import EngineLM, EngineSeq2Seq
-from transformer_lib.tasks.language_model import MOST_NEW, Writer
+from transformer_lib.tasks.language_model import Writer
 from transformer_lib.tasks.opus import MOST_NEW as MOST_TRANSLATED
 from transformer_lib.tasks.opus import OpusTranslator
 from transformer_lib.tasks.translation import END, START, Translator
@@ -92,25 +92,12 @@ class EngineWriter(Writer):
         super().__post_init__()
         _check_same(self.engine, self.model)
 
-    def write(
-        self,
-        ids: Sequence[int],
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.8,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> list[int]:
-        """The ids of tokens after these, as `Writer.write` gives them."""
-        require_numbers(temperature=temperature)
-        fault = self.fault_of(ids, max_new_tokens)
-        if fault is not None:
-            raise ValueError(f"ids {fault}")
+    def _write(self, ids: Sequence[int], new: int, *, temperature: float, top_p: float, seed: int) -> list[int]:
         if temperature > 0:
             self.engine.reseed(seed)
         [written] = self.engine.generate(
             [ids],
-            max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
+            max_new_tokens=new,
             temperature=temperature,
             top_p=top_p,
             stop_ids=self._stops,

@@ -140,12 +140,16 @@ class Writer:
         fault = self.fault_of(ids, max_new_tokens)
         if fault is not None:
             raise ValueError(f"ids {fault}")
+        new = max_new_tokens or min(MOST_NEW, self._room(len(ids)))
+        return self._write(ids, new, temperature=temperature, top_p=top_p, seed=seed)
+
+    def _write(self, ids: Sequence[int], new: int, *, temperature: float, top_p: float, seed: int) -> list[int]:
         device = self.model.head.weight.device
         generator = torch.Generator(device).manual_seed(seed)
         [written] = generate(
             self.model,
             torch.tensor([list(ids)], device=device),
-            max_new_tokens=max_new_tokens or min(MOST_NEW, self._room(len(ids))),
+            max_new_tokens=new,
             pick=partial(sample, temperature=temperature, top_p=top_p, generator=generator),
             stop_ids=self._stops,
             forbidden_ids=self._forbidden,
