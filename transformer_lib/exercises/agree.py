@@ -5,7 +5,7 @@ Two calls that raise the same kind of error agree too, so that a known mistake t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -99,5 +99,5 @@ def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray | list | dict | set) else value
 
 
-def _is_sequence(value: object) -> bool:
+def _is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)

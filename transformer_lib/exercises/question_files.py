@@ -69,7 +69,12 @@ def _question(field: str, name: str, table: Any) -> Question:
     letters = [key for key in table if len(key) == 1]
     first = list(LETTERS[: len(letters)])
     require(letters == first and len(letters) > 1, field, f"must have the letters {', '.join(first)}", letters)
-    require(len(set(right)) == len(right) and set(right) <= set(letters), f"{field}: right", "must be letters", right)
+    require(
+        len(set(right)) == len(right) and set(right) <= set(letters),
+        f"{field}: right",
+        "must be letters of choices, each once",
+        right,
+    )
     if kind == "order":
         other = len(right) == len(letters) and right != "".join(letters)
         require(other, f"{field}: right", "must have every letter, in another order than they are shown", right)
