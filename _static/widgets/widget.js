@@ -76,7 +76,7 @@ const Widget = (() => {
 
   /* A number between two bounds; `written` puts it in words, on the screen and for a screen reader. Has `set`. */
   function slider({ label, min, max, step, value, written = format }, changed) {
-    const said = element("output", { class: "widget-value" });
+    const said = element("span", { class: "widget-value" }); // no output, which the label would be taken for
     const input = element("input", { type: "range", min, max, step, value });
     const show = (shown) => {
       said.textContent = written(shown); // not the place of the slider, which knows only its own steps
