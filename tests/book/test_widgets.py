@@ -235,6 +235,20 @@ def test_a_widget_is_for_phones_keyboards_paper_and_the_dark(opened: Any, path: 
 
 
 @needs_chromium
+def test_what_is_large_is_loaded_once_and_only_on_request(opened: Any) -> None:
+    page = opened(*PLACES[0])
+    load = "file => Widget.load([file, file]).then(() => 'here', error => error.message)"
+    count = "file => document.querySelectorAll(`script[src$='${file}']`).length"
+    assert page.evaluate(count, "widgets/cache_numbers.js") == 0
+    for _ in range(2):
+        assert page.evaluate(load, "widgets/cache_numbers.js") == "here"
+        assert page.evaluate(count, "widgets/cache_numbers.js") == 1
+        assert page.evaluate("'bytes' in Widget.tools('cache').numbers")
+        assert page.evaluate(load, "models/nowhere.js") == "models/nowhere.js could not be loaded"
+        assert page.evaluate(count, "models/nowhere.js") == 0  # so that a second try asks again
+
+
+@needs_chromium
 def test_a_chapter_has_its_widgets_and_without_scripts_their_static_form(browser: BrowserContext, html: Path) -> None:
     for path, names in PLACED.items():
         for scripts in (True, False):
