@@ -4,8 +4,7 @@
 
      Widget.define("mask", (root, tools) => { ... });
 
-   `root` is an empty box inside the widget's place; the static form beside it is hidden while the script works, and
-   stays if it fails. `tools` has
+   `root` is an empty box that stands below the static form, which says what to try. `tools` has
 
      data            the widget's numbers, written by the build (tools/widget_data.py)
      numbers         the functions that NAME_numbers.js gave to Widget.numbers
@@ -27,7 +26,7 @@ const Widget = (() => {
       const root = element("div", { class: "widget-live" });
       mount(root, { ...tools, data: data[name], numbers: numbers[name] });
       place.append(root);
-      place.classList.add("widget-on"); // from here on the static form is for paper
+      place.classList.add("widget-on");
     }
   }
 
@@ -76,8 +75,9 @@ const Widget = (() => {
 
   /* A number between two bounds; `written` puts it in words, on the screen and for a screen reader. Has `set`. */
   function slider({ label, min, max, step, value, written = format }, changed) {
-    const said = element("span", { class: "widget-value" }); // no output, which the label would be taken for
-    const input = element("input", { type: "range", min, max, step, value });
+    const id = `widget-slider-${(names += 1)}`;
+    const said = element("span", { class: "widget-value", "aria-hidden": "true" }); // aria-valuetext says it
+    const input = element("input", { id, type: "range", min, max, step, value });
     const show = (shown) => {
       said.textContent = written(shown); // not the place of the slider, which knows only its own steps
       input.setAttribute("aria-valuetext", said.textContent);
@@ -87,7 +87,8 @@ const Widget = (() => {
       changed(Number(input.value));
     });
     show(value);
-    const box = element("label", { class: "widget-slider" }, element("span", {}, label, " ", said), input);
+    const above = element("span", {}, element("label", { for: id }, label), " ", said);
+    const box = element("div", { class: "widget-slider" }, above, input);
     box.set = (given) => {
       input.value = given;
       show(given);

@@ -1,21 +1,23 @@
-"""Each widget used as a reader uses it, by keyboard and by touch, on a phone and on a wide screen.
+"""Each widget used as a reader uses it, by keys on a wide screen and by touch on a phone.
 
 What it then says is compared with what Python computes for the same settings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page
+from playwright.sync_api import Locator, Page
 
 from tests.book.pages import ROOT, needs_chromium
+from tests.book.test_widgets import opened as opened
 from transformer_lib.book import fmt
 from transformer_lib.runs.records import Record
 from transformer_lib.scratch import backward, cross_entropy, cross_entropy_backward, forward, pencil
 
 pytestmark = needs_chromium
-WIDTHS = [390, 1280]
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 900}  # for keys, and for fingers
 
 
 class Reader:
@@ -30,12 +32,13 @@ class Reader:
         return self.widget.get_by_role(role, name=name, exact=True)
 
     def keys(self, part: Locator, *keys: str) -> None:
+        self.page.set_viewport_size(WIDE)
         part.focus()
         for key in keys:
             self.page.keyboard.press(key)
 
     def tap(self, part: Locator, across: float = 0.5) -> None:
-        part.scroll_into_view_if_needed()
+        self.page.set_viewport_size(PHONE)
         self.page.evaluate("element => element.scrollIntoView({block: 'center'})", part.element_handle())
         box = part.bounding_box()
         assert box
@@ -48,28 +51,17 @@ class Reader:
         self.widget.locator(".widget-says").filter(has_text=text).wait_for()
 
 
-Visit = Callable[[str, str, int], Reader]
+Visit = Callable[..., Reader]
 
 
 @pytest.fixture
-def visit(browser: BrowserContext, site: str) -> Iterator[Visit]:
-    pages: list[Page] = []
-
-    def opened(path: str, name: str, width: int) -> Reader:
-        page = browser.new_page()
-        pages.append(page)
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(f"{site}/chapters/{path}.html", wait_until="load")
-        return Reader(page, name)
-
-    yield opened
-    for page in pages:
-        page.close()
+def visit(opened: Any) -> Visit:
+    """A way to open a widget of a chapter."""
+    return lambda path, name: Reader(opened(f"chapters/{path}", name), name)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_mask_is_painted(visit: Visit, width: int) -> None:
-    reader = visit("attention", "mask", width)
+def test_a_mask_is_painted(visit: Visit) -> None:
+    reader = visit("attention", "mask")
     corner = reader.part("button", "0 may look at 0")
     reader.keys(corner, "ArrowRight", "Space")
     assert reader.part("button", "0 may look at 1").get_attribute("aria-pressed") == "true"
@@ -85,7 +77,7 @@ def test_a_mask_is_painted(visit: Visit, width: int) -> None:
 
 
 def test_a_mouse_paints_what_it_is_drawn_over(visit: Visit) -> None:
-    reader = visit("attention", "mask", 1280)
+    reader = visit("attention", "mask")
     boxes = []
     for key in (1, 2, 3):
         cell = reader.part("button", f"0 may look at {key}")
@@ -103,9 +95,8 @@ def test_a_mouse_paints_what_it_is_drawn_over(visit: Visit) -> None:
     assert [box.get_attribute("aria-pressed") for box in boxes] == ["false", "true", "true"]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_query_is_followed(visit: Visit, width: int) -> None:
-    reader = visit("attention", "query", width)
+def test_a_query_is_followed(visit: Visit) -> None:
+    reader = visit("attention", "query")
     reader.hears("a? asks with (1, 0) and reads 0.401·3 + 0.198·5 + 0.401·0 = 2.192.")
     reader.keys(reader.part("radio", "a?").last, "Space")  # of which the key is changed
     reader.keys(reader.widget.get_by_label("Key, about a"), "Home")
@@ -119,9 +110,8 @@ def test_a_query_is_followed(visit: Visit, width: int) -> None:
     reader.hears("0.401·3 + 0.198·5 + 0.401·0 = 2.192.")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_query_and_a_key_are_turned(visit: Visit, width: int) -> None:
-    reader = visit("architecture", "rope", width)
+def test_a_query_and_a_key_are_turned(visit: Visit) -> None:
+    reader = visit("architecture", "rope")
     reader.hears("Distance m − n = 3: the four parts add up to the score")
     score = reader.widget.locator(".widget-says").inner_text().rpartition(" ")[2]
     reader.keys(reader.part("button", "Both one later"), "Enter", "Enter")
@@ -137,9 +127,9 @@ def test_a_query_and_a_key_are_turned(visit: Visit, width: int) -> None:
     assert "Pair 1 turns 0.3162 radians" in reader.widget.inner_text()
 
 
-@pytest.mark.parametrize(("path", "width"), [("forward", 390), ("backward", 390), ("backward", 1280)])
-def test_the_pencil_model_takes_steps_downhill(visit: Visit, path: str, width: int) -> None:
-    reader = visit(path, "pencil", width)
+@pytest.mark.parametrize("path", ["forward", "backward"])
+def test_the_pencil_model_takes_steps_downhill(visit: Visit, path: str) -> None:
+    reader = visit(path, "pencil")
     weights, losses = pencil.pencil_weights(), []
     for _ in range(3):
         stages = forward(pencil.CONFIG, weights, pencil.TOKENS)
@@ -164,13 +154,12 @@ def test_the_pencil_model_takes_steps_downhill(visit: Visit, path: str, width: i
     reader.hears(f"is {float(f'{loss:.5g}')}.")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_cache_grows(visit: Visit, width: int) -> None:
-    reader = visit("frontier/generation", "cache", width)
+def test_a_cache_grows(visit: Visit) -> None:
+    reader = visit("frontier/generation", "cache")
     reader.hears("After 8,192 tokens the cache weighs 1 GiB.")
     reader.keys(reader.widget.get_by_label("Tokens read so far"), *["ArrowRight"] * 4)
     reader.hears("After 131,072 tokens the cache weighs 16 GiB.")  # as in the table of the chapter
-    reader.keys(reader.widget.get_by_label("Model"), "G")
+    reader.keys(reader.widget.get_by_label("Model"), "ArrowUp")
     reader.hears("one more token adds 36,864 bytes")
     reader.tap(reader.widget.locator("summary"))
     reader.keys(reader.widget.get_by_label("Layers", exact=False).first, "ArrowLeft")
@@ -180,8 +169,7 @@ def test_a_cache_grows(visit: Visit, width: int) -> None:
     reader.hears("one more token adds 67,584 bytes")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_part_is_switched_off(visit: Visit, width: int) -> None:
+def test_a_part_is_switched_off(visit: Visit) -> None:
     record = Record(ROOT / "recipes" / "results" / "ablation.json")
     arm = "without {}, {}, small start, 120 steps"
     found = {
@@ -189,7 +177,7 @@ def test_a_part_is_switched_off(visit: Visit, width: int) -> None:
         for part in ("attention", "norms", "nothing")
         for layers in ("1 layer", "2 layers")
     }
-    reader = visit("architecture", "ablation", width)
+    reader = visit("architecture", "ablation")
     reader.hears(f"attention: {found['attention', '1 layer']}; nothing: {found['nothing', '1 layer']}; lower, by more")
     reader.keys(reader.widget.get_by_label("Taken away"), "n", "o", "r")
     reader.hears(f"norms: {found['norms', '1 layer']}; nothing: {found['nothing', '1 layer']}; lower, by more")

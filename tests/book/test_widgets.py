@@ -87,17 +87,14 @@ def test_scripts_with_lists_of_their_own_leave_every_page(extension: ModuleType)
         assert files is lists[kind]  # the list of the builder itself, which other extensions go on with
 
 
-def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(html: Path) -> None:
-    """A sheet keeps the rules whose classes a page or a script names: those of widgets do not count."""
-    kept = (html / "_static" / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
-    words = {word for file in SCRIPTS.rglob("*.js") for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8"))}
-    others = [file for file in (html / "_static").rglob("*.js") if "widgets" not in file.parts]
-    used = {
-        word for file in others for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8", errors="ignore"))
-    }
-    used |= {word for page in html.rglob("*.html") for word in re.findall(r"[\w-]+", page.read_text(encoding="utf-8"))}
-    classes = set(re.findall(r"\.([A-Za-z_-][\w-]*)", re.sub(r"\([^()]*\)", "", kept)))
-    assert not {word for word in words - used if word in classes}
+def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(extension: ModuleType, tmp_path: Path) -> None:
+    """The sheets of all pages keep the rules whose classes a script names: those of widgets and models do not count."""
+    weight = importlib.import_module("page_weight")
+    for name in ("page.js", "widgets/mask.js", "widgets/data/mask.js", "models/tale.js", "search/find.js"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in weight.scripts(tmp_path)]
+    assert sorted(found) == ["page.js", "search/find.js"]
 
 
 # What the directive asks for ----------------------------------------------------------------------------------------
@@ -152,19 +149,56 @@ def test_a_script_is_short_strict_and_asks_nobody_else(file: Path) -> None:
 
 # In a browser -------------------------------------------------------------------------------------------------------
 
+# What sticks out of the screen, and what a thumb would miss.
+TOO_WIDE = """name => [...document.querySelectorAll(`#widget-${name} :is(.widget-live, .widget-live *)`)].filter(
+    e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5
+        || e.clientWidth && e.scrollWidth > e.clientWidth + 1 && !e.matches("svg *, input, select")
+).map(e => e.outerHTML.slice(0, 90))"""
+TOO_SMALL = """name => [...document.querySelectorAll(`#widget-${name} .widget-live :is(
+    button, select, summary, input[type=range], .widget-choice label, .widget-check)`)].filter(e => {
+    const box = e.getBoundingClientRect();
+    return e.checkVisibility() && (box.height < 43.5 || box.width < 43.5);
+}).map(e => e.outerHTML.slice(0, 90))"""
+# The controls that Tab should reach: of the radio buttons of a group one, of the cells of a grid one.
+STOPS = """name => {
+    const all = [...document.querySelectorAll(`#widget-${name} .widget-live :is(button, select, input, summary)`)];
+    const stops = all.filter(e => e.checkVisibility() && e.tabIndex >= 0 && !e.disabled
+        && !(e.type === "radio" && !e.checked));
+    stops.forEach((stop, i) => stop.dataset.stop = i);
+    stops[0].focus();
+    return stops.length;
+}"""
+
+
+def alone(html: Path, path: str, name: str) -> str:
+    """A page with one widget of a built page, its scripts and all style sheets: a chapter is slow to load.
+
+    axe, too, then judges the widget alone; what stands around it is judged with every page.
+    """
+    page = html / f"{path}.html"
+    text = page.read_text(encoding="utf-8")
+    sheets = re.findall(r'<link [^>]*rel="stylesheet"[^>]*>', text)
+    own = re.compile(rf"_static/widgets/(widget|data/{name}|{name}_numbers|{name})\.js")
+    scripts = [tag for tag in re.findall(r"<script [^>]*></script>", text) if own.search(tag)]
+    place = text[text.index(f'<div class="widget" data-widget="{name}"') :].partition("</div></div>")
+    phone = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8"><title>Widget</title><base href="{page.as_uri()}">{phone}{"".join(sheets + scripts)}'
+    body = f'<main><article class="bd-article"><h1>Widget</h1>{place[0]}{place[1]}</article></main>'
+    return f'<!doctype html><html lang="en" data-theme="light"><head>{head}</head><body>{body}</body></html>'
+
 
 @pytest.fixture
-def opened(browser: BrowserContext, site: str) -> Iterator[Any]:
-    """A way to open the page of a widget, which counts errors of scripts; closed afterwards."""
+def opened(browser: BrowserContext, html: Path, tmp_path: Path) -> Iterator[Any]:
+    """A way to open a widget alone, from a file; an error in a script fails the test."""
     pages: list[Page] = []
 
-    def visit(path: str, width: int = 1280, scheme: str = "light", address: str | None = None) -> Page:
+    def visit(path: str, name: str) -> Page:
+        file = tmp_path / "widget.html"
+        file.write_text(alone(html, path, name), encoding="utf-8")
         page = browser.new_page()
         pages.append(page)
-        page.on("pageerror", lambda error: pytest.fail(f"{path}: {error}"))
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(address or f"{site}/{path}.html", wait_until="load")
+        page.on("pageerror", lambda error: pytest.fail(f"{path}, {name}: {error}"))
+        page.goto(file.as_uri(), wait_until="load")
         return page
 
     yield visit
@@ -172,85 +206,60 @@ def opened(browser: BrowserContext, site: str) -> Iterator[Any]:
         page.close()
 
 
-# What sticks out of the screen, and what a thumb would miss.
-TOO_WIDE = """name => [...document.querySelectorAll(`#widget-${name} :is(.widget-live, .widget-live *)`)].filter(
-    e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5
-        || e.clientWidth && e.scrollWidth > e.clientWidth + 1 && !e.matches("svg *, input, select")
-).map(e => e.outerHTML.slice(0, 90))"""
-TOO_SMALL = """name => [...document.querySelectorAll(
-    `#widget-${name} .widget-live :is(button, select, input[type=range], label)`)].filter(e => {
-    const box = e.getBoundingClientRect();
-    return e.getClientRects().length && (box.height < 43.5 || box.width < 43.5);
-}).map(e => e.outerHTML.slice(0, 90))"""
+@needs_chromium
+@pytest.mark.parametrize(("path", "name"), PLACES)
+def test_a_widget_is_for_phones_keyboards_paper_and_the_dark(opened: Any, path: str, name: str) -> None:
+    page = opened(path, name)
+    place = page.locator(f"#widget-{name}")
+    assert place.locator(".widget-live").is_visible() and place.locator(".widget-static").is_visible()
+    page.evaluate("name => document.querySelectorAll(`#widget-${name} details`).forEach(e => e.open = true)", name)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(TOO_WIDE, name) == [] and page.evaluate(TOO_SMALL, name) == [], width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    stops = page.evaluate(STOPS, name)
+    reached = [page.evaluate("document.activeElement.dataset.stop")]
+    for _ in range(stops - 1):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.dataset.stop"))
+    assert reached == [str(stop) for stop in range(stops)]
+
+    page.emulate_media(media="print")
+    assert place.locator(".widget-static").is_visible() and not place.locator(".widget-live").is_visible()
+    page.emulate_media(media="screen")
+    found = violations(page, **everything())
+    page.evaluate("() => { document.documentElement.dataset.theme = 'dark' }")
+    found += violations(page, runOnly={"type": "rule", "values": ["color-contrast"]})
+    assert found == []
 
 
 @needs_chromium
-@pytest.mark.parametrize(("page", "name"), PLACES)
-def test_a_widget_works_is_narrow_and_fits_a_thumb(opened: Any, page: str, name: str) -> None:
-    for width in (390, 1280):
-        tab = opened(page, width)
-        place = tab.locator(f"#widget-{name}")
-        assert place.locator(".widget-live").is_visible() and not place.locator(".widget-static").is_visible()
-        assert tab.evaluate(TOO_WIDE, name) == [] and tab.evaluate(TOO_SMALL, name) == [], width
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        tab.emulate_media(media="print")
-        assert place.locator(".widget-static").is_visible() and not place.locator(".widget-live").is_visible()
+def test_what_is_large_is_loaded_once_and_only_on_request(opened: Any) -> None:
+    page = opened(*PLACES[0])
+    load = "file => Widget.load([file, file]).then(() => 'here', error => error.message)"
+    count = "file => document.querySelectorAll(`script[src$='${file}']`).length"
+    assert page.evaluate(count, "widgets/cache_numbers.js") == 0
+    for _ in range(2):
+        assert page.evaluate(load, "widgets/cache_numbers.js") == "here"
+        assert page.evaluate(count, "widgets/cache_numbers.js") == 1
+        assert page.evaluate("'bytes' in Widget.tools('cache').numbers")
+        assert page.evaluate(load, "models/nowhere.js") == "models/nowhere.js could not be loaded"
+        assert page.evaluate(count, "models/nowhere.js") == 0  # so that a second try asks again
 
 
 @needs_chromium
-@pytest.mark.parametrize(("page", "name"), PLACES)
-def test_axe_finds_nothing_in_a_widget(opened: Any, page: str, name: str) -> None:
-    tab = opened(page, 390)
-    within = f"#widget-{name}"
-    tab.evaluate(
-        "name => { for (const e of document.body.querySelectorAll('*')) "
-        "if (!e.contains(name) && !name.contains(e)) e.remove() }",
-        tab.query_selector(within),
-    )
-    found = violations(tab, **everything())
-    tab.evaluate("() => { document.documentElement.dataset.theme = 'dark' }")
-    found += violations(tab, runOnly={"type": "rule", "values": ["color-contrast"]})
-    assert [line for line in found if not line.startswith(("document-title", "page-has", "landmark"))] == []
-
-
-@needs_chromium
-@pytest.mark.parametrize(("page", "name"), PLACES)
-def test_every_part_of_a_widget_is_reached_by_keyboard(opened: Any, page: str, name: str) -> None:
-    """Tab leads to every control, but to one alone of the radio buttons of a group and of the cells of a grid."""
-    tab = opened(page, 390)
-    controls = tab.evaluate(
-        """name => {
-            const all = [...document.querySelectorAll(`#widget-${name} .widget-live :is(button, select, input)`)];
-            const stops = all.filter(e => e.getClientRects().length && e.tabIndex >= 0
-                && !e.disabled && !(e.type === "radio" && !e.checked));
-            stops[0].focus();
-            return stops.length;
-        }""",
-        name,
-    )
-    reached = {tab.evaluate("document.activeElement.outerHTML")}
-    for _ in range(controls + 2):
-        tab.keyboard.press("Tab")
-        if not tab.evaluate(f"!!document.activeElement.closest('#widget-{name} .widget-live')"):
-            break
-        reached.add(tab.evaluate("document.activeElement.outerHTML"))
-    assert len(reached) >= controls
-
-
-@needs_chromium
-def test_without_scripts_the_static_form_is_seen(browser: BrowserContext, html: Path) -> None:
-    page = browser.new_page()
-    browser.new_cdp_session(page).send("Emulation.setScriptExecutionDisabled", {"value": True})
-    for path, name in PLACES:
-        page.goto((html / f"{path}.html").as_uri())
-        assert page.locator(f"#widget-{name} .widget-static").is_visible()
-        assert page.locator(f"#widget-{name} .widget-live").count() == 0
-    page.close()
-
-
-@needs_chromium
-def test_a_widget_works_from_a_file(opened: Any, html: Path) -> None:
+def test_a_chapter_has_its_widgets_and_without_scripts_their_static_form(browser: BrowserContext, html: Path) -> None:
     for path, names in PLACED.items():
-        page = opened(path, address=(html / f"{path}.html").as_uri())
-        for name in names:
-            assert page.locator(f"#widget-{name} .widget-live").is_visible(), name
+        for scripts in (True, False):
+            page = browser.new_page()
+            page.set_viewport_size({"width": 390, "height": 900})
+            page.route(re.compile(r"/mathjax/|/_images/"), lambda route: route.abort())
+            if not scripts:
+                browser.new_cdp_session(page).send("Emulation.setScriptExecutionDisabled", {"value": True})
+            page.goto((html / f"{path}.html").as_uri(), wait_until="domcontentloaded")
+            for name in names:
+                page.locator(f"#widget-{name} .widget-live").wait_for() if scripts else None
+                assert page.locator(f"#widget-{name} .widget-live").count() == scripts, (path, name)
+                assert page.locator(f"#widget-{name} .widget-static").is_visible()
+            page.close()
