@@ -5,6 +5,7 @@ to keys, fingers and a mouse, on a phone and on a desk, from a server and from a
 import importlib
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,16 @@ def test_a_translation_is_that_of_translate(opened: Any) -> None:
     page.wait_for_function(
         "document.querySelector('#widget-translate .widget-says').innerText.includes('at most 128 tokens')"
     )
+
+
+def test_what_the_static_forms_promise_is_so(writer: Writer) -> None:
+    text = "JULIET:\nO Romeo, Romeo! wherefore art thou Romeo?\n\nROMEO:\nI"
+    greedy = writer(text, max_new_tokens=120, temperature=0)
+    lines = [line for line in greedy.split("\n") if line.startswith("And")]
+    assert len(lines) > len({*lines})  # it goes round in circles
+    prompt, [end] = writer.tokenizer.encode("ROMEO:\nI will"), writer.tokenizer.encode("\n")
+    search = partial(beam_search, writer.model, torch.tensor([prompt]), max_new_tokens=8, stop_ids=[end])
+    likelier = [float(search(beams=beams).log_probs[0, 0]) for beams in (1, 2, 3)]
+    assert likelier == sorted(likelier) and likelier[0] < likelier[1] - 1
+    lengths = [int(search(beams=5, length_penalty=penalty).lengths[0, 0]) for penalty in (0.0, 1.0, 2.0)]
+    assert lengths == sorted(lengths) and lengths[0] < lengths[2]
