@@ -30,16 +30,19 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     if app.builder.name != "html" or error or not (static / FONTS / "fa-solid-900.ttf").exists():
         return  # without that font nothing was written anew
     pages = {page: page.read_text(encoding="utf-8") for page in Path(app.outdir).rglob("*.html")}
-    scripts = [script for script in static.rglob("*.js") if script.relative_to(static).parts[0] not in OWN_CLASSES]
-    texts = ("fontawesome.js", "data.js")  # in these no class is set: all icons, and the text of the search
-    words = (script.read_text(encoding="utf-8") for script in scripts if script.name not in texts)
-    used = names(pages.values(), words)
+    used = names(pages.values(), (script.read_text(encoding="utf-8") for script in scripts(static)))
     sheets = [*static.glob("*.css"), *(static / "styles").glob("*.css")]
     for sheet in sheets:
         sheet.write_text(purged(sheet.read_text(encoding="utf-8"), used), encoding="utf-8")
     icons(static, sheets)
     unused_files(static)
     renew(pages, sheets)
+
+
+def scripts(static: Path) -> list[Path]:
+    """The scripts that may set a class of these sheets: not all icons, the text of the search, or what has its own."""
+    found = (path for path in static.rglob("*.js") if path.relative_to(static).parts[0] not in OWN_CLASSES)
+    return [path for path in found if path.name not in ("fontawesome.js", "data.js")]
 
 
 def names(pages: Iterable[str], scripts: Iterable[str]) -> set[str]:

@@ -7,8 +7,8 @@ A chapter says which one, in a text cell; what stands inside is its static form:
     {numref}`fig-draw-masks` shows three masks.
     ```
 
-EPUB, PDF, print and a browser without scripts show the static form alone; elsewhere `_static/widgets/widget.js` puts the
-live one below it. A page gets the scripts of the widgets on it and no others:
+EPUB, PDF, print and a browser without scripts show the static form alone; elsewhere the live one stands below it.
+A page gets the scripts of the widgets on it and no others:
 
     widget.js, widget.css       what all share
     data/NAME.js                the numbers of a widget, made here by `widget_data`, where it has any

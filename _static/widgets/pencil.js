@@ -123,7 +123,8 @@ Widget.define("pencil", (root, { data, numbers, element, button, slider, select,
 
   function cell(i, j) {
     const chosen = () => change(() => (place = [i, j]));
-    return element("button", { type: "button", class: "widget-cell widget-two", click: chosen });
+    const where = { "aria-description": `row ${i}, column ${j}` };
+    return element("button", { type: "button", class: "widget-cell widget-two", click: chosen, ...where });
   }
 
   function change(act) {

@@ -32,7 +32,7 @@ Widget.define("text", (root, tools) => {
     let cache = null;
     let logits = null; // after the last token
     let looks = []; // weights of each layer and head
-    let layer = 0;
+    let layer = 2; // where most heads of this model have a habit
     let token = 0; // the one whose looks are shown
     let random = Engine.generator(1);
     let writing = false;
@@ -49,7 +49,7 @@ Widget.define("text", (root, tools) => {
       choose(number - 1),
     );
     const layers = model.blocks.map((_, i) => String(i + 1));
-    const which = choice({ label: "Layer", options: layers, value: "1" }, (value) => {
+    const which = choice({ label: "Layer", options: layers, value: String(layer + 1) }, (value) => {
       layer = value - 1;
       choose(token);
     });

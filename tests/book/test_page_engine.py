@@ -4,6 +4,7 @@ The page is opened as a file, as readers may. Both sides compute in single preci
 precision, so they differ by rounding alone; where a choice between two tokens or texts hangs on it, either is right.
 """
 
+import base64
 import hashlib
 import importlib
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from transformer_lib.viz.record import record_attention
 ENGINE = ROOT / "_static" / "widgets" / "engine"
 WRITER, TRANSLATOR = "shakespeare-small", "tatoeba-en-zh"
 MODELS = ROOT / "recipes" / "models"
-CLOSE = 1e-3  # of logits, which are of the order of 10, in single precision; the aim was 1e-2
+CLOSE = 1e-4  # of logits up to 20: both sides add up in single precision, each in its own order
 MB = 1_000_000
 REFUSAL = "text => { try { %s; return ''; } catch (error) { return error.message; } }"
 
@@ -152,11 +153,12 @@ def test_numbers_of_half_precision_are_numpys(tab: Any, tmp_path: Path) -> None:
     from safetensors.numpy import save
 
     every = np.arange(65536, dtype=np.uint16).view(np.float16)
-    script = """bytes => {
-        const { all } = Engine.readTensors(Uint8Array.from(bytes));
+    script = """text => {
+        const { all } = Engine.readTensors(Engine.bytesOf(text));
         return [...all.numbers].map(x => Number.isNaN(x) ? "NaN" : x);
     }"""
-    read = np.array(tab.evaluate(script, list(save({"all": every}))), dtype=np.float64)
+    stored = base64.b64encode(save({"all": every})).decode()
+    read = np.array(tab.evaluate(script, stored), dtype=np.float64)
     np.testing.assert_array_equal(read, every.astype(np.float64))
 
 
@@ -171,13 +173,13 @@ def test_ids_are_those_of_the_tokenizer(tab: Any, name: str) -> None:
     ids, back = tab.evaluate(
         f"""texts => {{
             const cut = Engine.opened['{name}'].tokenizer, ids = texts.map(text => cut.encode(text));
-            return [ids, ids.map(each => cut.decode(each.slice(0, -1)))];
+            return [ids, ids.slice(-256).map(each => cut.decode(each.slice(0, -1)))];
         }}""",
         texts,
     )
     wanted = tokenizer.encode_batch(texts)
     assert ids == wanted
-    assert back == [tokenizer.decode(each[:-1], whole_characters=True) for each in wanted]
+    assert back == [tokenizer.decode(each[:-1], whole_characters=True) for each in wanted[-256:]]
 
 
 # --- The models.
@@ -245,8 +247,8 @@ def test_a_cache_changes_nothing_and_neither_does_the_plain_product(tab: Any, wr
         }}""",
         ids,
     )
-    assert parts == pytest.approx(whole, abs=1e-4)
-    assert plain == pytest.approx(whole, abs=1e-4)
+    assert parts == pytest.approx(whole, abs=CLOSE)
+    assert plain == pytest.approx(whole, abs=CLOSE)
 
 
 @needs_chromium
@@ -371,7 +373,7 @@ def test_translations_are_those_of_translate(tab: Any, translator: Translator) -
             assert second[0].per_token == pytest.approx(best.per_token, abs=1e-4), text
             assert found["text"] == second[0].text
         else:
-            assert found["logProb"] == pytest.approx(best.log_prob, abs=CLOSE)
+            assert found["logProb"] == pytest.approx(best.log_prob, abs=1e-3)  # a sum over tokens
     assert tab.evaluate(f"Engine.opened['{TRANSLATOR}'].translator.translate(' \\u3000 ').text") == ""
     call = REFUSAL % f"Engine.opened['{TRANSLATOR}'].translator.translate(text)"
     assert "at most 128 tokens" in tab.evaluate(call, "word " * 200)

@@ -159,7 +159,7 @@ def test_a_cache_grows(visit: Visit) -> None:
     reader.hears("After 8,192 tokens the cache weighs 1 GiB.")
     reader.keys(reader.widget.get_by_label("Tokens read so far"), *["ArrowRight"] * 4)
     reader.hears("After 131,072 tokens the cache weighs 16 GiB.")  # as in the table of the chapter
-    reader.keys(reader.widget.get_by_label("Model"), "G")
+    reader.keys(reader.widget.get_by_label("Model"), "ArrowUp")
     reader.hears("one more token adds 36,864 bytes")
     reader.tap(reader.widget.locator("summary"))
     reader.keys(reader.widget.get_by_label("Layers", exact=False).first, "ArrowLeft")

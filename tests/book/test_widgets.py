@@ -87,17 +87,14 @@ def test_scripts_with_lists_of_their_own_leave_every_page(extension: ModuleType)
         assert files is lists[kind]  # the list of the builder itself, which other extensions go on with
 
 
-def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(html: Path) -> None:
-    """A sheet keeps the rules whose classes a page or a script names: those of widgets do not count."""
-    kept = (html / "_static" / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
-    words = {word for file in SCRIPTS.rglob("*.js") for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8"))}
-    others = [file for file in (html / "_static").rglob("*.js") if "widgets" not in file.parts]
-    used = {
-        word for file in others for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8", errors="ignore"))
-    }
-    used |= {word for page in html.rglob("*.html") for word in re.findall(r"[\w-]+", page.read_text(encoding="utf-8"))}
-    classes = set(re.findall(r"\.([A-Za-z_-][\w-]*)", re.sub(r"\([^()]*\)", "", kept)))
-    assert not {word for word in words - used if word in classes}
+def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(extension: ModuleType, tmp_path: Path) -> None:
+    """The sheets of all pages keep the rules whose classes a script names: those of widgets and models do not count."""
+    weight = importlib.import_module("page_weight")
+    for name in ("page.js", "widgets/mask.js", "widgets/data/mask.js", "models/tale.js", "search/find.js"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in weight.scripts(tmp_path)]
+    assert sorted(found) == ["page.js", "search/find.js"]
 
 
 # What the directive asks for ----------------------------------------------------------------------------------------
@@ -235,6 +232,20 @@ def test_a_widget_is_for_phones_keyboards_paper_and_the_dark(opened: Any, path: 
     page.evaluate("() => { document.documentElement.dataset.theme = 'dark' }")
     found += violations(page, runOnly={"type": "rule", "values": ["color-contrast"]})
     assert found == []
+
+
+@needs_chromium
+def test_what_is_large_is_loaded_once_and_only_on_request(opened: Any) -> None:
+    page = opened(*PLACES[0])
+    load = "file => Widget.load([file, file]).then(() => 'here', error => error.message)"
+    count = "file => document.querySelectorAll(`script[src$='${file}']`).length"
+    assert page.evaluate(count, "widgets/cache_numbers.js") == 0
+    for _ in range(2):
+        assert page.evaluate(load, "widgets/cache_numbers.js") == "here"
+        assert page.evaluate(count, "widgets/cache_numbers.js") == 1
+        assert page.evaluate("'bytes' in Widget.tools('cache').numbers")
+        assert page.evaluate(load, "models/nowhere.js") == "models/nowhere.js could not be loaded"
+        assert page.evaluate(count, "models/nowhere.js") == 0  # so that a second try asks again
 
 
 @needs_chromium

@@ -34,7 +34,7 @@
     .model-map p { color: var(--pst-color-text-base); font-size: 0.8125rem; overflow-wrap: anywhere; }
     .model-map > div { position: relative; }
     .model-map > div > i {
-      border: 2px solid var(--pst-color-accent); left: 0; pointer-events: none; position: absolute; right: 0;
+      box-shadow: 0 0 0 2px var(--pst-color-accent); left: 0; pointer-events: none; position: absolute; right: 0;
     }`;
   document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
 
