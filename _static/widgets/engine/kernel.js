@@ -139,7 +139,7 @@
    */
   class Kernel {
     constructor(matrices, { plain = false } = {}) {
-      this.fast = !plain && WebAssembly.validate(assemble(PRODUCT));
+      this.fast = !plain && typeof WebAssembly === "object" && WebAssembly.validate(assemble(PRODUCT));
       if (!this.fast) return;
       const chosen = matrices.filter(({ width }) => width % 16 === 0);
       const most = Math.max(MOST, ...chosen.flatMap(({ rows, width }) => [rows, width]));
