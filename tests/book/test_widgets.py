@@ -97,6 +97,16 @@ def test_the_words_of_a_widget_keep_no_rule_of_a_style_sheet(extension: ModuleTy
     assert sorted(found) == ["page.js", "search/find.js"]
 
 
+def test_an_epub_carries_none(extension: ModuleType, tmp_path: Path) -> None:
+    for name, kept in (("html", True), ("epub", False)):
+        script = tmp_path / "_static" / "widgets" / "mask.js"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.touch()
+        app = SimpleNamespace(builder=SimpleNamespace(name=name), outdir=tmp_path)
+        extension.only_for_browsers(app, None)
+        assert script.exists() == kept
+
+
 # What the directive asks for ----------------------------------------------------------------------------------------
 
 
