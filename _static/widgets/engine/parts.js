@@ -18,7 +18,7 @@
     }
     .model-token.model-chosen { border-color: var(--pst-color-accent); box-shadow: 0 0 0 2px var(--pst-color-accent); }
     .model-bars { display: grid; gap: 2px; }
-    .model-live .model-bar, .model-bar {
+    .model-bar {
       align-items: center; background: none; border: 1px solid transparent; color: var(--pst-color-text-base);
       display: grid; font-size: 0.875rem; gap: 0.5rem; grid-template-columns: 6rem minmax(0, 1fr) 4rem; padding: 0;
       text-align: left; width: 100%;
