@@ -50,7 +50,7 @@ Widget.define("beam", (root, tools) => {
       element("div", { class: "widget-row" }, beams, penalty),
       time,
       tree,
-      element("p", {}, "All that was looked at in this step. The score is the log-probability over length to the penalty."),
+      element("p", {}, "What this step looked at. The score is the log-probability over the length to the penalty."),
       table,
     );
     search();

@@ -1,6 +1,6 @@
 /* Type a text and look into the model that reads it: its tokens, the weights of every head, and the next token, which
-   temperature, top-k and top-p choose from. The model is the book's own, trained on plays (recipes/small_shakespeare.py),
-   and runs in the page. Beside the figures of a model that was trained on the same text. */
+   temperature, top-k and top-p choose from. The model is the book's own, trained on plays
+   (recipes/small_shakespeare.py), and runs in the page. */
 "use strict";
 
 Widget.define("text", (root, tools) => {
@@ -93,7 +93,7 @@ Widget.define("text", (root, tools) => {
       looks = [];
       logits = model.read(ids, cache, { watch: looks });
       const left = all.length > MOST ? `, of which it reads the last ${MOST}` : "";
-      count.textContent = `${all.length} tokens${left}. The darker a token, the more the heads of this layer look at it.`;
+      count.textContent = `${all.length} tokens${left}. The darker one is, the more this layer’s heads look at it.`;
       row.set(ids.map((id) => tokenizer.label(id)));
       who.querySelector("input").max = ids.length;
       choose(ids.length - 1);

@@ -13,11 +13,12 @@
     .model-token {
       background: color-mix(in srgb, var(--widget-accent) calc(70% * var(--weight, 0)), var(--pst-color-background));
       border: 1px solid var(--pst-color-border); border-radius: 3px; color: var(--pst-color-text-base);
-      font-family: var(--pst-font-family-monospace); font-size: 0.8125rem; overflow-wrap: anywhere; padding: 0.1rem 0.2rem;
+      font-family: var(--pst-font-family-monospace); font-size: 0.8125rem;
+      overflow-wrap: anywhere; padding: 0.1rem 0.2rem;
     }
     .model-token.model-chosen { border-color: var(--pst-color-accent); box-shadow: 0 0 0 2px var(--pst-color-accent); }
     .model-bars { display: grid; gap: 2px; }
-    .model-live .model-bar, .model-bar {
+    .model-bar {
       align-items: center; background: none; border: 1px solid transparent; color: var(--pst-color-text-base);
       display: grid; font-size: 0.875rem; gap: 0.5rem; grid-template-columns: 6rem minmax(0, 1fr) 4rem; padding: 0;
       text-align: left; width: 100%;
@@ -64,7 +65,8 @@
     const canvas = element("canvas", { role: "img" });
     const mark = element("i");
     const words = element("p");
-    const map = element("div", { class: "model-map" }, element("p", {}, title), element("div", {}, canvas, mark), words);
+    const drawn = element("div", {}, canvas, mark);
+    const map = element("div", { class: "model-map" }, element("p", {}, title), drawn, words);
     let last = null;
     map.draw = (rows, columns, chosen, text) => {
       last = [rows, columns, chosen, text];

@@ -63,7 +63,7 @@
       return ids;
     }
 
-    /** The text of ids; bytes that are no character become U+FFFD, but one that is cut off at the end becomes nothing. */
+    /** The text of ids; bytes that are no character become U+FFFD, and one that is cut off at the end nothing. */
     decode(ids) {
       const bytes = Uint8Array.from(ids.flatMap((id) => [...this.bytes[id]]));
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes, { stream: true });
