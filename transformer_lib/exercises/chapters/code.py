@@ -164,7 +164,7 @@ EXERCISES: dict[str, Exercise] = {
         right=_reach,
         wrong={
             "You sum the outputs without weights. Probabilities always sum to 1, so this sum has no gradient.": (
-                lambda *given: _reach(*given, weighed=False)
+                lambda model, embedding, tokens: _reach(model, embedding, tokens, weighed=False)
             ),
             "The table is transposed: a row belongs to an *output*, a column to an input.": lambda *given: (
                 _reach(*given).T
