@@ -44,8 +44,7 @@ EXERCISES: dict[str, Exercise] = {
                 "targets left out": 65
             },
             "Windows do not use up every target: 1,000,000 is no multiple of 128.": {"targets left out": 0},
-            "Each window has 128 targets of its own, and a batch has 8 windows. You divided by the batch twice, or "
-            "by no window.": {"steps": 125000},
+            "You divided the targets by 8. A batch has 8 windows, of 128 targets each.": {"steps": 125000},
         },
         why="1,000,000 targets are 7812 windows and 64 more; which 64 changes with the offset of each epoch.",
     ),
