@@ -58,7 +58,7 @@ def _part() -> tuple[Annotated, ...]:
     return sentences(60, group="train", names="held out", seed=71)
 
 
-def _read(rule: Any) -> list[Annotated]:
+def _read(rule: Any) -> list[Any]:
     """What the rule finds in sentences from which the answers have been taken."""
     return [rule(example._replace(entities=(), relations=())) for example in _part()]
 
