@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from transformer_lib.config import in_words
+from transformer_lib.config import ModelConfig, in_words
 from transformer_lib.exercises.exercise import Exercise
 from transformer_lib.exercises.made import Made
 from transformer_lib.exercises.numbers import Numbers
@@ -43,6 +43,12 @@ _OSS: dict[str, Any] = {
 
 def _changed(config: Mapping[str, Any]) -> list[str]:
     return [name for name, value in _OSS.items() if name not in config or config[name] != value]
+
+
+def _window(config: Mapping[str, Any]) -> str:
+    model = read_config(dict(config))
+    assert isinstance(model, ModelConfig)
+    return in_words(model)["window"]
 
 
 def _weight_of_one(score: int | float, others: int | float) -> float:
@@ -125,7 +131,7 @@ EXERCISES: dict[str, Exercise] = {
                 _changed(config) != ["sliding_window"] or config["sliding_window"] is None
             ),
             "Some layers still have a window: all the entries must say `full_attention`.": lambda config: (
-                in_words(read_config(dict(config)))["window"] == "none"
+                _window(config) == "none"
             ),
         },
         example=lambda: _OSS | {"layer_types": ["full_attention"] * 24},
