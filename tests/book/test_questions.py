@@ -21,7 +21,7 @@ from tests.book.test_axe import STILL, everything, violations
 from transformer_lib.exercises.catalogue import chapter_names, exercises_of, not_checked
 from transformer_lib.exercises.numbers import Numbers
 from transformer_lib.exercises.question_files import read_questions
-from transformer_lib.exercises.questions import Amount, Choices, Order, Question, plain
+from transformer_lib.exercises.questions import Amount, Choices, Order, Question, exact_text
 
 FOLDER = ROOT / "chapters" / "questions"
 CHAPTERS = {path.stem: path for path in (ROOT / "chapters").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
@@ -178,7 +178,7 @@ def test_the_page_judges_as_the_notebook_does(browser: BrowserContext, site: str
     page = visit(browser, f"{site}/{page_of(chapter)}")
     for name, question in QUESTIONS[chapter].items():
         for answer in tries(question):
-            right, said = page.evaluate(ANSWER, [name, plain(answer) if isinstance(question, Amount) else answer])
+            right, said = page.evaluate(ANSWER, [name, exact_text(answer) if isinstance(question, Amount) else answer])
             verdict = question.judge(answer)
             assert right == verdict.right, (name, answer, said)
             if not isinstance(question, Choices) or question.kind == "one":
@@ -248,7 +248,7 @@ def test_axe_finds_nothing_in_answered_questions(browser: BrowserContext, site: 
     page.evaluate("() => document.querySelectorAll('.highlight, figure, table').forEach(other => other.remove())")
     for question in QUESTIONS["attention"].values():
         for answer in (tries(question)[0], question.right):
-            page.evaluate(ANSWER, [question.name, plain(answer) if isinstance(question, Amount) else answer])
+            page.evaluate(ANSWER, [question.name, exact_text(answer) if isinstance(question, Amount) else answer])
     page.evaluate(ANSWER, ["ex-allowed-pairs", ["1", "2", "3"]])
     for theme in ("light", "dark"):
         page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)

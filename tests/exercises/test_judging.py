@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transformer_lib.exercises.agree import Raised, agree, outcome, written
+from transformer_lib.exercises.agree import Raised, agree, result_or_error, short_text
 from transformer_lib.exercises.function import Function
 from transformer_lib.exercises.made import Made
 from transformer_lib.exercises.numbers import Numbers
@@ -40,15 +40,15 @@ def test_results_agree(one: Any, other: Any, same: bool) -> None:
 
 def test_a_function_cannot_change_what_the_next_call_gets() -> None:
     given = torch.ones(2)
-    assert outcome(lambda x: x.add_(1), [given]).tolist() == [2, 2]
+    assert result_or_error(lambda x: x.add_(1), [given]).tolist() == [2, 2]
     assert given.tolist() == [1, 1]
-    assert outcome(lambda x: x / 0, [1]) == Raised("ZeroDivisionError", "division by zero")
+    assert result_or_error(lambda x: x / 0, [1]) == Raised("ZeroDivisionError", "division by zero")
 
 
 def test_numbers_are_shown_shortly() -> None:
-    assert written(torch.tensor([1 / 3, 2.0])) == "[0.3333, 2]"
-    assert written(Raised("ValueError", "no")) == "ValueError: no"
-    assert written(torch.zeros(100, 3)).startswith("numbers of shape (100, 3), [[0, 0, 0],")
+    assert short_text(torch.tensor([1 / 3, 2.0])) == "[0.3333, 2]"
+    assert short_text(Raised("ValueError", "no")) == "ValueError: no"
+    assert short_text(torch.zeros(100, 3)).startswith("numbers of shape (100, 3), [[0, 0, 0],")
 
 
 # Numbers.

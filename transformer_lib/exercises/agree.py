@@ -33,7 +33,7 @@ class Raised:
 
 
 @checked
-def outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+def result_or_error(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     """What the function gives for copies of these arguments, or the error that it raises, as `Raised`."""
     try:
         return function(*map(_copied, arguments))
@@ -78,7 +78,7 @@ def numbers_of(value: object) -> Tensor | None:
 
 
 @checked
-def written(value: object) -> str:
+def short_text(value: object) -> str:
     """A value as feedback shows it: numbers with four digits, and nothing longer than a few lines."""
     if isinstance(value, Raised):
         return f"{value.kind}: {value.message}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformer_lib.checks import require, require_between
 from transformer_lib.contract import checked
-from transformer_lib.exercises.agree import TOLERANCE, Raised, agree, outcome, written
+from transformer_lib.exercises.agree import TOLERANCE, Raised, agree, result_or_error, short_text
 from transformer_lib.exercises.verdict import Verdict
 
 
@@ -38,18 +38,18 @@ class Function:
         """What is said to a function. Raises `ValueError` if there are no cases."""
         cases = self.cases()
         require(len(cases) > 0, "cases", "must make at least one list of arguments", cases)
-        found = [outcome(answer, case) for case in cases]
-        wanted = [outcome(self.right, case) for case in cases]
+        found = [result_or_error(answer, case) for case in cases]
+        wanted = [result_or_error(self.right, case) for case in cases]
         failing = [i for i in range(len(cases)) if not agree(found[i], wanted[i], self.tolerance)]
         if not failing:
             return Verdict(True, self.why)
         for hint, wrong in self.wrong.items():
-            if all(agree(found[i], outcome(wrong, cases[i]), self.tolerance) for i in range(len(cases))):
+            if all(agree(found[i], result_or_error(wrong, cases[i]), self.tolerance) for i in range(len(cases))):
                 return Verdict(False, hint)
         first = failing[0]
         if not isinstance(found[first], Raised):
             for sentence, holds in self.properties.items():
-                if not all(_is_true(outcome(holds, (answer, *case))) for case in cases):
+                if not all(_is_true(result_or_error(holds, (answer, *case))) for case in cases):
                     return Verdict(False, sentence)
         return Verdict(False, _shown(cases[first], found[first], wanted[first]))
 
@@ -60,7 +60,7 @@ def _is_true(found: Any) -> bool:
 
 def _shown(case: Sequence[Any], found: Any, wanted: Any) -> str:
     """The smallest case that comes out wrong: what was given, what came, and what should have come."""
-    given = "\n".join(f"    {written(argument)}" for argument in case)
+    given = "\n".join(f"    {short_text(argument)}" for argument in case)
     verb = "it raises" if isinstance(found, Raised) else "it gives"
-    came, due = f"    {written(found)}", f"    {written(wanted)}"
+    came, due = f"    {short_text(found)}", f"    {short_text(wanted)}"
     return f"For these arguments\n\n{given}\n\n{verb}\n\n{came}\n\nand should give\n\n{due}\n"

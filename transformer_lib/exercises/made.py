@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformer_lib.contract import checked
-from transformer_lib.exercises.agree import Raised, outcome
+from transformer_lib.exercises.agree import Raised, result_or_error
 from transformer_lib.exercises.verdict import Verdict
 
 
@@ -26,7 +26,7 @@ class Made:
     def judge(self, answer: Any) -> Verdict:
         """What is said to an answer; one that a law cannot even look at is told why."""
         for hint, holds in self.laws.items():
-            found = outcome(holds, (answer,))
+            found = result_or_error(holds, (answer,))
             if isinstance(found, Raised):
                 return Verdict(False, f"Looking at your answer raises {found.kind}: {found.message}")
             if not found:

@@ -8,7 +8,7 @@ the box. Without scripts the answer stays folded behind the choices.
 import html
 
 from transformer_lib.contract import checked
-from transformer_lib.exercises.questions import Amount, Choices, Order, Question, plain
+from transformer_lib.exercises.questions import Amount, Choices, Order, Question, exact_text
 
 ASKS = {
     "one": "one choice is right",
@@ -23,8 +23,12 @@ def as_markdown(question: Question) -> str:
     """The question with its choices, and its answer folded."""
     attributes = {"kind": question.kind, "right": question.right if isinstance(question, Choices | Order) else ""}
     if isinstance(question, Amount):
-        attributes |= {"right": plain(question.right), "tolerance": plain(question.tolerance), "unit": question.unit}
-        attributes |= {"wrong": " ".join(plain(value) for value, _ in question.wrong)}
+        attributes |= {
+            "right": exact_text(question.right),
+            "tolerance": exact_text(question.tolerance),
+            "unit": question.unit,
+        }
+        attributes |= {"wrong": " ".join(exact_text(value) for value, _ in question.wrong)}
     if isinstance(question, Order):
         attributes |= {"pairs": " ".join(question.why)}
     written = "".join(f' data-{key}="{html.escape(value)}"' for key, value in attributes.items() if value)
@@ -59,7 +63,7 @@ def as_plain(question: Question) -> str:
 
 def _explanations(question: Question) -> list[str]:
     if isinstance(question, Amount):
-        return [f"- {plain(value)}? {said}" for value, said in question.wrong]
+        return [f"- {exact_text(value)}? {said}" for value, said in question.wrong]
     if isinstance(question, Order):
         return [f"- {pair[0]} before {pair[1]}: {why}" for pair, why in question.why.items()]
     return [f"- **{key}** {why}" for key, why in question.why.items()]

@@ -85,7 +85,7 @@ class Amount:
 
     def answer(self) -> str:
         """The right number and its unit."""
-        return f"{plain(self.right)} {self.unit}".strip()
+        return f"{exact_text(self.right)} {self.unit}".strip()
 
     def _meets(self, found: float, wanted: int | float) -> bool:
         return abs(found - wanted) <= self.tolerance + 1e-9 * abs(wanted)
@@ -136,7 +136,7 @@ Question = Choices | Amount | Order
 
 
 @checked
-def plain(number: int | float) -> str:
+def exact_text(number: int | float) -> str:
     """A number as a reader types it: 36, and not 36.0."""
     return str(int(number)) if float(number).is_integer() else str(number)
 
