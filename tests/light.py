@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ("transformer_lib", "tests")
 TESTS = (
     *("tests/test_light.py", "tests/test_config.py", "tests/scratch/test_laws.py"),
-    *("tests/book/test_epub.py", "tests/book/test_launch.py", "tests/book/test_notebooks.py"),
+    *("tests/book/test_epub.py", "tests/book/test_notebooks.py"),
 )
 
 
