@@ -154,7 +154,8 @@ ANSWER = """([name, answer]) => {
     } else form.querySelectorAll("input").forEach(input => { input.checked = answer.includes(input.value); });
     form.requestSubmit();
     const status = form.querySelector(".answer-status");
-    return [status.dataset.right === "true", status.textContent.replace(/\\s+/g, " ").trim()];
+    const said = status.textContent.replace(/\\s+/g, " ").replaceAll("’", "'").trim();  // the build curls apostrophes
+    return [status.dataset.right === "true", said];
 }"""
 
 
