@@ -22,7 +22,7 @@ Widget.define("ablation", (root, { data, numbers, element, svg, choice, select, 
     switches,
     says,
     question,
-    element("table", { class: "widget-seeds" }, body),
+    element("table", { class: "widget-seeds widget-two" }, body),
     curves,
   );
   open(record);
@@ -79,8 +79,14 @@ Widget.define("ablation", (root, { data, numbers, element, svg, choice, select, 
       { class: option === at[0] && "widget-chosen" },
       element("th", { scope: "row" }, option),
       element("td", {}, strip),
-      element("td", {}, arm ? numbers.written(arm.values) : "not run"),
+      element("td", {}, ...(arm ? two(numbers.written(arm.values)) : ["not run"])),
     );
+  }
+
+  /* A mean and, below it, the range of the seeds. */
+  function two(written) {
+    const [mean, range] = written.split(/ (?=\()/);
+    return [element("span", {}, mean), " ", element("span", {}, range)];
   }
 
   /* The loss on the way: the whole one dashed, the chosen one solid; a thin line is a seed, a thick one their mean. */
