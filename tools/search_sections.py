@@ -15,8 +15,9 @@ from search_formulas import plain
 
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 SKIPPED = {"button", "nav", "script", "style", "summary", "svg", "template", "thead"}
-# The signs beside a heading, an equation and a reference; what is said of a page, and lists of links.
-SKIPPED_CLASSES = {"headerlink", "eqno", "label", "source", "chapter-facts", "library-used", "used-in"}
+# The signs beside a heading, an equation and a reference; what is said of a page, and lists of links. And questions:
+# their wrong answers are written as if they were true, which no excerpt may quote.
+SKIPPED_CLASSES = {"headerlink", "eqno", "label", "source", "chapter-facts", "library-used", "used-in", "question"}
 BLOCKS = {"blockquote", "dd", "div", "dt", "figcaption", "li", "p", "pre", "section", "table", "tr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 BOXES = {"exercise": "exercise", "solution": "solution", "citation": "reference"}

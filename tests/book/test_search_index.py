@@ -72,6 +72,12 @@ def test_an_exercise_and_its_solution_are_places(extension: ModuleType) -> None:
     assert solution.above is not None and solution.above.anchor == "why"
 
 
+def test_what_a_question_offers_is_not_what_the_book_says(extension: ModuleType) -> None:
+    asked = '<div class="question" id="q-a"><p>Which?</p><ul><li>Masks are scores.</li></ul></div>'
+    [top] = extension.places(page(f"<p>Before.</p>{asked}<p>After.</p>"))
+    assert top.text.split("\n") == ["Before.", "After."]
+
+
 def page(body: str) -> str:
     return f'<article class="bd-article"><section id="top"><h1>Top</h1>{body}</section></article>'
 
