@@ -308,7 +308,7 @@ def test_an_unknown_layer_is_refused_by_name(tab: Any) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("temperature", [0, 0.5, 1, 3])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (1, None), (5, None), (None, 0.3), (None, 1.0), (7, 0.8)])
 def test_the_distribution_is_pytorchs(tab: Any, temperature: float, top_k: int | None, top_p: float | None) -> None:
     torch.manual_seed(0)

@@ -96,16 +96,6 @@ def tasks_on_engines(translator: Callable[[], Any], opus: Callable[[], Any], wri
         f"{TASKS}EngineTranslator": lambda: fields(translator),
         f"{TASKS}EngineOpusTranslator": lambda: fields(opus),
         f"{TASKS}EngineWriter": lambda: fields(writer),
-        f"{TASKS}EngineWriter.write": lambda: {
-            **{
-                "self": on_engine(writer),
-                "ids": [1, 2],
-                "max_new_tokens": 2,
-                "temperature": 0.5,
-                "top_p": 0.9,
-                "seed": 1,
-            }
-        },
         f"{TASKS}on_engine": lambda: {"tool": writer(), "cache": new(), "compute": "int8"},
         f"{TASKS}ended": lambda: {"found": found, "limit": 3, "last": 1, "stops": [1], "length_penalty": 0.5},
     }
