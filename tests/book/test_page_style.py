@@ -205,8 +205,8 @@ def test_links_have_one_colour(browser: BrowserContext, site: str, scheme: str) 
     assert len(colours) == 1, colours
 
 
-# Columns of less than 9 em in which the words stand below each other: [width in em, text]. In some tables of widgets each
-# cell has a number and, below it, another.
+# Columns of less than 9 em in which the words stand below each other: [width in em, text]. In some tables of widgets
+# each cell has a number and, below it, another.
 NARROW = """() => [...document.querySelectorAll(".bd-article table:not(.widget-two)")].flatMap(table => {
     const columns = [];
     for (const row of table.rows) [...row.cells].forEach((cell, number) => {
