@@ -154,7 +154,7 @@ ANSWER = """([name, answer]) => {
     } else form.querySelectorAll("input").forEach(input => { input.checked = answer.includes(input.value); });
     form.requestSubmit();
     const status = form.querySelector(".answer-status");
-    const said = status.textContent.replace(/\\s+/g, " ").replaceAll("\\u2019", "'").trim();  // the build curls apostrophes
+    const said = status.textContent.replace(/\\s+/g, " ").replaceAll("\\u2019", "'").trim();  // they are curled
     return [status.dataset.right === "true", said];
 }"""
 
