@@ -233,7 +233,7 @@ def test_a_translation_is_that_of_translate(opened: Any) -> None:
 
 def test_what_the_static_forms_promise_is_so(writer: Writer) -> None:
     text = "JULIET:\nO Romeo, Romeo! wherefore art thou Romeo?\n\nROMEO:\nI"
-    greedy = writer(text, max_new_tokens=120, temperature=0)
+    greedy = writer(text, max_new_tokens=120, temperature=0.0)
     lines = [line for line in greedy.split("\n") if line.startswith("And")]
     assert len(lines) > len({*lines})  # it goes round in circles
     prompt, [end] = writer.tokenizer.encode("ROMEO:\nI will"), writer.tokenizer.encode("\n")
