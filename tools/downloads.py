@@ -13,6 +13,7 @@ PACKED = (
     "transformer_lib/**/*.py",
     "transformer_lib/py.typed",
     "bench/results/*.json",
+    "chapters/questions/*.toml",
     "recipes/**/*.*",
     "requirements*.txt",
     "constraints.txt",
