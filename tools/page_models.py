@@ -7,12 +7,14 @@ file, since a page that is opened from a disk can load scripts and nothing else.
 
 import base64
 import json
+import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 MODELS = Path(__file__).parents[1] / "recipes" / "models"
-NAMES = ("shakespeare-small", "tatoeba-en-zh")
+WIDGETS = {"shakespeare-small": {"text", "beam"}, "tatoeba-en-zh": {"translate"}}  # which ask for the model
+NAMES = tuple(WIDGETS)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -23,10 +25,13 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def write_scripts(app: Sphinx, error: Exception | None) -> None:
     if app.builder.name != "html" or error:
         return
+    pages = (page.read_text(encoding="utf-8") for page in Path(app.outdir).rglob("*.html"))
+    used = {name for page in pages for name in re.findall(r'data-widget="(\w+)"', page)}
     folder = Path(app.outdir) / "_static" / "models"
-    folder.mkdir(exist_ok=True)
-    for name in NAMES:
-        (folder / f"{name}.js").write_text(script_of(MODELS / name), encoding="utf-8")
+    for name, widgets in WIDGETS.items():
+        if widgets & used:  # a book of a few pages may do without
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.js").write_text(script_of(MODELS / name), encoding="utf-8")
 
 
 def script_of(model: Path, name: str | None = None) -> str:
