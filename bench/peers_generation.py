@@ -6,7 +6,7 @@ are those of the training-step benchmark, so candidates of one family must write
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +45,7 @@ def ours(family: Callable[[], peers.Make] = peers.ours, *, compiled: bool = Fals
 
 
 def huggingface(family: Callable[[], peers.Make] = peers.huggingface_gpt2, *, cache: str = "dynamic") -> Make:
-    """`cache` is dynamic (concatenated at each step), static (allocated once), or compiled (static, compiled step)."""
-    from transformers import CompileConfig
-
-    build = family()
-    compilation = CompileConfig(fullgraph=True, mode="reduce-overhead" if torch.cuda.is_available() else "default")
-    compilation._compile_all_devices = True  # by default a step is compiled on accelerators only
-    settings = {
-        "dynamic": {},
-        "static": {"cache_implementation": "static", "disable_compile": True},
-        "compiled": {"cache_implementation": "static", "compile_config": compilation},
-    }[cache]
+    build, settings = family(), cached(cache)
 
     def make(task: Task) -> tuple[nn.Module, Write]:
         model = ready(build, task)
@@ -70,6 +60,20 @@ def huggingface(family: Callable[[], peers.Make] = peers.huggingface_gpt2, *, ca
         return model, write
 
     return make
+
+
+def cached(cache: str) -> dict[str, Any]:
+    """What Hugging Face's `generate` takes for a cache that is dynamic (concatenated at each step), static (allocated
+    once), or compiled (static, and a step is compiled)."""
+    from transformers import CompileConfig
+
+    compilation = CompileConfig(fullgraph=True, mode="reduce-overhead" if torch.cuda.is_available() else "default")
+    compilation._compile_all_devices = True  # by default a step is compiled on accelerators only
+    return {
+        "dynamic": {},
+        "static": {"cache_implementation": "static", "disable_compile": True},
+        "compiled": {"cache_implementation": "static", "compile_config": compilation},
+    }[cache]
 
 
 def x_transformers() -> Make:
@@ -191,15 +195,21 @@ MARIAN_NAMES = {
 }
 
 
-def our_beams() -> MakeTranslator:
-    from transformer_lib.generation import Conditioned, beam_search
+def our_beams(*, compiled: bool = False) -> MakeTranslator:
+    """With one beam the greedy loop: nothing is kept that would have to be reordered."""
+    from transformer_lib.generation import Conditioned, beam_search, generate, store_by_column
 
     def make(task: Translation) -> tuple[nn.Module, Write]:
         model = our_translator(task)
+        store_by_column(model)
+        if compiled:
+            vars(model)["decode"] = torch.compile(model.decode)
         start = torch.full((task.batch, 1), START)
 
         def write(source: Tensor) -> Tensor:
             reading = Conditioned(model, source)
+            if task.beams == 1:
+                return generate(reading, start, max_new_tokens=task.new).tokens
             return beam_search(reading, start, beams=task.beams, max_new_tokens=task.new).tokens[:, 0]
 
         return model, write
@@ -210,7 +220,9 @@ def our_beams() -> MakeTranslator:
 def marian_beams(*, cache: str = "dynamic") -> MakeTranslator:
     from transformers import MarianConfig, MarianMTModel
 
-    settings = {"dynamic": {}, "static": {"cache_implementation": "static", "disable_compile": True}}[cache]
+    from transformer_lib.generation import store_by_column
+
+    settings = cached(cache)
 
     def make(task: Translation) -> tuple[nn.Module, Write]:
         sides = ("encoder", "decoder")
@@ -235,6 +247,7 @@ def marian_beams(*, cache: str = "dynamic") -> MakeTranslator:
         computed = {"final_logits_bias", *(f"model.{side}.embed_positions.weight" for side in sides)}
         missing, unknown = model.load_state_dict(marian_state(our_translator(task)), strict=False)
         assert set(missing) <= computed and not unknown, (missing, unknown)
+        store_by_column(model)
         options = {"max_new_tokens": task.new, "num_beams": task.beams, "do_sample": False} | settings
 
         def write(source: Tensor) -> Tensor:

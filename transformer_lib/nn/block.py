@@ -117,7 +117,8 @@ class Block(nn.Module):
         """The keys and values that this block's cross-attention will look at, to be made once for many steps."""
         require(self.cross_attention is not None, "cross_attention", "must be part of the block", None)
         assert self.cross_attention is not None
-        return self.cross_attention.keys_values(states)
+        k, v = self.cross_attention.keys_values(states)
+        return KeyValues(k.contiguous(), v.contiguous())  # each head's own lie together, for the many steps that read
 
     def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
         order = self.norm_order
