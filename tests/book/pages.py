@@ -31,6 +31,7 @@ OPEN = """async () => {
         await new Promise(done => setTimeout(done, 50));  // on a busy machine it comes late
     }
     await (started() || null);
+    await document.fonts.ready;
 }"""
 
 

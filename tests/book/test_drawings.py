@@ -90,7 +90,7 @@ def test_a_file_says_what_the_drawing_says(drawing: Stored) -> None:
 def test_drawings_stand_in_the_page(browser: BrowserContext, site: str, path: str, width: int) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{site}/{path}.html", wait_until="networkidle")
+    page.goto(f"{site}/{path}.html", wait_until="load")
     page.evaluate(OPEN)
     found = page.evaluate(LOOK)
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.book.pages import ROOT, needs_chromium
+from tests.plain import unchecked
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, NoPositions, Norm, Rope, to_json
 from transformer_lib.data.toy_grammar import pair
 from transformer_lib.data.toy_translation import meanings
@@ -164,6 +165,7 @@ def test_numbers_of_half_precision_are_numpys(tab: Any, tmp_path: Path) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("name", [WRITER, TRANSLATOR])
+@unchecked()
 def test_ids_are_those_of_the_tokenizer(tab: Any, name: str) -> None:
     tokenizer = Tokenizer.load(MODELS / name / "tokenizer.json")
     authored = [each for meaning in meanings(0).train[:200] for each in pair(meaning)]
@@ -210,6 +212,7 @@ def test_logits_are_pytorchs(tab: Any, writer: Writer, other: Writer) -> None:
 
 
 @needs_chromium
+@unchecked()
 def test_greedy_texts_are_pytorchs(tab: Any, writer: Writer) -> None:
     prompts, new = [writer.tokenizer.encode(prompt) for prompt in PROMPTS], 12
     made = tab.evaluate(
@@ -362,6 +365,7 @@ def test_beams_are_those_of_the_library(tab: Any, translator: Translator, beams:
 
 
 @needs_chromium
+@unchecked()
 def test_translations_are_those_of_translate(tab: Any, translator: Translator) -> None:
     made = tab.evaluate(
         f"texts => texts.map(text => Engine.opened['{TRANSLATOR}'].translator.translate(text))", SENTENCES

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +27,7 @@ def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def visit(browser: BrowserContext, address: str, width: int = 1280, *, opened: bool = False) -> Page:
     page = browser.new_page()
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="load" if opened else "networkidle")
     if opened:
         page.evaluate(OPEN)
     page.evaluate(SETTLED)
@@ -127,12 +128,17 @@ CUT = """() => {
 }"""
 
 
-@needs_chromium
-@pytest.mark.parametrize("path", [page for page in toc_pages() if "/api/" not in page])
-def test_nothing_is_cut_without_a_sign(browser: BrowserContext, site: str, path: str) -> None:
-    page = visit(browser, f"{site}/{path}.html", 390, opened=True)
-    assert settled(page, CUT) == []
+@pytest.fixture(scope="module", params=[page for page in toc_pages() if "/api/" not in page])
+def on_a_phone(browser: BrowserContext, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Each page in turn, opened; whoever takes it only looks at it."""
+    page = visit(browser, f"{site}/{request.param}.html", 390, opened=True)
+    yield page
     page.close()
+
+
+@needs_chromium
+def test_nothing_is_cut_without_a_sign(on_a_phone: Page) -> None:
+    assert settled(on_a_phone, CUT) == []
 
 
 # Formulas that scroll although their number takes a part of the line.
@@ -150,7 +156,7 @@ def test_a_wide_formula_has_the_whole_line(browser: BrowserContext, site: str, p
 
 
 # Formulas in a line that scroll although they fit into the cell around them, and cells that show a title and no more.
-CUT = """() => [...document.querySelectorAll("table.stacked mjx-container.wide")].filter(formula =>
+SQUEEZED = """() => [...document.querySelectorAll("table.stacked mjx-container.wide")].filter(formula =>
     formula.scrollWidth < formula.closest("td").clientWidth - 16).map(formula => formula.textContent)"""
 BARE = """() => [...document.querySelectorAll("table.stacked td")].filter(cell =>
     cell.offsetHeight > 0 && cell.textContent.trim() === "").length"""
@@ -161,7 +167,7 @@ BARE = """() => [...document.querySelectorAll("table.stacked td")].filter(cell =
 def test_a_stacked_table_shows_all_of_a_cell_and_no_empty_one(browser: BrowserContext, site: str, path: str) -> None:
     page = visit(browser, f"{site}/chapters/{path}.html", 390, opened=True)
     assert page.locator("table.stacked").count() > 0
-    assert page.evaluate(CUT) == [] and page.evaluate(BARE) == 0
+    assert page.evaluate(SQUEEZED) == [] and page.evaluate(BARE) == 0
     page.close()
 
 
@@ -230,12 +236,9 @@ LARGER = """() => [...document.querySelectorAll(".bd-article :is(td, th)")].filt
 
 
 @needs_chromium
-@pytest.mark.parametrize("path", [page for page in toc_pages() if "/api/" not in page])
-def test_no_column_of_a_table_is_a_stack_of_words(browser: BrowserContext, site: str, path: str) -> None:
-    page = visit(browser, f"{site}/{path}.html", 390, opened=True)
-    assert page.evaluate(NARROW) == []
-    assert page.evaluate(LARGER) == []
-    page.close()
+def test_no_column_of_a_table_is_a_stack_of_words(on_a_phone: Page) -> None:
+    assert on_a_phone.evaluate(NARROW) == []
+    assert on_a_phone.evaluate(LARGER) == []
 
 
 # What stands before the cells of the tables whose rows are paragraphs on a phone, and what should: the column's title.

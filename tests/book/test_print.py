@@ -40,7 +40,7 @@ def printed(page: Page) -> None:
 def test_nothing_is_cut_on_paper(browser: BrowserContext, site: str, path: str) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": WIDTH, "height": 1000})
-    page.goto(f"{site}/{path}.html", wait_until="networkidle")
+    page.goto(f"{site}/{path}.html", wait_until="load")
     page.evaluate(OPEN)
     printed(page)
     cut = page.evaluate(CUT)

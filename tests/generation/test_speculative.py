@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.oracles import CONFIG, integers, normal, randomise, rejects
+from tests.oracles import CONFIG, integers, normal, randomise, rejects, unchecked
 from transformer_lib.config import AttentionConfig, Experts, GatedDelta, LatentAttention, Learned, Sinusoidal
 from transformer_lib.generation import distribution, generate, speculate
 from transformer_lib.models import DecoderLM, MultiTokenLM
@@ -114,6 +114,7 @@ class Bigrams:
 @pytest.mark.parametrize(
     ("lookahead", "settings"), [(1, {}), (3, {"temperature": 0.7, "top_k": 4}), (2, {"top_p": 0.8})]
 )
+@unchecked()
 def test_its_law_is_the_models(lookahead: int, settings: dict[str, float]) -> None:
     """Chi-square over all texts of four written tokens of which at least 5 are expected."""
     draws, logits = 2000, 2 * normal(5, 5)
@@ -147,6 +148,7 @@ def test_its_law_is_the_models(lookahead: int, settings: dict[str, float]) -> No
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_k": 3}])
+@unchecked()
 def test_the_law_with_heads_of_its_own_is_the_models(settings: dict[str, float]) -> None:
     """Chi-square over all texts of three written tokens, whose law one pass over each of them gives."""
     draws, prompt = 2000, torch.tensor([[2, 1]])

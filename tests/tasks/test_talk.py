@@ -13,7 +13,7 @@ import torch
 import transformers as hf
 from tokenizers import decoders, models, pre_tokenizers
 
-from tests.oracles import randomise, rejects
+from tests.oracles import randomise, rejects, unchecked
 from tests.text.published import piece_model
 from tests.text.templates import CHATML, QWEN, ZEPHYR
 from transformer_lib.__main__ import main
@@ -128,6 +128,7 @@ def test_conversations_of_a_file(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert "must be given with --from-hf" in capsys.readouterr().err
 
 
+@unchecked()
 def test_a_model_with_a_sentence_piece(tmp_path: Path) -> None:
     """Mistral's 32,000 pieces; names of special tokens in what the user says are text."""
     save_model(tmp_path, "Llama", vocab_size=32_000, eos_token_id=2, bos_token_id=1)

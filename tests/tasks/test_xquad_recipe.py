@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.plain import unchecked
 from transformer_lib.data.examples import Answer, Question
 from transformer_lib.runs.recipe import Run, load_recipe
 from transformer_lib.tasks.reading import SPECIAL_TOKENS, Layout
@@ -60,6 +61,7 @@ def test_what_tokens_can_say(recipe: ModuleType) -> None:
     assert recipe.sayable(Layout(joined, max_length=99), inside) == "100"
 
 
+@unchecked()
 def test_the_recipe_runs(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(recipe, "load_examples", lambda data: made_up(48))
     monkeypatch.setattr(recipe, "MODEL", dataclasses.replace(recipe.MODEL, d_model=16, num_layers=1))

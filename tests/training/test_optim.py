@@ -11,6 +11,7 @@ import torch
 from small_run import next_token_loss, run_in_a_process, small_model
 from torch import nn
 
+from tests.plain import unchecked
 from transformer_lib.config import Experts, Mlp
 from transformer_lib.data.batching import PackedBatches
 from transformer_lib.data.corpora import stdlib_source
@@ -153,6 +154,7 @@ def test_state_and_groups_of_the_pair_are_those_of_its_parts_after_loading_too()
     assert not any(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))
 
 
+@unchecked()
 def test_muon_learns_a_small_language_faster_than_adamw():
     run_in_a_process(compare_optimisers)  # free of the tests' type checker, which takes longer than the steps
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.plain import unchecked
 from transformer_lib.__main__ import main
 from transformer_lib.tasks.own.material import Material, Rows
 from transformer_lib.tasks.own.text import texts_of
@@ -67,6 +68,7 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("task", sorted(WRITE))
+@unchecked()
 def test_train_evaluate_and_use(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ def test_train_evaluate_and_use(
     assert _json(capsys, *train, "--resume")["results"]["held_out_loss"] == record["results"]["held_out_loss"]
 
 
+@unchecked()
 def test_it_learns_what_is_in_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = _columns(tmp_path / "c.conll"), tmp_path / "out"
     record = _json(capsys, "train", "extraction", "--data", str(data), "--out", str(out), "--epochs", "60")
