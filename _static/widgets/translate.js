@@ -61,7 +61,7 @@ Widget.define("translate", (root, tools) => {
       answer,
       sure,
       element("div", {}, element("p", {}, "Written:"), target),
-      element("div", {}, element("p", {}, "Read for the chosen token, the darker the more:"), source),
+      element("div", {}, element("p", {}, "Read for the chosen token, the stronger the colour the more:"), source),
       element("div", { class: "widget-row" }, who, which, whichHead),
       element("div", { style: "max-width: 20rem" }, map),
     );

@@ -182,7 +182,7 @@ def new_state(model: nn.Module, batches: Batches | None, config: TrainConfig) ->
     """
     rank, ranks = place_of(model)
     torch.manual_seed(config.seed * ranks + rank)
-    rule = "must not be Muon under fsdp2, as it rounds products of whole matrices otherwise than of their parts"
+    rule = "must not be Muon under fsdp2, which multiplies whole matrices by each other"
     require(not (config.optimizer == "muon" and isinstance(model, FSDPModule)), "optimizer", rule, config.optimizer)
     shape = getattr(unwrapped(model), "config", None)
     settings = {

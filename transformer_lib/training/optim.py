@@ -2,7 +2,7 @@
 
 Muon updates a matrix by its momentum with all singular values brought near 1, so that no direction of the gradient is
 too weak to be learnt. That makes sense for a map between vectors, and for nothing else: embeddings and head, norms and
-biases stay with AdamW, and so do the stacked matrices of experts, which torch's Muon does not take. Left out: Muon's
+biases stay with AdamW, and so do the stacked matrices of experts, which Muon does not take. Left out: Muon's
 W_Q, W_K and W_V as three matrices; here they are one, as they are stored.
 """
 
@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
@@ -17,6 +18,7 @@ from transformer_lib.config import require
 from transformer_lib.contract import checked
 from transformer_lib.nn.block import Block
 from transformer_lib.nn.grouped import StackedLinear
+from transformer_lib.training.newton_schulz import step_muon
 from transformer_lib.training.parallel import unwrapped
 from transformer_lib.training.parts import by_grid
 
@@ -92,8 +94,8 @@ def muon(
 ) -> "MuonAndAdamW":
     """Muon for the matrices of the model's blocks, AdamW as in `adamw` for all else; one learning rate serves both.
 
-    Muon's rate is scaled by 0.2 sqrt(max(rows, columns)), which gives its update the size that AdamW's has (Liu et al.
-    2025). Raises `ValueError` for a model without a `Block` to train.
+    Muon's update has the size of AdamW's (see `newton_schulz`). Raises `ValueError` for a model without a `Block`
+    to train.
     """
     trained, factors = _trained(model), factors_of(model, rates)
     inside = {id(p) for block in model.modules() if isinstance(block, Block) for p in block.parameters()}
@@ -118,7 +120,9 @@ class MuonAndAdamW(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of each."""
         muon, adamw = self.parts
-        loss = muon.step(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        step_muon(muon)
         adamw.step()
         return loss
 

@@ -6,8 +6,7 @@ gathered before it runs and let go after it (torch's `fully_shard`). The sharded
 memory, and is filled a tensor at a time. Left out: starting the processes, and sharing out the data (`share.py`).
 
 FSDP2 runs on the CPU, too, over gloo; after five steps in float64 the weights are one process's to 1e-15 (torch 2.13).
-Its limit here is Muon: torch's takes sharded matrices, but multiplies them in bfloat16 part by part, which rounds
-otherwise than whole ones, and after five steps the weights are 1e-3 from one process's. `new_state` refuses the pair.
+Its limit here is Muon, whose products are of whole matrices (`newton_schulz.py`): `new_state` refuses the pair.
 """
 
 from collections.abc import Callable, Sequence

@@ -258,6 +258,8 @@ _VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "ignore": -100,
         "smoothing": 0.1,
     },
+    "newton_schulz.orthogonalised": lambda: {"matrix": torch.randn(3, 2)},
+    "newton_schulz.step_muon": lambda: {"muon": _muon().parts[0]},
     "optim.parameter_groups": lambda: {"model": _model(), "weight_decay": 0.1, "rates": {"*": 0.5}},
     "optim.adamw": lambda: {"model": _model(), "weight_decay": 0.1, "betas": (0.9, 0.95), "rates": {"*": 0.5}},
     "optim.muon": lambda: {"model": _model(), "weight_decay": 0.1, "betas": (0.9, 0.95), "rates": {"*": 0.5}},

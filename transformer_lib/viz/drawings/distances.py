@@ -62,7 +62,7 @@ def draw_turns(ropes: Mapping[str, Rope], head_dim: int, *, trained: int, read: 
 
 def _turns(rope: Rope, head_dim: int, length: int) -> list[float]:
     """Full turns of each pair over a text of this length."""
-    positions = torch.arange(length)[None]
+    positions = torch.tensor([[length - 1]])  # the last: some scalings look at how far a text goes
     width = rope.rotated(head_dim)
     frequencies = rope_frequencies(positions, width, rope.theta, rope.scaling, torch.float64).flatten()
     return (frequencies * length / (2 * math.pi)).tolist()
