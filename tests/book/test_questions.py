@@ -227,6 +227,27 @@ def test_a_question_is_answered_with_the_keys_alone(browser: BrowserContext, sit
 
 
 @needs_chromium
+def test_questions_are_answered_by_touch(browser: BrowserContext, site: str) -> None:
+    assert browser.browser is not None
+    phone = browser.browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = phone.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{site}/chapters/attention.html", wait_until="load")
+    choice, order, number = (page.locator(f"#q-attention-{name}") for name in ("back", "steps", "count"))
+    choice.locator("label").nth(1).tap()
+    choice.get_by_role("button", name="Check").tap()
+    order.get_by_role("button", name="down: a", exact=True).tap()
+    number.locator("input").tap()
+    page.keyboard.type("16384")
+    number.get_by_role("button", name="Check").tap()
+    page.locator("#ex-one-way input").tap()
+    assert [row.get_attribute("data-letter") for row in order.locator("li").all()[:3]] == ["b", "a", "c"]
+    assert all("Right." in box.get_by_role("status").first.inner_text() for box in (choice, number))
+    assert page.locator("#ex-one-way input").is_checked()
+    phone.close()
+
+
+@needs_chromium
 def test_fields_and_buttons_are_as_large_as_a_finger(browser: BrowserContext, site: str) -> None:
     page = visit(browser, f"{site}/chapters/attention.html", 390)
     sizes = page.evaluate(
