@@ -28,7 +28,8 @@ PLAIN = {  # what docutils does not know, in words that it does
     r"\\textstyle\s*(\\[a-z]+)": r"{\\textstyle\1}",
     r"\\[bB]igg?(?![a-zA-Z])": "",  # brackets grow by themselves
     r"\\(begin|end)\{(align|equation|gather)\*?\}": "",  # a displayed formula is one by itself
-    r"\{split\}": "{aligned}",
+    r"\{(split|gathered)\}": "{aligned}",
+    r"\\texttt\b": r"\\mathtt",
 }
 
 
