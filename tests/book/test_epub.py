@@ -101,7 +101,7 @@ def test_a_spoiled_book_is_found(epub: Path, tmp_path: Path, name: str) -> None:
     [
         (r"\tfrac12", ["<mn>1</mn>", "<mn>2</mn>", r'alttext="\tfrac12"']),
         (r"a \iff b < c", ["⟺", "&lt;", r'alttext="a \iff b &lt; c"']),
-        (r"P(\texttt{b} \mid \texttt{a})", ["b", "a"]),
+        (r"P(\texttt{b} \mid \texttt{a})", ["<math", "<mi"]),
         (r"\begin{gathered} x, \\ y \end{gathered}", ["<mtable"]),
         (r"\begin{aligned} x &= \textstyle\sum_j y_j \\ z &= \Big(1\Big) \end{aligned}", ["<mtable", "∑"]),
     ],
