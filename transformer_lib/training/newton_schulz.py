@@ -14,14 +14,14 @@ from torch.optim import Muon
 
 from transformer_lib.contract import checked
 
-# s -> a s + b s^3 + c s^5, five times over, takes every s from 0.002 to 1 to between 0.68 and 1.13.
+# s -> a s + b s^3 + c s^5, five times over, takes every s from 0.002 to 1 to between 0.68 and 1.21.
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 TIMES = 5
 
 
 @checked
 def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
-    """U S' V^T for a matrix U S V^T, where S' lies between 0.68 and 1.13 but for the smallest singular values.
+    """U S' V^T for a matrix U S V^T, where S' lies between 0.68 and 1.21 but for the smallest singular values.
 
     The polynomial acts on each singular value alone, as M M^T M = U S^3 V^T, so nothing need be decomposed. In
     bfloat16 on a GPU, on a CPU in the matrix's own type, in float32 at least.
