@@ -1,4 +1,4 @@
-"""The built site without what no page of it uses: rules of style sheets, icons, parts of MathJax.
+"""The built site without what no page of it uses: rules of style sheets, icons, parts of MathJax, marks in code.
 
 The style sheets of the theme know every component of its framework, and its font some 1,400 icons. What the pages and
 scripts never name is left out of the built copies, at the end of a build; nothing is left out of the sources.
@@ -104,4 +104,10 @@ def renew(pages: dict[Path, str], sheets: list[Path]) -> None:
     """A style sheet is asked for by what it now holds, so that no browser keeps one that lacks a new rule."""
     version = hashlib.sha256("".join(sheet.read_text(encoding="utf-8") for sheet in sheets).encode()).hexdigest()[:8]
     for page, text in pages.items():
-        page.write_text(re.sub(r"(\.css)\?(?:v|digest)=\w+", rf"\1?v={version}", text), encoding="utf-8")
+        text = uncoloured(re.sub(r"(\.css)\?(?:v|digest)=\w+", rf"\1?v={version}", text))
+        page.write_text(text, encoding="utf-8")
+
+
+def uncoloured(page: str) -> str:
+    """The page without marks around brackets and spaces of code, which have the colour of all code."""
+    return re.sub(r'<span class="[pw]">([^<]*)</span>', r"\1", page)

@@ -22,17 +22,22 @@ FLAGS = [
 ]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 
-# What is folded is opened first, so that solutions count too.
-OPEN = """async () => {
-    document.querySelectorAll("details").forEach(e => e.open = true);
-    document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
+# The formulas are set, in fonts that are there. On a busy machine MathJax comes late.
+SET = """async () => {
     const started = () => window.MathJax && MathJax.startup && MathJax.startup.promise;
     while (document.querySelector("script[src*='mathjax/startup.js']") && !started()) {
-        await new Promise(done => setTimeout(done, 50));  // on a busy machine it comes late
+        await new Promise(done => setTimeout(done, 50));
     }
     await (started() || null);
     await document.fonts.ready;
 }"""
+
+# What is folded is opened first, so that solutions count too.
+OPEN = f"""async () => {{
+    document.querySelectorAll("details").forEach(e => e.open = true);
+    document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
+    await ({SET})();
+}}"""
 
 
 def toc_pages() -> list[str]:

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.book.pages import OPEN, ROOT, needs_chromium, served, toc_pages
+from tests.book.pages import OPEN, ROOT, SET, needs_chromium, served, toc_pages
 
 CHAPTERS = ["attention", "architecture", "math", "backward", "applications/extraction", "frontier/generation"]
 SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -395,16 +395,22 @@ def test_only_text_is_marked(text: str, monkeypatch: pytest.MonkeyPatch) -> None
 # Weight -------------------------------------------------------------------------------------------------------------
 
 
+DRAWING = re.compile(r"<svg[^>]*data-drawing.*?</svg>", re.DOTALL)
+
+
 def cold(browser: BrowserContext, html: Path, path: str) -> dict[str, int]:
-    """The bytes of every file that a first visit asks for, without the figures."""
+    """The bytes of every file that a first visit asks for, without the figures, whether files or in the page."""
     asked: set[str] = set()
     page = browser.new_page()
     with served(html) as address:  # an address of its own, of which the browser keeps nothing
         page.on("request", lambda request: asked.add(re.split("[?#]", request.url.removeprefix(f"{address}/"))[0]))
         page.goto(f"{address}/{path}", wait_until="networkidle")
-        page.evaluate(OPEN)
+        page.evaluate(SET)
         page.close()
-    return {name: (html / name).stat().st_size for name in asked if not name.startswith(("_images/", "data:"))}
+    weights = {name: (html / name).stat().st_size for name in asked if not name.startswith(("_images/", "data:"))}
+    drawings = DRAWING.findall((html / path).read_text(encoding="utf-8"))
+    weights[path] -= sum(len(drawing.encode()) for drawing in drawings)
+    return weights
 
 
 @needs_chromium
@@ -438,3 +444,14 @@ def test_names_are_those_of_pages_and_all_words_of_scripts(monkeypatch: pytest.M
     names = tool("page_weight", monkeypatch).names
     page = '<p class="one two-three" id="four">five</p>'
     assert names([page], ['e.className = "six-seven"']) == {"one", "two-three", "four", "e", "className", "six-seven"}
+
+
+def test_brackets_of_code_have_no_mark_and_the_colour_of_code(html: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uncoloured = tool("page_weight", monkeypatch).uncoloured
+    assert uncoloured('<span class="n">f</span><span class="p">()</span><span class="w"> </span>') == (
+        '<span class="n">f</span>() '
+    )
+    sheet = (html / "_static" / "pygments.css").read_text(encoding="utf-8")
+    for theme in ("light", "dark"):
+        colours = re.findall(rf'data-theme="{theme}"\] \.highlight(?: \.[pw])? {{[^}}]*?[ {{]color: (#\w+)', sheet)
+        assert len(colours) == 3 and len(set(colours)) == 1, colours
