@@ -93,7 +93,8 @@ Widget.define("text", (root, tools) => {
       looks = [];
       logits = model.read(ids, cache, { watch: looks });
       const left = all.length > MOST ? `, of which it reads the last ${MOST}` : "";
-      count.textContent = `${all.length} tokens${left}. The stronger its colour, the more this layer’s heads look at it.`;
+      const how = "The stronger its colour, the more this layer’s heads look at it.";
+      count.textContent = `${all.length} tokens${left}. ${how}`;
       row.set(ids.map((id) => tokenizer.label(id)));
       who.querySelector("input").max = ids.length;
       choose(ids.length - 1);
