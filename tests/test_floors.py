@@ -64,7 +64,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "data/own": ("found", "splits", "pairs", "columns", "offsets", "questions", "texts", "chats", "kind", "survey"),
     "training": (
         *("loss", "further", "chunked", "schedule", "recompute"),
-        *("deferred", "parts", "hollow", "layout", "tensor_parallel", "parallel", "optim", "gradient"),
+        *("deferred", "parts", "hollow", "layout", "tensor_parallel", "parallel", "newton_schulz", "optim", "gradient"),
         *("config", "counts", "precision", "log", "patience", "state", "sharded", "checkpoint", "consolidate", "share"),
         *("loop", "grid", "costs", "plan", "failures", "pipeline", "traffic", "within"),
     ),
