@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from html import unescape
 from pathlib import Path
 from types import ModuleType
 
@@ -109,20 +108,3 @@ def test_a_spoiled_book_is_found(epub: Path, tmp_path: Path, name: str) -> None:
 def test_a_formula_is_read(tex: str, parts: list[str]) -> None:
     written = load("epub_extension").mathml(tex, None, block=True)
     assert [part for part in parts if part not in written] == []
-
-
-# A formula as Sphinx writes it for MathJax, alone in its element, and where MathJax begins and ends it.
-FORMULA = re.compile(
-    r'<(?:span|div) class="math[^"]*"[^>]*>(?:<span class="eqno">.*?</span>)?\s*(\\[(\[].*?\\[)\]])\s*<', re.DOTALL
-)
-
-
-def test_every_formula_of_the_book_is_read(html: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extension, unread = load("epub_extension"), []
-    monkeypatch.setattr(extension.LOGGER, "warning", lambda message, tex, *_, **__: unread.append(tex))
-    texts = [page.read_text(encoding="utf-8") for page in (html / "chapters").rglob("*.html")]
-    formulas = {unescape(tex)[2:-2] for text in texts for tex in FORMULA.findall(text)}
-    assert len(formulas) > 2000
-    for tex in sorted(formulas):
-        extension.mathml(tex, None, block=False)
-    assert unread == []

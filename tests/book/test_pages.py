@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext
 
 from tests.book.pages import LIBRARY, OPEN, needs_chromium, served, toc_pages
+from tests.book.test_epub import load
 
 LOOK = """() => {
     const article = document.querySelector(".bd-article") || document.body;
@@ -165,3 +166,20 @@ def test_a_broken_page_is_found(browser: BrowserContext, tmp_path: Path, body: s
         found = faults(browser, address, "page.html", 390)
     complaint = BROKEN[body]
     assert any(complaint in fault for fault in found) if complaint else found == [], found
+
+
+# A formula as Sphinx writes it for MathJax, alone in its element, and where MathJax begins and ends it.
+FORMULA = re.compile(
+    r'<(?:span|div) class="math[^"]*"[^>]*>(?:<span class="eqno">.*?</span>)?\s*(\\[(\[].*?\\[)\]])\s*<', re.DOTALL
+)
+
+
+def test_every_formula_can_stand_in_the_epub(html: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extension, unread = load("epub_extension"), []
+    monkeypatch.setattr(extension.LOGGER, "warning", lambda message, tex, *_, **__: unread.append(tex))
+    texts = [page.read_text(encoding="utf-8") for page in (html / "chapters").rglob("*.html")]
+    formulas = {entities.unescape(tex)[2:-2] for text in texts for tex in FORMULA.findall(text)}
+    assert len(formulas) > 2000
+    for tex in sorted(formulas):
+        extension.mathml(tex, None, block=False)
+    assert unread == []
