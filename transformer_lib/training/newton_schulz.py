@@ -42,7 +42,8 @@ def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows
 def step_muon(muon: Muon) -> None:
     """One step of torch's Muon, with the products of `orthogonalised`: decay each matrix, then move it.
 
-    A step has the size of AdamW's: the rate is scaled by 0.2 sqrt(max(rows, columns)) (Liu et al. 2025).
+    The momentum is Nesterov's, and of what the groups say, rate, decay and momentum count. A step has the size of
+    AdamW's: the rate is scaled by 0.2 sqrt(max(rows, columns)) (Liu et al. 2025).
     """
     for group in muon.param_groups:
         rate, keep = group["lr"], group["momentum"]
